@@ -1,0 +1,237 @@
+//! The checked configuration: every value in range, every reference resolved, every path absolute.
+//!
+//! Only these types leave `src/config`. They are plain data: nothing here opens a file or a socket.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::secret::Secret;
+
+/// A whole checked configuration, swapped as one snapshot.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The admin listener.
+    pub admin: Admin,
+    /// The error log of the process.
+    pub log: Log,
+    /// The edge node; absent on a machine that runs only the store.
+    pub edge: Option<Edge>,
+    /// The S3-compatible store; absent on a machine that runs only the edge.
+    pub origin: Option<Origin>,
+}
+
+/// `admin`: metrics, health and the admin API.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// `admin.address`.
+    pub address: SocketAddr,
+}
+
+/// `log`: the operator's log on standard error (the access log is `edge.access_log`).
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// `log.level`: `error|warn|info|debug|trace`.
+    pub level: String,
+}
+
+/// `edge`.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    /// `edge.workers`: threads that serve clients; default one per core.
+    pub workers: NonZeroUsize,
+    /// `edge.listeners`, at least one.
+    pub listeners: Vec<Listener>,
+    /// `edge.origins`, by name, at least one.
+    pub origins: Vec<Arc<OriginPool>>,
+    /// `edge.routes`, first match wins, at least one.
+    pub routes: Vec<Arc<Route>>,
+    /// `edge.cache`.
+    pub cache: Cache,
+    /// `edge.signing`.
+    pub signing: Signing,
+    /// `edge.limits`.
+    pub limits: Limits,
+    /// `edge.timeouts`.
+    pub timeouts: Timeouts,
+    /// `edge.access_log`.
+    pub access_log: AccessLog,
+}
+
+/// One entry of `edge.listeners`.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// `address`.
+    pub address: SocketAddr,
+    /// `tls`; absent = plain HTTP.
+    pub tls: Option<Tls>,
+}
+
+/// `edge.listeners[].tls`: chosen by SNI, the first certificate when no name matches.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// `certificates`, at least one.
+    pub certificates: Vec<Certificate>,
+}
+
+/// A certificate chain and its private key, both PEM files.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    /// `chain`: leaf first.
+    pub chain: PathBuf,
+    /// `key`: PKCS#8, PKCS#1 or SEC1.
+    pub key: PathBuf,
+}
+
+/// One entry of `edge.origins`.
+#[derive(Debug, Clone)]
+pub struct OriginPool {
+    /// The entry's name.
+    pub name: String,
+    /// `servers`: `host:port`, at least one, no duplicates.
+    pub servers: Vec<String>,
+    /// `connect_timeout`, default 5s.
+    pub connect_timeout: Duration,
+    /// `read_timeout`: the longest silence while a response is awaited or read, default 30s.
+    pub read_timeout: Duration,
+    /// `write_timeout`: the longest a write to the origin may block, default 30s.
+    pub write_timeout: Duration,
+    /// `idle_timeout`: how long an unused connection is kept, default 60s.
+    pub idle_timeout: Duration,
+    /// `health`.
+    pub health: Health,
+}
+
+/// `edge.origins.*.health`: active checks of each server.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// `interval`, default 2s.
+    pub interval: Duration,
+    /// `timeout` of one check, default 1s.
+    pub timeout: Duration,
+    /// `path`: an HTTP path that must answer 2xx; absent = a TCP connect is enough.
+    pub path: Option<String>,
+    /// `healthy_after`: successes in a row that bring a server back, default 1.
+    pub healthy_after: usize,
+    /// `unhealthy_after`: failures in a row that take a server out, default 2.
+    pub unhealthy_after: usize,
+}
+
+/// One entry of `edge.routes`.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// `name`: the metric and log label; default made of host and path.
+    pub name: String,
+    /// `host`: lower-case, without port; absent = any host.
+    pub host: Option<String>,
+    /// `path`: a prefix that starts with `/`; default `/`.
+    pub path: String,
+    /// Index into [`Edge::origins`] (`origin` names it).
+    pub origin: usize,
+    /// `access`: required, because a forgotten key must never open a bucket.
+    pub access: Access,
+}
+
+/// `edge.routes[].access`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anyone may ask.
+    Public,
+    /// Only a URL or request signed with one of `edge.signing.keys`.
+    Signed,
+}
+
+/// `edge.cache`.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    /// `memory`: the memory tier's limit in bytes, default 256MiB, at least 1MiB.
+    pub memory_bytes: u64,
+    /// `disk`; absent = memory only.
+    pub disk: Option<Disk>,
+}
+
+/// `edge.cache.disk`.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    /// `path`: a folder of its own.
+    pub path: PathBuf,
+    /// `size` in bytes.
+    pub size_bytes: u64,
+}
+
+/// `edge.signing`.
+#[derive(Debug, Clone)]
+pub struct Signing {
+    /// `keys`: needed when a route is `signed`.
+    pub keys: Vec<SigningKey>,
+    /// `region`: the region that URLs must be signed for; absent = any.
+    pub region: Option<String>,
+    /// `clock_leeway`: how far a client's clock may run ahead, default 15m as S3 allows.
+    pub clock_leeway: Duration,
+}
+
+/// One entry of `edge.signing.keys`.
+#[derive(Debug, Clone)]
+pub struct SigningKey {
+    /// `id`: the access key id in the URL's credential.
+    pub id: String,
+    /// The contents of `secret_file`, surrounding white space removed.
+    pub secret: Secret,
+}
+
+/// `edge.limits`: what a client may send.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// `request_head`: bytes of request line and fields, default 32KiB.
+    pub request_head_bytes: usize,
+    /// `request_fields`: number of fields, default 100.
+    pub request_fields: usize,
+}
+
+/// `edge.timeouts`: of the client's side.
+#[derive(Debug, Clone)]
+pub struct Timeouts {
+    /// `request_head`: from the first byte of a request to the end of its head, default 30s.
+    pub request_head: Duration,
+    /// `keep_alive`: an idle connection is closed after this, default 75s.
+    pub keep_alive: Duration,
+    /// `write`: the longest a write to the client may make no progress, default 60s.
+    pub write: Duration,
+    /// `drain`: how long requests in flight may go on after a stop signal, default 5s.
+    pub drain: Duration,
+}
+
+/// `edge.access_log`: one JSON line per request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLog {
+    /// `off`.
+    Off,
+    /// `stdout` (default).
+    Stdout,
+    /// A file that is appended to.
+    File(PathBuf),
+}
+
+/// `origin`: the S3-compatible store.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// `origin.address`.
+    pub address: SocketAddr,
+    /// `origin.data`: the folder that holds everything.
+    pub data: PathBuf,
+    /// `origin.region`, default us-east-1.
+    pub region: String,
+    /// `origin.credentials`, at least one.
+    pub credentials: Vec<Credential>,
+}
+
+/// One entry of `origin.credentials`.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// `access_key_id`.
+    pub access_key_id: String,
+    /// The contents of `secret_file`, surrounding white space removed.
+    pub secret: Secret,
+}

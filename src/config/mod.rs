@@ -1,0 +1,5 @@
+//! YAML text → raw → checked.
+
+mod checked;
+
+pub use checked::*;
