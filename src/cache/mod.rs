@@ -1,1 +1,2 @@
-//! Placeholder while the house is being built.
+//! placeholder
+pub mod policy;
