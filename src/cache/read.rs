@@ -124,7 +124,7 @@ impl BodyReader {
             if self.end.is_some_and(|end| self.position >= end) {
                 return Ok(None);
             }
-            if let Some(bytes) = self.from_tier() {
+            if let Some(bytes) = self.take_from_tier() {
                 self.attached = None;
                 self.from_memory += bytes.len() as u64;
                 return Ok(Some(bytes));
@@ -172,7 +172,7 @@ impl BodyReader {
 
     /// Takes what the tier holds at the position. While a fill brings these very bytes, the tier
     /// is not asked.
-    fn from_tier(&mut self) -> Option<Bytes> {
+    fn take_from_tier(&mut self) -> Option<Bytes> {
         let body = &self.response.body;
         if let Some(whole) = body.whole() {
             // A body held in one piece is at most a block long.

@@ -99,7 +99,7 @@ fn status_allows(status: StatusCode, explicit: bool) -> bool {
     match status.as_u16() {
         200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501 => true,
         206 | 304 | 400 | 408 | 412 | 413 | 416 | 417 | 421 | 425 | 429 | 431 => false,
-        code => explicit && code >= 200 && code < 500,
+        code => explicit && (200..500).contains(&code),
     }
 }
 
