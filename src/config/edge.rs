@@ -23,6 +23,7 @@ const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) fn read(edge: &Section<'_>, relations: &Relations<'_>) -> Option<Edge> {
     let workers = edge.optional("workers", "one per core", at_least_one(1024));
@@ -198,9 +199,11 @@ fn read_cache(cache: &Section<'_>, relations: &Relations<'_>) -> Option<Cache> {
             size_bytes: size_bytes?,
         })
     });
+    let default_ttl = cache.or_default("default_ttl", "60s", duration(Duration::ZERO..=DAY * 365));
     Some(Cache {
         memory_bytes: memory_bytes?,
         disk: disk?,
+        default_ttl: default_ttl?,
     })
 }
 
@@ -241,7 +244,7 @@ fn read_timeouts(timeouts: &Section<'_>) -> Option<Timeouts> {
     let request_head = timeouts.or_default("request_head", "30s", span());
     let keep_alive = timeouts.or_default("keep_alive", "75s", span());
     let write = timeouts.or_default("write", "60s", span());
-    let drain = timeouts.or_default("drain", "5s", duration(Duration::ZERO..=24 * HOUR));
+    let drain = timeouts.or_default("drain", "5s", duration(Duration::ZERO..=DAY));
     Some(Timeouts {
         request_head: request_head?,
         keep_alive: keep_alive?,
