@@ -9,6 +9,8 @@ use aws_lc_rs::hmac;
 
 use crate::secret::Secret;
 
+use super::sigv4::derive_signing_key;
+
 /// Derived keys kept per access key id. A URL lives for at most seven days, so eight dates are in
 /// use at once; this leaves room for four regions.
 const DERIVED_PER_ID_MAX: usize = 32;
@@ -117,7 +119,7 @@ impl Keyring {
             derived: Arc::new(DerivedKey {
                 date: *date,
                 region: region.into(),
-                key: derive(&holder.secret, date, region),
+                key: derive_signing_key(&holder.secret, date, region),
             }),
             remembered: false,
         })
@@ -130,17 +132,4 @@ impl fmt::Debug for Keyring {
             .field("access_key_ids", &self.keys.len())
             .finish_non_exhaustive()
     }
-}
-
-/// The signing key of Signature Version 4: a chain of keyed hashes over date, region, service and
-/// the terminator, starting from the secret.
-pub(super) fn derive(secret: &Secret, date: &[u8; 8], region: &str) -> hmac::Key {
-    let mut start = Vec::with_capacity(4 + secret.reveal().len());
-    start.extend_from_slice(b"AWS4");
-    start.extend_from_slice(secret.reveal().as_bytes());
-    let mut key = hmac::Key::new(hmac::HMAC_SHA256, &start);
-    for part in [date.as_slice(), region.as_bytes(), b"s3", b"aws4_request"] {
-        key = hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, part).as_ref());
-    }
-    key
 }

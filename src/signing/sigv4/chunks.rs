@@ -84,8 +84,8 @@ impl ChunkSigner {
 
     fn next_chunk(&self, chunk_sha256: &[u8; 32]) -> Signature {
         self.string_to_sign("AWS4-HMAC-SHA256-PAYLOAD")
-            .line(self.previous.hex())
-            .line(EMPTY_SHA256.as_bytes())
+            .line(self.previous.as_str())
+            .line(EMPTY_SHA256)
             .hex(chunk_sha256)
             .sign(&self.key)
     }
@@ -93,7 +93,7 @@ impl ChunkSigner {
     fn next_trailer(&self, trailer_canonical: &[u8]) -> Signature {
         let sha256 = digest::digest(&digest::SHA256, trailer_canonical);
         self.string_to_sign("AWS4-HMAC-SHA256-TRAILER")
-            .line(self.previous.hex())
+            .line(self.previous.as_str())
             .hex(sha256.as_ref())
             .sign(&self.key)
     }

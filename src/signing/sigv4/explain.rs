@@ -2,6 +2,8 @@
 
 use crate::signing::{Refusal, SignedRequest};
 
+use super::presigned::Presigned;
+
 /// The two texts that a signature is made from. Neither is a secret; the signing key is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
@@ -16,6 +18,5 @@ pub struct Explanation {
 /// # Errors
 /// The [`Refusal`] that keeps a canonical request from being made at all.
 pub fn explain_presigned(req: &SignedRequest) -> Result<Explanation, Refusal> {
-    let _ = req;
-    Err(Refusal::NotSigned)
+    Presigned::parse(req)?.claim.explain(req)
 }

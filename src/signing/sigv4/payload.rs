@@ -4,6 +4,9 @@ use crate::signing::Refusal;
 
 use super::ChunkSigner;
 
+/// The field that carries the payload hash.
+pub(super) const CONTENT_SHA256: &str = "x-amz-content-sha256";
+
 /// The payload hash that says: the body is not signed.
 pub(super) const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 

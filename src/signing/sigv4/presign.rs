@@ -1,11 +1,24 @@
 //! Signing, for our own clients, tools and tests.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use aws_lc_rs::hmac;
+use http::header::{AUTHORIZATION, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use thiserror::Error;
 
 use crate::secret::Secret;
+use crate::signing::SignedRequest;
+
+use super::ALGORITHM;
+use super::canonical::{Signature, canonical_request, push_encoded, string_to_sign};
+use super::header::AMZ_DATE;
+use super::payload::{CONTENT_SHA256, PayloadKind, UNSIGNED_PAYLOAD};
+use super::presigned::EXPIRES_SECONDS_MAX;
+use super::query::AuthParameter;
+use super::scope::{Timestamp, derive_signing_key, scope};
+use super::signed_headers::SignedHeaders;
 
 /// What a presigned URL shall grant.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +84,7 @@ pub enum PresignError {
     #[error("the host is empty or has a character that no host has")]
     MalformedHost,
     /// The access key id is empty or has a character that cannot stand in a credential.
-    #[error("the access key id is empty or has a control character or a space")]
+    #[error("the access key id is empty or has a control character, a space or a comma")]
     MalformedAccessKeyId,
     /// The region is empty or has a character that cannot stand in a credential.
     #[error("the region is empty or has a character that no region has")]
@@ -100,8 +113,61 @@ pub fn presign(
     secret: &Secret,
     now: SystemTime,
 ) -> Result<String, PresignError> {
-    let _ = (spec, secret, now);
-    Err(PresignError::ClockOutOfRange)
+    let timestamp = Timestamp::of(now).ok_or(PresignError::ClockOutOfRange)?;
+    check_signer(spec.method, spec.host, spec.access_key_id, spec.region)?;
+    if !spec.path.starts_with('/') {
+        return Err(PresignError::RelativePath);
+    }
+    let seconds = spec.expires.as_secs();
+    if !(1..=EXPIRES_SECONDS_MAX).contains(&seconds) || spec.expires.subsec_nanos() != 0 {
+        return Err(PresignError::ExpiresOutOfRange {
+            expires: spec.expires,
+        });
+    }
+
+    let scope = scope(&timestamp, spec.region);
+    let path = encode_path(spec.path);
+    let mut query = String::new();
+    for (name, value) in spec.query {
+        if let Some(reserved) = AuthParameter::named(name.as_bytes()) {
+            return Err(PresignError::ReservedParameter {
+                name: reserved.name(),
+            });
+        }
+        push_parameter(&mut query, name, value);
+    }
+    let credential = format!("{}/{scope}", spec.access_key_id);
+    for (parameter, value) in [
+        (AuthParameter::Algorithm, ALGORITHM),
+        (AuthParameter::Credential, &credential),
+        (AuthParameter::Date, timestamp.as_str()),
+        (AuthParameter::Expires, &seconds.to_string()),
+        (AuthParameter::SignedHeaders, HOST.as_str()),
+    ] {
+        push_parameter(&mut query, parameter.name(), value);
+    }
+
+    let request = SignedRequest {
+        method: spec.method,
+        path: &path,
+        query: &query,
+        host: spec.host,
+        headers: &HeaderMap::new(),
+    };
+    let signature = sign(
+        &request,
+        HOST.as_str().to_owned(),
+        UNSIGNED_PAYLOAD,
+        &timestamp,
+        &scope,
+        &derive_signing_key(secret, &timestamp.date(), spec.region),
+    )?;
+    push_parameter(
+        &mut query,
+        AuthParameter::Signature.name(),
+        signature.as_str(),
+    );
+    Ok(format!("{path}?{query}"))
 }
 
 /// Signs a request in its headers and returns the fields to be added: `x-amz-date`,
@@ -114,6 +180,126 @@ pub fn authorize_headers(
     secret: &Secret,
     now: SystemTime,
 ) -> Result<[(HeaderName, HeaderValue); 3], PresignError> {
-    let _ = (spec, secret, now);
-    Err(PresignError::ClockOutOfRange)
+    let timestamp = Timestamp::of(now).ok_or(PresignError::ClockOutOfRange)?;
+    check_signer(spec.method, spec.host, spec.access_key_id, spec.region)?;
+    if !spec.path.starts_with('/') {
+        return Err(PresignError::RelativePath);
+    }
+    PayloadKind::parse(spec.payload).map_err(|_| PresignError::MalformedPayload)?;
+
+    let date_name = HeaderName::from_static(AMZ_DATE);
+    let payload_name = HeaderName::from_static(CONTENT_SHA256);
+    let date_value = HeaderValue::from_str(timestamp.as_str())
+        .expect("a timestamp holds digits and two letters");
+    let payload_value = HeaderValue::from_str(spec.payload)
+        .expect("a payload hash that parsed holds visible ASCII only");
+
+    let mut headers = spec.headers.clone();
+    headers.remove(HOST);
+    headers.remove(AUTHORIZATION);
+    headers.insert(&date_name, date_value.clone());
+    headers.insert(&payload_name, payload_value.clone());
+    let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+    names.push(HOST.as_str());
+    names.sort_unstable();
+    let names = names.join(";");
+
+    let request = SignedRequest {
+        method: spec.method,
+        path: spec.path,
+        query: spec.query,
+        host: spec.host,
+        headers: &headers,
+    };
+    let scope = scope(&timestamp, spec.region);
+    let signature = sign(
+        &request,
+        names.clone(),
+        spec.payload,
+        &timestamp,
+        &scope,
+        &derive_signing_key(secret, &timestamp.date(), spec.region),
+    )?;
+    let authorization = format!(
+        "{ALGORITHM} Credential={}/{scope}, SignedHeaders={names}, Signature={}",
+        spec.access_key_id,
+        signature.as_str(),
+    );
+    let authorization =
+        HeaderValue::from_str(&authorization).map_err(|_| PresignError::MalformedAccessKeyId)?;
+    Ok([
+        (date_name, date_value),
+        (payload_name, payload_value),
+        (AUTHORIZATION, authorization),
+    ])
+}
+
+fn sign(
+    request: &SignedRequest,
+    signed_headers: String,
+    payload: &str,
+    timestamp: &Timestamp,
+    scope: &str,
+    key: &hmac::Key,
+) -> Result<Signature, PresignError> {
+    let signed_headers = SignedHeaders::parse(Cow::Owned(signed_headers))
+        .expect("names of a header map, sorted, form a list of signed headers");
+    // The signed headers were all taken from the request, so only an escape can be at fault.
+    let canonical_request = canonical_request(request, &signed_headers, payload)
+        .map_err(|_| PresignError::MalformedEscape)?;
+    Ok(string_to_sign(&canonical_request, timestamp, scope).sign(key))
+}
+
+/// Checks what both ways of signing have in common.
+fn check_signer(
+    method: &str,
+    host: &str,
+    access_key_id: &str,
+    region: &str,
+) -> Result<(), PresignError> {
+    let graphic = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if Method::from_bytes(method.as_bytes()).is_err() {
+        return Err(PresignError::MalformedMethod);
+    }
+    if !graphic(host) || host.contains(['/', '?', '#', '@', '\\']) {
+        return Err(PresignError::MalformedHost);
+    }
+    // A comma would end the credential in an Authorization header.
+    if !graphic(access_key_id) || access_key_id.contains(',') {
+        return Err(PresignError::MalformedAccessKeyId);
+    }
+    if !graphic(region) || region.contains(['/', ',']) {
+        return Err(PresignError::MalformedRegion);
+    }
+    Ok(())
+}
+
+fn encode_path(decoded: &str) -> String {
+    let mut encoded = Vec::with_capacity(decoded.len());
+    for byte in decoded.bytes() {
+        match byte {
+            b'/' => encoded.push(b'/'),
+            other => push_encoded(&mut encoded, other),
+        }
+    }
+    ascii(encoded)
+}
+
+fn push_parameter(query: &mut String, name: &str, value: &str) {
+    let mut item = Vec::with_capacity(name.len() + value.len() + 2);
+    if !query.is_empty() {
+        item.push(b'&');
+    }
+    for byte in name.bytes() {
+        push_encoded(&mut item, byte);
+    }
+    item.push(b'=');
+    for byte in value.bytes() {
+        push_encoded(&mut item, byte);
+    }
+    query.push_str(&ascii(item));
+}
+
+fn ascii(encoded: Vec<u8>) -> String {
+    String::from_utf8(encoded).expect("percent-encoding leaves ASCII only")
 }

@@ -36,7 +36,7 @@ impl AuthParameter {
     }
 
     /// The parameter that a decoded name stands for.
-    fn named(name: &[u8]) -> Option<Self> {
+    pub(super) fn named(name: &[u8]) -> Option<Self> {
         let parameter = match name {
             b"X-Amz-Algorithm" => AuthParameter::Algorithm,
             b"X-Amz-Credential" => AuthParameter::Credential,

@@ -1,67 +1,118 @@
 //! The credential scope and the instant of signing.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::hmac;
 use time::{Date, Month, OffsetDateTime, Time};
 
+use crate::secret::Secret;
 use crate::signing::Refusal;
 
 /// The last part of every credential.
 const TERMINATOR: &str = "aws4_request";
 
 /// The service that every credential here is scoped to.
-pub(super) const SERVICE: &str = "s3";
+const SERVICE: &str = "s3";
 
 /// A parsed credential: `id/yyyymmdd/region/service/aws4_request`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Credential<'a> {
-    /// Who signed. May itself contain slashes.
-    pub(super) access_key_id: &'a str,
-    /// The day of signing, `yyyymmdd`.
-    pub(super) date: [u8; 8],
-    /// The region signed for.
-    pub(super) region: &'a str,
-    /// Everything after the id, as it stands in the string to sign.
-    pub(super) scope: &'a str,
+    text: Cow<'a, str>,
+    id_length: usize,
+    date: [u8; 8],
+    region_length: usize,
 }
 
 impl<'a> Credential<'a> {
     /// Parses a credential, from its end, because an access key id may contain slashes.
     ///
     /// # Errors
-    /// [`Refusal::MalformedCredential`], or [`Refusal::WrongService`] when it is whole but not
-    /// for S3.
-    pub(super) fn parse(text: &'a str) -> Result<Self, Refusal> {
+    /// [`Refusal::MalformedCredential`].
+    pub(super) fn parse(text: Cow<'a, str>) -> Result<Self, Refusal> {
         let mut parts = text.rsplitn(5, '/');
-        let mut next = || parts.next().ok_or(Refusal::MalformedCredential);
-        let (terminator, service, region, date, access_key_id) =
+        let mut next = || {
+            parts
+                .next()
+                .filter(|part| !part.is_empty())
+                .ok_or(Refusal::MalformedCredential)
+        };
+        let (terminator, _service, region, date, access_key_id) =
             (next()?, next()?, next()?, next()?, next()?);
-        let date: [u8; 8] = date
-            .as_bytes()
-            .try_into()
-            .map_err(|_| Refusal::MalformedCredential)?;
-        if terminator != TERMINATOR
-            || region.is_empty()
-            || access_key_id.is_empty()
-            || !date.iter().all(u8::is_ascii_digit)
-        {
+        let date = <[u8; 8]>::try_from(date.as_bytes())
+            .ok()
+            .filter(|date| date.iter().all(u8::is_ascii_digit))
+            .ok_or(Refusal::MalformedCredential)?;
+        if terminator != TERMINATOR {
             return Err(Refusal::MalformedCredential);
         }
-        if service != SERVICE {
-            return Err(Refusal::WrongService);
-        }
+        let (id_length, region_length) = (access_key_id.len(), region.len());
         Ok(Credential {
-            access_key_id,
+            text,
+            id_length,
             date,
-            region,
-            scope: &text[access_key_id.len() + 1..],
+            region_length,
         })
+    }
+
+    /// Who signed.
+    pub(super) fn access_key_id(&self) -> &str {
+        &self.text[..self.id_length]
+    }
+
+    /// The day of signing, `yyyymmdd`.
+    pub(super) fn date(&self) -> [u8; 8] {
+        self.date
+    }
+
+    /// The region signed for.
+    pub(super) fn region(&self) -> &str {
+        &self.scope()[self.date.len() + 1..][..self.region_length]
+    }
+
+    /// Everything after the id, as it stands in the string to sign.
+    pub(super) fn scope(&self) -> &str {
+        &self.text[self.id_length + 1..]
+    }
+
+    /// Checks that the credential is for S3.
+    ///
+    /// # Errors
+    /// [`Refusal::WrongService`].
+    pub(super) fn check_service(&self) -> Result<(), Refusal> {
+        let tail = &self.scope()[self.date.len() + 1 + self.region_length + 1..];
+        match tail.split_once('/') {
+            Some((SERVICE, _)) => Ok(()),
+            _ => Err(Refusal::WrongService),
+        }
     }
 }
 
 /// The scope part of a credential that we make ourselves.
-pub(super) fn scope(date: &str, region: &str) -> String {
+pub(super) fn scope(timestamp: &Timestamp, region: &str) -> String {
+    let date = &timestamp.as_str()[..8];
     format!("{date}/{region}/{SERVICE}/{TERMINATOR}")
+}
+
+/// The signing key: a chain of keyed hashes over date, region, service and terminator, starting
+/// from the secret.
+pub(in crate::signing) fn derive_signing_key(
+    secret: &Secret,
+    date: &[u8; 8],
+    region: &str,
+) -> hmac::Key {
+    let start = [b"AWS4".as_slice(), secret.reveal().as_bytes()].concat();
+    let parts = [
+        date.as_slice(),
+        region.as_bytes(),
+        SERVICE.as_bytes(),
+        TERMINATOR.as_bytes(),
+    ];
+    parts
+        .iter()
+        .fold(hmac::Key::new(hmac::HMAC_SHA256, &start), |key, part| {
+            hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, part).as_ref())
+        })
 }
 
 /// An instant in the only form that is signed: `yyyymmddThhmmssZ`.
@@ -137,8 +188,8 @@ impl Timestamp {
     }
 
     /// The text as it is signed.
-    pub(super) fn as_bytes(&self) -> &[u8; 16] {
-        &self.text
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text).expect("a timestamp holds ASCII only")
     }
 }
 
