@@ -1,1 +1,21 @@
-//! Placeholder while the house is being built.
+//! What operators see: metrics, the access log, readiness and the admin surface.
+//!
+//! Every name that Prometheus scrapes is spelled in [`Metrics`], every outcome word in
+//! [`Outcome`]. Handles are resolved once; a request touches only atomics.
+
+mod access_log;
+mod access_record;
+pub mod admin;
+mod metrics;
+mod origin_metrics;
+mod readiness;
+mod route_metrics;
+mod vocabulary;
+
+pub use access_log::{AccessLog, AccessLogError};
+pub use access_record::AccessRecord;
+pub use metrics::{CacheTierMetrics, ConnectionGuard, ConnectionMetrics, Metrics};
+pub use origin_metrics::{OriginMetrics, OriginResult};
+pub use readiness::{Condition, Readiness};
+pub use route_metrics::{Finished, RouteMetrics};
+pub use vocabulary::{Outcome, Protocol, Source};

@@ -1,0 +1,319 @@
+//! One line of the access log: its fields and its form.
+
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+
+use super::vocabulary::{Outcome, Protocol, Source};
+
+/// A request that has ended, as the access log tells it.
+///
+/// Fields that are `None` are left out of the line. Texts are escaped here; bytes that are not
+/// UTF-8 become U+FFFD. The caller has removed signature parameters from `query`; the query and
+/// fragment of `referer` are cut here, since they may hold another site's secrets.
+#[derive(Debug, Clone)]
+pub struct AccessRecord<'a> {
+    /// When the request began (`time`: RFC 3339, UTC, milliseconds).
+    pub time: SystemTime,
+    /// The id also sent to the client.
+    pub request_id: &'a str,
+    /// The client's address, without its port.
+    pub client: IpAddr,
+    /// What the client spoke.
+    pub protocol: Protocol,
+    /// The TLS version; `None` for plain HTTP.
+    pub tls: Option<&'a str>,
+    /// The request method, as sent.
+    pub method: &'a str,
+    /// The authority, as sent.
+    pub host: &'a str,
+    /// The raw path.
+    pub path: &'a str,
+    /// The raw query without signature parameters.
+    pub query: Option<&'a str>,
+    /// The status sent; `None` when the client got none.
+    pub status: Option<u16>,
+    /// How the request was answered.
+    pub outcome: Outcome,
+    /// Why, where the outcome alone does not say: the name of a refusal or fault.
+    pub reason: Option<&'a str>,
+    /// The route's name; `None` when the request was refused before routing.
+    pub route: Option<&'a str>,
+    /// Body bytes sent.
+    pub bytes: u64,
+    /// Where most of them came from.
+    pub source: Option<Source>,
+    /// From the first byte of the request to the last byte of the response (`duration_ms`).
+    pub duration: Duration,
+    /// From the first byte of the request to the first byte of the response (`ttfb_ms`).
+    pub time_to_first_byte: Option<Duration>,
+    /// The request's `Range`.
+    pub range: Option<&'a [u8]>,
+    /// The response's `Content-Range`.
+    pub content_range: Option<&'a [u8]>,
+    /// The request's `User-Agent`.
+    pub user_agent: Option<&'a [u8]>,
+    /// The request's `Referer`.
+    pub referer: Option<&'a [u8]>,
+    /// The origin server asked, as configured.
+    pub origin_server: Option<&'a str>,
+    /// Whether another request's fill answered this one.
+    pub collapsed: bool,
+    /// Whether the response ended before its last byte.
+    pub aborted: bool,
+}
+
+impl AccessRecord<'_> {
+    /// Appends the record to `line` as one JSON object and a line feed.
+    pub(super) fn write_line(&self, line: &mut Vec<u8>) {
+        line.extend_from_slice(b"{\"time\":");
+        write_time(line, self.time);
+        write_text(line, "request_id", self.request_id);
+        write_display(line, "client", &self.client);
+        write_text(line, "protocol", self.protocol.as_str());
+        write_text_if(line, "tls", self.tls);
+        write_text(line, "method", self.method);
+        write_text(line, "host", self.host);
+        write_text(line, "path", self.path);
+        write_text_if(line, "query", self.query);
+        if let Some(status) = self.status {
+            write_number(line, "status", status.into());
+        }
+        write_text(line, "outcome", self.outcome.as_str());
+        write_text_if(line, "reason", self.reason);
+        write_text_if(line, "route", self.route);
+        write_number(line, "bytes", self.bytes);
+        write_text_if(line, "source", self.source.map(Source::as_str));
+        write_milliseconds(line, "duration_ms", self.duration);
+        if let Some(first_byte) = self.time_to_first_byte {
+            write_milliseconds(line, "ttfb_ms", first_byte);
+        }
+        write_bytes_if(line, "range", self.range);
+        write_bytes_if(line, "content_range", self.content_range);
+        write_bytes_if(line, "user_agent", self.user_agent);
+        write_bytes_if(line, "referer", self.referer.map(without_query));
+        write_text_if(line, "origin_server", self.origin_server);
+        write_flag(line, "collapsed", self.collapsed);
+        write_flag(line, "aborted", self.aborted);
+        line.extend_from_slice(b"}\n");
+    }
+}
+
+fn without_query(uri: &[u8]) -> &[u8] {
+    let end = uri.iter().position(|byte| matches!(byte, b'?' | b'#'));
+    &uri[..end.unwrap_or(uri.len())]
+}
+
+fn write_name(line: &mut Vec<u8>, name: &str) {
+    line.extend_from_slice(b",\"");
+    line.extend_from_slice(name.as_bytes());
+    line.extend_from_slice(b"\":");
+}
+
+fn write_text(line: &mut Vec<u8>, name: &str, text: &str) {
+    write_name(line, name);
+    serde_json::to_writer(line, text).expect("a string serialises and a Vec takes every byte");
+}
+
+fn write_text_if(line: &mut Vec<u8>, name: &str, text: Option<&str>) {
+    if let Some(text) = text {
+        write_text(line, name, text);
+    }
+}
+
+fn write_bytes_if(line: &mut Vec<u8>, name: &str, bytes: Option<&[u8]>) {
+    if let Some(bytes) = bytes {
+        write_text(line, name, &String::from_utf8_lossy(bytes));
+    }
+}
+
+/// For values whose text needs no escaping.
+fn write_display(line: &mut Vec<u8>, name: &str, value: &IpAddr) {
+    use std::io::Write;
+    write_name(line, name);
+    write!(line, "\"{value}\"").expect("a Vec takes every byte");
+}
+
+fn write_number(line: &mut Vec<u8>, name: &str, number: u64) {
+    write_name(line, name);
+    line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn write_flag(line: &mut Vec<u8>, name: &str, flag: bool) {
+    write_name(line, name);
+    line.extend_from_slice(if flag { b"true" } else { b"false" });
+}
+
+/// Milliseconds with three decimals: a hit takes a few hundredths of one.
+fn write_milliseconds(line: &mut Vec<u8>, name: &str, duration: Duration) {
+    use std::io::Write;
+    write_name(line, name);
+    let microseconds = duration.as_micros();
+    write!(line, "{}.{:03}", microseconds / 1000, microseconds % 1000)
+        .expect("a Vec takes every byte");
+}
+
+/// RFC 3339 in UTC with milliseconds; `null` beyond the year 9999, which RFC 3339 cannot say.
+fn write_time(line: &mut Vec<u8>, time: SystemTime) {
+    use std::io::Write;
+    let nanoseconds = match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => i128::try_from(after.as_nanos()).ok(),
+        Err(before) => i128::try_from(before.duration().as_nanos())
+            .ok()
+            .map(|nanoseconds| -nanoseconds),
+    };
+    let moment = nanoseconds
+        .and_then(|nanoseconds| OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok())
+        .filter(|moment| moment.year() >= 0);
+    let Some(moment) = moment else {
+        line.extend_from_slice(b"null");
+        return;
+    };
+    write!(
+        line,
+        "\"{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z\"",
+        moment.year(),
+        u8::from(moment.month()),
+        moment.day(),
+        moment.hour(),
+        moment.minute(),
+        moment.second(),
+        moment.millisecond(),
+    )
+    .expect("a Vec takes every byte");
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    pub(in super::super) fn record() -> AccessRecord<'static> {
+        AccessRecord {
+            time: UNIX_EPOCH + Duration::from_millis(1_792_000_000_042),
+            request_id: "a1",
+            client: "2001:db8::7".parse().unwrap(),
+            protocol: Protocol::Http11,
+            tls: None,
+            method: "GET",
+            host: "media.example",
+            path: "/v/a.mp4",
+            query: None,
+            status: None,
+            outcome: Outcome::Hit,
+            reason: None,
+            route: None,
+            bytes: 0,
+            source: None,
+            duration: Duration::from_micros(12),
+            time_to_first_byte: None,
+            range: None,
+            content_range: None,
+            user_agent: None,
+            referer: None,
+            origin_server: None,
+            collapsed: false,
+            aborted: false,
+        }
+    }
+
+    fn parsed(record: &AccessRecord<'_>) -> Value {
+        let mut line = Vec::new();
+        record.write_line(&mut line);
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(line.last(), Some(&b'\n'));
+        serde_json::from_slice(&line).unwrap()
+    }
+
+    #[test]
+    fn absent_fields_are_left_out() {
+        assert_eq!(
+            parsed(&record()),
+            json!({
+                "time": "2026-10-14T17:46:40.042Z", "request_id": "a1", "client": "2001:db8::7",
+                "protocol": "http/1.1", "method": "GET", "host": "media.example",
+                "path": "/v/a.mp4", "outcome": "hit", "bytes": 0, "duration_ms": 0.012,
+                "collapsed": false, "aborted": false,
+            })
+        );
+    }
+
+    #[test]
+    fn every_field_is_told() {
+        let full = AccessRecord {
+            tls: Some("TLSv1.3"),
+            query: Some("x=1"),
+            status: Some(206),
+            reason: Some("expired"),
+            route: Some("media"),
+            bytes: u64::MAX,
+            source: Some(Source::Origin),
+            duration: Duration::from_millis(61_005),
+            time_to_first_byte: Some(Duration::from_micros(1_500)),
+            range: Some(b"bytes=0-9"),
+            content_range: Some(b"bytes 0-9/100"),
+            user_agent: Some(b"curl/8"),
+            referer: Some(b"https://a.example/p"),
+            origin_server: Some("127.0.0.1:9000"),
+            collapsed: true,
+            aborted: true,
+            protocol: Protocol::H2,
+            ..record()
+        };
+        assert_eq!(
+            parsed(&full),
+            json!({
+                "time": "2026-10-14T17:46:40.042Z", "request_id": "a1", "client": "2001:db8::7",
+                "protocol": "h2", "tls": "TLSv1.3", "method": "GET", "host": "media.example",
+                "path": "/v/a.mp4", "query": "x=1", "status": 206, "outcome": "hit",
+                "reason": "expired", "route": "media", "bytes": u64::MAX, "source": "origin",
+                "duration_ms": 61005.0, "ttfb_ms": 1.5, "range": "bytes=0-9",
+                "content_range": "bytes 0-9/100", "user_agent": "curl/8",
+                "referer": "https://a.example/p", "origin_server": "127.0.0.1:9000",
+                "collapsed": true, "aborted": true,
+            })
+        );
+    }
+
+    #[test]
+    fn hostile_text_stays_inside_its_field() {
+        let hostile = AccessRecord {
+            path: "/\"},\n{\"status\":200,\u{7}\u{1F600}\\",
+            user_agent: Some(b"\xff\"\r\n\0"),
+            ..record()
+        };
+        let value = parsed(&hostile);
+        assert_eq!(value["path"], hostile.path);
+        assert_eq!(value["user_agent"], "\u{fffd}\"\r\n\0");
+        assert_eq!(value.get("status"), None);
+    }
+
+    #[test]
+    fn referer_loses_its_query_and_fragment() {
+        for (sent, logged) in [
+            ("https://a.example/p?token=1", "https://a.example/p"),
+            ("https://a.example/p#t?x", "https://a.example/p"),
+            ("https://a.example/?", "https://a.example/"),
+            ("?", ""),
+            ("", ""),
+        ] {
+            let record = AccessRecord {
+                referer: Some(sent.as_bytes()),
+                ..record()
+            };
+            assert_eq!(parsed(&record)["referer"], logged);
+        }
+    }
+
+    #[test]
+    fn time_is_rfc_3339_on_both_sides_of_the_epoch_and_null_where_it_has_no_form() {
+        let at = |time| parsed(&AccessRecord { time, ..record() })["time"].clone();
+        assert_eq!(at(UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
+        let before = UNIX_EPOCH - Duration::from_millis(1);
+        assert_eq!(at(before), "1969-12-31T23:59:59.999Z");
+        let last = UNIX_EPOCH + Duration::from_millis(253_402_300_799_999);
+        assert_eq!(at(last), "9999-12-31T23:59:59.999Z");
+        assert_eq!(at(last + Duration::from_millis(1)), Value::Null);
+    }
+}
