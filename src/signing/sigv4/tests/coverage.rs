@@ -6,7 +6,9 @@ use crate::secret::Secret;
 use crate::signing::sigv4::canonical::{canonical_request, string_to_sign};
 use crate::signing::sigv4::scope::{Timestamp, derive_signing_key};
 use crate::signing::sigv4::signed_headers::SignedHeaders;
-use crate::signing::sigv4::{Payload, PresignError, PresignSpec, presign, verify_presigned};
+use crate::signing::sigv4::{
+    AuthorizeSpec, Payload, PresignError, PresignSpec, authorize_headers, presign, verify_presigned,
+};
 use crate::signing::{Keyring, Refusal, Rules};
 
 use super::{HOST, KEY_ID, LEEWAY, RULES, Sent, headers, keyring, secret, signed_at};
@@ -34,6 +36,19 @@ fn put(signed: &'static str, fields: &[(&str, &str)], more_query: &str, payload:
     sent.query.push_str("&X-Amz-Signature=");
     sent.query.push_str(signature.as_str());
     sent
+}
+
+/// A URL to be made.
+fn spec() -> PresignSpec<'static> {
+    PresignSpec {
+        method: "GET",
+        host: HOST,
+        path: "/b/k",
+        query: &[],
+        access_key_id: KEY_ID,
+        region: "us-east-1",
+        expires: Duration::from_secs(60),
+    }
 }
 
 #[test]
@@ -155,15 +170,7 @@ fn the_memory_of_derived_keys_is_bounded_and_forgetting_is_harmless() {
     for round in 0..2 {
         for days in 0..40 {
             let now = signed_at() + day * days;
-            let spec = PresignSpec {
-                method: "GET",
-                host: HOST,
-                path: "/b/k",
-                query: &[],
-                access_key_id: KEY_ID,
-                region: "us-east-1",
-                expires: Duration::from_secs(60),
-            };
+            let spec = spec();
             let sent = Sent::new("GET", &presign(&spec, &secret(), now).unwrap(), &[]);
             verify_presigned(&sent.view(), &keys, &RULES, now).unwrap();
             let expected = if round == 0 {
@@ -177,6 +184,112 @@ fn the_memory_of_derived_keys_is_bounded_and_forgetting_is_harmless() {
 }
 
 #[test]
+fn remembered_keys_of_other_regions_do_not_stand_in_for_one_another() {
+    let any_region = Rules {
+        region: None,
+        clock_leeway: LEEWAY,
+    };
+    let keys = keyring();
+    for region in ["us-east-1", "eu-west-1", "us-east-1", "eu-west-1"] {
+        let spec = PresignSpec { region, ..spec() };
+        let sent = Sent::new("GET", &presign(&spec, &secret(), signed_at()).unwrap(), &[]);
+        let outcome = verify_presigned(&sent.view(), &keys, &any_region, signed_at());
+        assert_eq!(outcome.map(|_| ()), Ok(()), "{region}");
+    }
+    assert_eq!(keys.derived_keys(KEY_ID), 2);
+}
+
+/// A GET whose date of signing is in `Date`, as it may be when there is no `x-amz-date`.
+fn dated_by_date(date: &str) -> Sent {
+    let mut sent = Sent::new(
+        "GET",
+        "/b/k",
+        &[("date", date), ("x-amz-content-sha256", "UNSIGNED-PAYLOAD")],
+    );
+    let signed = SignedHeaders::parse("date;host;x-amz-content-sha256".into()).unwrap();
+    let text = canonical_request(&sent.view(), &signed, "UNSIGNED-PAYLOAD").unwrap();
+    let scope = "20130524/us-east-1/s3/aws4_request";
+    let signature = string_to_sign(&text, &Timestamp::of(signed_at()).unwrap(), scope)
+        .sign(&derive_signing_key(&secret(), b"20130524", "us-east-1"));
+    let authorization = format!(
+        "AWS4-HMAC-SHA256 Credential={KEY_ID}/{scope}, SignedHeaders={}, Signature={}",
+        signed.as_str(),
+        signature.as_str(),
+    );
+    sent.headers
+        .insert("authorization", authorization.parse().unwrap());
+    sent
+}
+
+#[test]
+fn the_date_of_signing_may_be_in_the_date_field() {
+    let verify = |date| dated_by_date(date).verify_header(signed_at()).map(|_| ());
+    assert_eq!(verify("Fri, 24 May 2013 00:00:00 GMT"), Ok(()));
+    assert_eq!(
+        verify("Fri, 24 May 2013 00:00:01 GMT"),
+        Err(Refusal::SignatureMismatch)
+    );
+    assert_eq!(verify("yesterday"), Err(Refusal::MalformedDate));
+}
+
+#[test]
+fn a_request_that_would_be_refused_is_not_signed_in_its_headers() {
+    let fields = headers(&[]);
+    let good = AuthorizeSpec {
+        method: "PUT",
+        host: HOST,
+        path: "/b/k%20",
+        query: "",
+        headers: &fields,
+        payload: SHA256,
+        access_key_id: KEY_ID,
+        region: "us-east-1",
+    };
+    let made = |spec: AuthorizeSpec| authorize_headers(&spec, &secret(), signed_at()).map(|_| ());
+    assert_eq!(made(good), Ok(()));
+    for (spec, error) in [
+        (
+            AuthorizeSpec {
+                path: "/%2",
+                ..good
+            },
+            PresignError::MalformedEscape,
+        ),
+        (
+            AuthorizeSpec { query: "%", ..good },
+            PresignError::MalformedEscape,
+        ),
+        (
+            AuthorizeSpec { path: "k", ..good },
+            PresignError::RelativePath,
+        ),
+        (
+            AuthorizeSpec {
+                payload: "",
+                ..good
+            },
+            PresignError::MalformedPayload,
+        ),
+        (
+            AuthorizeSpec {
+                payload: "STREAMING-X",
+                ..good
+            },
+            PresignError::MalformedPayload,
+        ),
+        (
+            AuthorizeSpec {
+                host: "a b",
+                ..good
+            },
+            PresignError::MalformedHost,
+        ),
+    ] {
+        assert_eq!(made(spec), Err(error));
+    }
+}
+
+#[test]
 fn an_empty_keyring_says_so_and_no_form_of_it_shows_a_secret() {
     assert!(Keyring::new([]).is_empty());
     assert!(!keyring().is_empty());
@@ -186,13 +299,8 @@ fn an_empty_keyring_says_so_and_no_form_of_it_shows_a_secret() {
 #[test]
 fn what_would_be_refused_is_not_signed() {
     let good = PresignSpec {
-        method: "GET",
-        host: HOST,
-        path: "/b/k",
-        query: &[],
-        access_key_id: KEY_ID,
-        region: "us-east-1",
         expires: Duration::from_secs(604_800),
+        ..spec()
     };
     let made = |spec: PresignSpec| presign(&spec, &Secret::new("s"), signed_at()).map(|_| ());
     let out_of_range = |expires| Err(PresignError::ExpiresOutOfRange { expires });
