@@ -3,10 +3,12 @@
 //! Start reading at [`edge`], which lists the steps of a request.
 
 pub mod cache;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod edge;
 pub mod first_start;
+pub mod node;
 pub mod observe;
 pub mod origin;
 pub mod routing;
