@@ -2,6 +2,9 @@
 //!
 //! Start reading at [`edge`], which lists the steps of a request.
 
+// A panic must name the invariant that is broken: `expect("…")` does, `unwrap` does not. Tests may (clippy.toml).
+#![deny(clippy::unwrap_used)]
+
 pub mod cache;
 pub mod cli;
 pub mod clock;
