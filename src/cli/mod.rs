@@ -9,7 +9,9 @@
 mod check;
 mod edge;
 mod origin;
+mod sign;
 mod up;
+mod verify;
 
 use std::fmt::Display;
 use std::io::{IsTerminal, stderr};
@@ -25,6 +27,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Checked, Problems};
 use crate::first_start::FirstStartError;
 use crate::node::{Addresses, Ended, Node, StartError};
+use crate::secret::Secret;
 
 /// An edge CDN node: a caching reverse proxy with an S3-compatible origin in the same binary.
 #[derive(Debug, Parser)]
@@ -44,6 +47,10 @@ enum Command {
     Origin(ConfigArg),
     /// Check a configuration: all problems at once, exit code 0 or 2
     Check(ConfigArg),
+    /// Print a presigned URL for one object
+    Sign(sign::SignArgs),
+    /// Say whether a presigned URL is genuine, and if not, why
+    Verify(verify::VerifyArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -98,6 +105,8 @@ pub fn main() -> ExitCode {
         Command::Edge(args) => edge::run(&args.config),
         Command::Origin(args) => origin::run(&args.config),
         Command::Check(args) => return check::run(&args.config),
+        Command::Sign(args) => return args.run(SystemClock::shared().wall()),
+        Command::Verify(args) => return args.run(SystemClock::shared().wall()),
     };
     match result {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
@@ -125,6 +134,15 @@ fn load(file: &Path) -> Result<config::Config, Failure> {
         warn!("{warning}");
     }
     Ok(config)
+}
+
+/// The secret that a command signs or judges with, read as the configuration reads it.
+fn secret(file: &Path) -> Result<Secret, String> {
+    config::read_secret(file).map_err(|reason| {
+        format!(
+            "{reason}\nnext: give the file that the key's `secret_file` names in the configuration"
+        )
+    })
 }
 
 /// Our own records from the given level on, those of libraries from `warn` on; `RUST_LOG` overrides both.
