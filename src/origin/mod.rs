@@ -1,1 +1,8 @@
-//! Placeholder while the house is being built.
+//! Store.
+pub mod checksums;
+pub mod conditional;
+pub mod listing;
+pub mod names;
+pub mod query;
+pub mod range;
+pub mod upload_body;
