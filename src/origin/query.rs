@@ -12,8 +12,8 @@ pub struct Query(Vec<(String, String)>);
 pub struct Repeated;
 
 impl Query {
-    /// Decodes a raw query. A `+` is a plus sign, as it is to SigV4, which signs it as `%2B`: a reader that took
-    /// it for a space would let one signature stand for two requests.
+    /// Decodes a raw query. A `+` is a space, as it is to the signature check in [`crate::signing`]: if the two
+    /// disagreed, one signature could stand for two requests.
     ///
     /// # Errors
     /// Encoding that cannot be undone.
@@ -22,7 +22,7 @@ impl Query {
             .filter(|pair| !pair.is_empty())
             .map(|pair| {
                 let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                Ok((decode_once(name)?, decode_once(value)?))
+                Ok((decode(name)?, decode(value)?))
             })
             .collect::<Result<Vec<_>, _>>()
             .map(Query)
@@ -52,14 +52,20 @@ impl Query {
     }
 }
 
+fn decode(raw: &str) -> Result<String, NameError> {
+    // Before percent-decoding, so that `%2B` stays a plus sign.
+    decode_once(&raw.replace('+', " "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn parameters_are_decoded_once_and_a_plus_stays_a_plus() {
-        let query = Query::parse("list-type=2&prefix=a%2520+b&&delimiter=%2F&empty=&flag").unwrap();
-        assert_eq!(query.get("prefix"), Ok(Some("a%20+b")));
+    fn parameters_are_decoded_once_and_a_plus_is_a_space() {
+        let query =
+            Query::parse("list-type=2&prefix=a%2520+b%2B&&delimiter=%2F&empty=&flag").unwrap();
+        assert_eq!(query.get("prefix"), Ok(Some("a%20 b+")));
         assert_eq!(query.get("delimiter"), Ok(Some("/")));
         assert_eq!(query.get("empty"), Ok(Some("")));
         assert_eq!(query.get("flag"), Ok(Some("")));
