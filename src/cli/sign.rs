@@ -8,10 +8,11 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum};
 
+use crate::config::read_duration;
 use crate::secret::Secret;
 use crate::signing::{PresignError, PresignSpec, presign};
 
-use super::secret_file;
+use super::secret;
 
 /// Print a presigned URL for one object.
 #[derive(Debug, Clone, Args)]
@@ -35,7 +36,7 @@ pub struct SignArgs {
     #[arg(long, default_value = "us-east-1")]
     pub region: String,
     /// How long the URL is good, such as 90s, 15m, 1h or 7d; at most 7d.
-    #[arg(long, default_value = "1h", value_parser = lifetime)]
+    #[arg(long, default_value = "1h", value_parser = read_duration)]
     pub expires: Duration,
     /// A further query parameter, such as response-content-type=text/plain; may be repeated.
     #[arg(long = "query", value_name = "NAME=VALUE", value_parser = parameter)]
@@ -65,12 +66,10 @@ impl fmt::Display for Scheme {
 impl SignArgs {
     /// Prints the URL and ends with 0, or says on standard error what to do next and ends with 2.
     pub fn run(self, now: SystemTime) -> ExitCode {
-        let outcome = secret_file::read(&self.secret_file)
-            .map_err(|error| error.to_string())
-            .and_then(|secret| {
-                self.url(&secret, now)
-                    .map_err(|error| format!("{error}\nnext: {}", advice(error)))
-            });
+        let outcome = secret(&self.secret_file).and_then(|secret| {
+            self.url(&secret, now)
+                .map_err(|error| format!("{error}\nnext: {}", advice(error)))
+        });
         match outcome {
             Ok(url) => match writeln!(std::io::stdout(), "{url}") {
                 Ok(()) => ExitCode::SUCCESS,
@@ -125,27 +124,6 @@ fn advice(error: PresignError) -> &'static str {
 }
 
 /// Reads a duration in whole seconds, minutes, hours or days.
-fn lifetime(text: &str) -> Result<Duration, &'static str> {
-    const ADVICE: &str = "write a whole number and its unit, such as 90s, 15m, 1h or 7d";
-    let unit_seconds = match text.as_bytes().last() {
-        Some(b's') => 1,
-        Some(b'm') => 60,
-        Some(b'h') => 3_600,
-        Some(b'd') => 86_400,
-        _ => return Err(ADVICE),
-    };
-    let digits = &text[..text.len() - 1];
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(ADVICE);
-    }
-    digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|count| count.checked_mul(unit_seconds))
-        .map(Duration::from_secs)
-        .ok_or(ADVICE)
-}
-
 fn parameter(text: &str) -> Result<(String, String), &'static str> {
     text.split_once('=')
         .filter(|(name, _)| !name.is_empty())
@@ -159,7 +137,7 @@ mod tests {
 
     use clap::Parser;
 
-    use super::{SignArgs, lifetime};
+    use super::SignArgs;
     use crate::secret::Secret;
     use crate::signing::PresignError;
 
@@ -228,26 +206,5 @@ mod tests {
                 expires: eight_days
             })
         );
-    }
-
-    #[test]
-    fn lifetimes_carry_a_unit() {
-        for (text, seconds) in [("90s", 90), ("15m", 900), ("1h", 3_600), ("7d", 604_800)] {
-            assert_eq!(lifetime(text), Ok(Duration::from_secs(seconds)));
-        }
-        for text in [
-            "",
-            "h",
-            "1",
-            "1w",
-            "-1h",
-            "+1h",
-            "1.5h",
-            "1hh",
-            "99999999999999999999d",
-            "1ä",
-        ] {
-            assert!(lifetime(text).is_err(), "{text}");
-        }
     }
 }

@@ -17,7 +17,7 @@ use crate::signing::{
     Grant, Keyring, Refusal, Rules, SignedRequest, explain_presigned, verify_presigned,
 };
 
-use super::secret_file;
+use super::secret;
 
 /// How far a URL may be dated ahead: what the edge allows by default.
 const CLOCK_LEEWAY: Duration = Duration::from_secs(15 * 60);
@@ -71,13 +71,10 @@ impl VerifyArgs {
     /// Prints the verdict. Ends with 0 when the URL is valid, 1 when it is refused, 2 when it
     /// could not be judged.
     pub fn run(self, now: SystemTime) -> ExitCode {
-        let outcome = secret_file::read(&self.secret_file)
-            .map_err(|error| error.to_string())
-            .and_then(|secret| {
-                self.verdict(secret, now).map_err(|error| {
-                    format!("{error}\nnext: paste the whole URL, in single quotes")
-                })
-            });
+        let outcome = secret(&self.secret_file).and_then(|secret| {
+            self.verdict(secret, now)
+                .map_err(|error| format!("{error}\nnext: paste the whole URL, in single quotes"))
+        });
         match outcome {
             Ok(verdict) => match std::io::stdout().write_all(verdict.text.as_bytes()) {
                 Ok(()) => ExitCode::from(u8::from(!verdict.valid)),
