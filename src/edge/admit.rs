@@ -190,7 +190,10 @@ fn split_target(target: &Bytes, scheme: Scheme) -> Result<(Option<Bytes>, Bytes)
 
 /// Checks path and query byte by byte; returns where the path ends.
 fn check_target(target: &[u8]) -> Result<usize, GateRefusal> {
-    let path_end = target.iter().position(|b| *b == b'?').unwrap_or(target.len());
+    let path_end = target
+        .iter()
+        .position(|b| *b == b'?')
+        .unwrap_or(target.len());
     for (at, byte) in target.iter().enumerate() {
         match byte {
             b'%' => {
@@ -269,13 +272,18 @@ fn is_authority(authority: &[u8]) -> bool {
             return false;
         };
         let inner = &authority[1..end];
-        let is_address = inner.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
+        let is_address = inner
+            .iter()
+            .all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
         if inner.is_empty() || !is_address {
             return false;
         }
         (&authority[..=end], &authority[end + 1..])
     } else {
-        let end = authority.iter().position(|b| *b == b':').unwrap_or(authority.len());
+        let end = authority
+            .iter()
+            .position(|b| *b == b':')
+            .unwrap_or(authority.len());
         let named = authority[..end]
             .iter()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
@@ -467,11 +475,31 @@ mod tests {
         for (protocol, fields, expected) in [
             (Http11, &[][..], Ok(BodyLength::None)),
             (Http11, &[("content-length", "0")], Ok(BodyLength::None)),
-            (Http11, &[("content-length", "10")], Ok(BodyLength::Known(10))),
-            (Http11, &[("transfer-encoding", "chunked")], Ok(BodyLength::Unknown)),
-            (Http11, &[("content-length", "+1")], Err(GateRefusal::ContentLength)),
-            (Http11, &[("content-length", "0x1")], Err(GateRefusal::ContentLength)),
-            (Http11, &[("content-length", "1, 1")], Err(GateRefusal::ContentLength)),
+            (
+                Http11,
+                &[("content-length", "10")],
+                Ok(BodyLength::Known(10)),
+            ),
+            (
+                Http11,
+                &[("transfer-encoding", "chunked")],
+                Ok(BodyLength::Unknown),
+            ),
+            (
+                Http11,
+                &[("content-length", "+1")],
+                Err(GateRefusal::ContentLength),
+            ),
+            (
+                Http11,
+                &[("content-length", "0x1")],
+                Err(GateRefusal::ContentLength),
+            ),
+            (
+                Http11,
+                &[("content-length", "1, 1")],
+                Err(GateRefusal::ContentLength),
+            ),
             (
                 Http11,
                 &[("content-length", "1"), ("content-length", "1")],
@@ -482,15 +510,34 @@ mod tests {
                 &[("content-length", "1"), ("transfer-encoding", "chunked")],
                 Err(GateRefusal::AmbiguousLength),
             ),
-            (Http11, &[("transfer-encoding", "gzip, chunked")], Err(GateRefusal::TransferEncoding)),
-            (Http11, &[("transfer-encoding", "identity")], Err(GateRefusal::TransferEncoding)),
-            (Http11, &[("transfer-encoding", "xchunked")], Err(GateRefusal::TransferEncoding)),
             (
                 Http11,
-                &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+                &[("transfer-encoding", "gzip, chunked")],
                 Err(GateRefusal::TransferEncoding),
             ),
-            (Http10, &[("transfer-encoding", "chunked")], Err(GateRefusal::TransferEncoding)),
+            (
+                Http11,
+                &[("transfer-encoding", "identity")],
+                Err(GateRefusal::TransferEncoding),
+            ),
+            (
+                Http11,
+                &[("transfer-encoding", "xchunked")],
+                Err(GateRefusal::TransferEncoding),
+            ),
+            (
+                Http11,
+                &[
+                    ("transfer-encoding", "chunked"),
+                    ("transfer-encoding", "chunked"),
+                ],
+                Err(GateRefusal::TransferEncoding),
+            ),
+            (
+                Http10,
+                &[("transfer-encoding", "chunked")],
+                Err(GateRefusal::TransferEncoding),
+            ),
         ] {
             assert_eq!(length(protocol, fields), expected, "{fields:?}");
         }

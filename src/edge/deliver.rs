@@ -80,7 +80,11 @@ impl Node {
                     (_, Some(length)) => ReplyLength::Known(length),
                     (_, None) => ReplyLength::Unknown,
                 };
-                (response.head.status, framing, length.map(|length| 0..length))
+                (
+                    response.head.status,
+                    framing,
+                    length.map(|length| 0..length),
+                )
             }
         };
         let content_range = match part {

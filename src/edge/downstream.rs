@@ -5,8 +5,8 @@ use std::future::Future;
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue};
 use http::StatusCode;
+use http::header::{HeaderName, HeaderValue};
 
 use super::request::RequestId;
 use crate::cache::stored::Head;

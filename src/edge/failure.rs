@@ -180,7 +180,9 @@ fn gate(refusal: GateRefusal) -> FailureReply {
         code: match refusal {
             GateRefusal::Method => "MethodNotAllowed",
             GateRefusal::HeadTimeout => "RequestTimeout",
-            GateRefusal::HeadTooLarge | GateRefusal::TooManyFields => "RequestHeaderSectionTooLarge",
+            GateRefusal::HeadTooLarge | GateRefusal::TooManyFields => {
+                "RequestHeaderSectionTooLarge"
+            }
             GateRefusal::TargetTooLong => "KeyTooLongError",
             GateRefusal::Malformed
             | GateRefusal::BareLineEnd
@@ -358,7 +360,10 @@ mod tests {
             reason: "refused".to_owned(),
         })
         .reply();
-        assert_eq!((connect.status.as_u16(), connect.reason), (502, "origin_connect"));
+        assert_eq!(
+            (connect.status.as_u16(), connect.reason),
+            (502, "origin_connect")
+        );
         assert!(connect.message.contains("store") && !connect.message.contains("10.0.0.1"));
         let timeout = failure(FetchError::Timeout {
             server,
@@ -366,7 +371,10 @@ mod tests {
             phase: Phase::AwaitingHead,
         })
         .reply();
-        assert_eq!((timeout.status.as_u16(), timeout.reason), (504, "origin_timeout"));
+        assert_eq!(
+            (timeout.status.as_u16(), timeout.reason),
+            (504, "origin_timeout")
+        );
         assert!(timeout.message.contains("awaiting the response"));
     }
 
@@ -374,7 +382,12 @@ mod tests {
     fn refused_signatures_get_403_and_the_code_that_sdks_know() {
         for (refusal, code) in [
             (Refusal::NotSigned, "AccessDenied"),
-            (Refusal::Expired { since: Duration::ZERO }, "AccessDenied"),
+            (
+                Refusal::Expired {
+                    since: Duration::ZERO,
+                },
+                "AccessDenied",
+            ),
             (Refusal::SignatureMismatch, "SignatureDoesNotMatch"),
             (Refusal::UnknownAccessKeyId, "InvalidAccessKeyId"),
             (Refusal::WrongRegion, "AuthorizationQueryParametersError"),

@@ -158,9 +158,7 @@ impl GetTimingDigest for HeldStream {
 }
 
 impl GetProxyDigest for HeldStream {
-    fn get_proxy_digest(
-        &self,
-    ) -> Option<Arc<pingora::protocols::raw_connect::ProxyDigest>> {
+    fn get_proxy_digest(&self) -> Option<Arc<pingora::protocols::raw_connect::ProxyDigest>> {
         self.inner.get_proxy_digest()
     }
 }

@@ -82,7 +82,9 @@ pub(super) async fn serve(
                 }
             }
             Answered::Pass(ticket) => {
-                let passed = pass(lanes, stream, head, &mut buf, ticket, body, upgrade, &shutdown);
+                let passed = pass(
+                    lanes, stream, head, &mut buf, ticket, body, upgrade, &shutdown,
+                );
                 match passed.await {
                     Some(returned) => stream = returned,
                     None => return,
@@ -259,7 +261,9 @@ async fn refuse(
     let mut out = Vec::with_capacity(1024);
     write_head(&mut out, &head, "1.1 tidegate", Framing::Close);
     out.extend_from_slice(&body);
-    lanes.node.record_refused(&id, started, peer, protocol, &reply);
+    lanes
+        .node
+        .record_refused(&id, started, peer, protocol, &reply);
     let write = async {
         stream.write_all(&out).await?;
         stream.flush().await
@@ -489,7 +493,12 @@ fn write_head(out: &mut Vec<u8>, head: &ReplyHead<'_>, via: &str, framing: Frami
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(head.status.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(head.status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(
+        head.status
+            .canonical_reason()
+            .unwrap_or_default()
+            .as_bytes(),
+    );
     out.extend_from_slice(b"\r\n");
     match head.stored {
         Some((stored, Selection::All)) => out.extend_from_slice(&stored.wire),
@@ -598,10 +607,22 @@ mod tests {
             (b"GET / HTTP/2.0\r\n\r\n", Some(GateRefusal::Version)),
             (b"GET /\r\n\r\n", Some(GateRefusal::Malformed)),
             (b"GET\r\n\r\n", Some(GateRefusal::Malformed)),
-            (b"GET / HTTP/1.1\r\na: 1\r\n b\r\n\r\n", Some(GateRefusal::Malformed)),
-            (b"GET / HTTP/1.1\r\na : 1\r\n\r\n", Some(GateRefusal::Malformed)),
-            (b"GET / HTTP/1.1\r\na: \0\r\n\r\n", Some(GateRefusal::Malformed)),
-            (b"GET / HTTP/1.1\r\na: \x01\r\n\r\n", Some(GateRefusal::Malformed)),
+            (
+                b"GET / HTTP/1.1\r\na: 1\r\n b\r\n\r\n",
+                Some(GateRefusal::Malformed),
+            ),
+            (
+                b"GET / HTTP/1.1\r\na : 1\r\n\r\n",
+                Some(GateRefusal::Malformed),
+            ),
+            (
+                b"GET / HTTP/1.1\r\na: \0\r\n\r\n",
+                Some(GateRefusal::Malformed),
+            ),
+            (
+                b"GET / HTTP/1.1\r\na: \x01\r\n\r\n",
+                Some(GateRefusal::Malformed),
+            ),
             (
                 b"GET / HTTP/1.1\r\na: 1\r\nb: 1\r\nc: 1\r\n\r\n",
                 Some(GateRefusal::TooManyFields),

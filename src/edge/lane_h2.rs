@@ -135,7 +135,9 @@ fn check_limits(raw: &RawHead<'_>, limits: &crate::config::Limits) -> Result<(),
         return Err(GateRefusal::TargetTooLong);
     }
     let lines = raw.fields.iter();
-    let fields: usize = lines.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let fields: usize = lines
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
     if raw.target.len() + fields > limits.request_head_bytes {
         return Err(GateRefusal::HeadTooLarge);
     }
@@ -238,15 +240,24 @@ fn response_header(head: &ReplyHead<'_>) -> Option<ResponseHeader> {
         add(CONTENT_LENGTH, HeaderValue::from(length))?;
     }
     if let Some(range) = &head.content_range {
-        add(CONTENT_RANGE, HeaderValue::try_from(range.to_string()).ok()?)?;
+        add(
+            CONTENT_RANGE,
+            HeaderValue::try_from(range.to_string()).ok()?,
+        )?;
     }
     if let Some(age) = head.age_seconds {
         add(AGE, HeaderValue::from(age))?;
     }
     if let Some(status) = &head.cache_status {
-        add(CACHE_STATUS, HeaderValue::try_from(status.to_string()).ok()?)?;
+        add(
+            CACHE_STATUS,
+            HeaderValue::try_from(status.to_string()).ok()?,
+        )?;
     }
     add(VIA, HeaderValue::from_static("2 tidegate"))?;
-    add(X_REQUEST_ID, HeaderValue::from_str(head.request_id.as_str()).ok()?)?;
+    add(
+        X_REQUEST_ID,
+        HeaderValue::from_str(head.request_id.as_str()).ok()?,
+    )?;
     Some(header)
 }

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 
-
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
 use pingora::listeners::tls::TlsSettings;
@@ -76,7 +75,7 @@ pub struct Edge {
 
 struct Prepared {
     config: config::Listener,
-    tls: Option<Arc<Certificates>>,
+    tls: Option<TlsSettings>,
     connections: ConnectionMetrics,
 }
 
@@ -102,12 +101,14 @@ impl Edge {
         }
         let mut listeners = Vec::new();
         for (index, listener) in config.listeners.iter().enumerate() {
-            let tls = listener.tls.as_ref().map(Certificates::load).transpose();
+            let tls = listener.tls.as_ref().map(|tls| {
+                let certificates = Certificates::load(tls)
+                    .map_err(|error| StartError::Certificate { index, error })?;
+                tls_settings(certificates).map_err(|reason| StartError::Tls { index, reason })
+            });
             listeners.push(Prepared {
                 config: listener.clone(),
-                tls: tls
-                    .map_err(|error| StartError::Certificate { index, error })?
-                    .map(Arc::new),
+                tls: tls.transpose()?,
                 connections: metrics.listener(&listener.address.to_string()),
             });
         }
@@ -151,20 +152,13 @@ impl Edge {
     /// Serves on `sockets`, which are bound to the configured listeners in their order, until
     /// `shutdown` turns true and the last connection has ended.
     ///
-    /// # Errors
-    /// [`StartError::Tls`] before anything is accepted.
-    ///
     /// # Cancel safety
     /// Dropping the future stops accepting; connections go on until the runtime ends.
-    pub async fn serve(
-        self,
-        sockets: Vec<TcpListener>,
-        shutdown: watch::Receiver<bool>,
-    ) -> Result<(), StartError> {
+    pub async fn serve(self, sockets: Vec<TcpListener>, shutdown: watch::Receiver<bool>) {
         // Every connection holds a sender; when the last is gone, so is the last connection.
         let (open, mut all_closed) = mpsc::channel::<()>(1);
         let mut services = Vec::new();
-        for (index, (prepared, socket)) in self.listeners.into_iter().zip(sockets).enumerate() {
+        for (prepared, socket) in self.listeners.into_iter().zip(sockets) {
             let address = prepared.config.address.to_string();
             let mut service = Service::new(
                 format!("edge {address}"),
@@ -177,11 +171,7 @@ impl Edge {
             );
             match prepared.tls {
                 None => service.add_tcp(&address),
-                Some(certificates) => {
-                    let settings = tls_settings(certificates)
-                        .map_err(|reason| StartError::Tls { index, reason })?;
-                    service.add_tls_with_settings(&address, None, settings);
-                }
+                Some(settings) => service.add_tls_with_settings(&address, None, settings),
             }
             let mut descriptors = Fds::new();
             descriptors.add(address, socket.into_raw_fd());
@@ -208,13 +198,12 @@ impl Edge {
         }
         let _ = all_closed.recv().await;
         self.lanes.node.access_log.flush_and_close();
-        Ok(())
     }
 }
 
-fn tls_settings(certificates: Arc<Certificates>) -> Result<TlsSettings, String> {
+fn tls_settings(certificates: Certificates) -> Result<TlsSettings, String> {
     let mut settings = TlsSettings::intermediate("", "").map_err(|error| error.to_string())?;
-    settings.set_cert_resolver(certificates);
+    settings.set_cert_resolver(Arc::new(certificates));
     settings.enable_h2();
     Ok(settings)
 }

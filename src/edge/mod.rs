@@ -161,7 +161,8 @@ impl Node {
                 Ok(Found::Delivery(delivery)) => delivery,
                 Ok(Found::Pass(why)) => return Answered::Pass(Box::new(Ticket { visit, why })),
                 Err(failure) => {
-                    self.fail(&visit.request, Some(route), failure, client).await;
+                    self.fail(&visit.request, Some(route), failure, client)
+                        .await;
                     return Answered::Done;
                 }
             };
@@ -182,7 +183,10 @@ impl Node {
         let request = &visit.request;
         let directives = CacheControl::of_request(&request.fields);
         let now = self.clock.now();
-        let shortfall = match self.cache.lookup(&visit.key, &request.fields, &directives, now) {
+        let shortfall = match self
+            .cache
+            .lookup(&visit.key, &request.fields, &directives, now)
+        {
             Lookup::Hit(response) => return Ok(Found::Delivery(self.hit(visit, response))),
             Lookup::Miss(Miss::Pass) => return Ok(Found::Pass(Outcome::Bypass)),
             Lookup::Miss(Miss::Key) => Shortfall {

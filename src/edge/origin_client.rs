@@ -43,7 +43,6 @@ struct Target {
 
 #[derive(Clone, Copy)]
 struct Timeouts {
-    connect: Duration,
     read: Duration,
     write: Duration,
 }
@@ -75,7 +74,6 @@ impl OriginClient {
             connector: Arc::new(Connector::new(None)),
             clock,
             timeouts: Timeouts {
-                connect: pool.connect_timeout,
                 read: pool.read_timeout,
                 write: pool.write_timeout,
             },

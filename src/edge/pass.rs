@@ -7,8 +7,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::header::{CONTENT_LENGTH, HeaderValue, VIA};
 use http::Method;
+use http::header::{CONTENT_LENGTH, HeaderValue, VIA};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -20,12 +20,14 @@ use super::downstream::CacheStatus;
 use super::failure::Failure;
 use super::origin_client::OriginClient;
 use super::record::{Ending, log_failure};
-use super::{Node, Ticket, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID, add_forwarding_fields};
+use super::{
+    Node, Ticket, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID, add_forwarding_fields,
+};
 use crate::cache::fetch::Phase;
 use crate::cache::policy::fields;
 use crate::cache::{CacheKey, Scheme};
 use crate::clock::Moment;
-use crate::observe::{Outcome, OriginResult};
+use crate::observe::{OriginResult, Outcome};
 use crate::routing::{Attempt, Server};
 
 /// The hooks of pingora's proxy.
@@ -209,7 +211,12 @@ impl ProxyHttp for PassLane {
             upstream.remove_header(&name);
         }
         add_forwarding_fields(&mut forwarded, &ticket.visit.request);
-        for name in [http::header::HOST, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID] {
+        for name in [
+            http::header::HOST,
+            X_FORWARDED_FOR,
+            X_FORWARDED_PROTO,
+            X_REQUEST_ID,
+        ] {
             if let Some(value) = forwarded.get(&name) {
                 upstream.insert_header(name, value)?;
             }

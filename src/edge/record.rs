@@ -6,7 +6,7 @@ use http::header::{RANGE, REFERER, USER_AGENT};
 
 use super::Node;
 use super::downstream::ContentRange;
-use super::failure::{Fault, FailureReply};
+use super::failure::{FailureReply, Fault};
 use super::request::{Peer, Request, RequestId};
 use crate::clock::Moment;
 use crate::observe::{AccessRecord, Finished, Outcome, Protocol, Source};
@@ -85,7 +85,9 @@ impl Node {
             status: ending.status,
             outcome: ending.outcome,
             reason: ending.reason,
-            route: ending.route.map(|route| self.routes[route].config.name.as_str()),
+            route: ending
+                .route
+                .map(|route| self.routes[route].config.name.as_str()),
             bytes: ending.bytes_memory + ending.bytes_origin + ending.bytes_own,
             source: source(ending),
             duration,

@@ -77,10 +77,11 @@ fn load(
     certificate: &config::Certificate,
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, CertificateError> {
-    let unreadable = |path: &PathBuf, error: rustls::pki_types::pem::Error| CertificateError::File {
-        path: path.clone(),
-        reason: error.to_string(),
-    };
+    let unreadable =
+        |path: &PathBuf, error: rustls::pki_types::pem::Error| CertificateError::File {
+            path: path.clone(),
+            reason: error.to_string(),
+        };
     let chain = CertificateDer::pem_file_iter(&certificate.chain)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| unreadable(&certificate.chain, error))?;
