@@ -180,8 +180,9 @@ impl Scan {
             };
             let end = self.seen + at;
             let line = &buf[self.line..end];
-            if memchr::memchr(b'\r', line) != line.len().checked_sub(1) {
-                return Err(GateRefusal::BareLineEnd);
+            match memchr::memchr(b'\r', line) {
+                Some(at) if at + 1 == line.len() => {}
+                _ => return Err(GateRefusal::BareLineEnd),
             }
             if line.len() > 1 {
                 self.line = end + 1;
