@@ -28,7 +28,7 @@ need_rust() {
     wanted=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
     if ! command -v cargo >/dev/null; then
         # Newer releases have a rustup package, which then brings the toolchain that rust-toolchain.toml names.
-        if apt-cache show rustup >/dev/null 2>&1; then
+        if apt-cache policy rustup 2>/dev/null | grep -q 'Candidate: [0-9]'; then
             packages+=(rustup)
         else
             problems+=("Rust $wanted is missing; run: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --default-toolchain $wanted")

@@ -1,8 +1,8 @@
 //! The real binary, as an operator meets it: exit codes, messages, and what is left on disk.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
@@ -137,6 +137,144 @@ origin:
     fs::write(folder.path().join("tidegate.yaml"), text).unwrap();
     let path = folder.path().to_str().unwrap().to_owned();
     (folder, path)
+}
+
+/// The address that a line of the log tells.
+fn logged_address(log: &str, line: &str) -> String {
+    let begin = format!("{line} address=");
+    let at = log.find(&begin).unwrap() + begin.len();
+    log[at..].lines().next().unwrap().to_owned()
+}
+
+/// The target of a presigned URL for the store at `host`, as `tidegate sign` makes it.
+fn presigned_target(folder: &Path, secret_file: &str, host: &str, more: &[&str]) -> String {
+    let secret_file = folder.join(secret_file);
+    let output = tidegate(&["sign", "--key-id", "demo", "--host", host])
+        .arg("--secret-file")
+        .arg(secret_file)
+        .args(more)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let url = String::from_utf8(output.stdout).unwrap();
+    let target = url.trim_end().strip_prefix(&format!("http://{host}"));
+    target.unwrap().to_owned()
+}
+
+/// An upload that the store has begun to take and that lacks its body.
+struct Upload {
+    stream: TcpStream,
+}
+
+impl Upload {
+    fn begin(folder: &Path, log: &str) -> Self {
+        let host = logged_address(log, "listening for S3");
+        let bucket = presigned_target(folder, "demo.key", &host, &["--method", "PUT", "/media"]);
+        let mut stream = TcpStream::connect(&host).unwrap();
+        write!(
+            stream,
+            "PUT {bucket} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"
+        )
+        .unwrap();
+        let head = read_head(&mut stream);
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+
+        let object = ["--method", "PUT", "/media/object"];
+        let object = presigned_target(folder, "demo.key", &host, &object);
+        write!(
+            stream,
+            "PUT {object} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+        )
+        .unwrap();
+        let head = read_head(&mut stream);
+        assert!(head.starts_with("HTTP/1.1 100 "), "{head}");
+        Upload { stream }
+    }
+
+    fn finish(mut self) -> String {
+        self.stream.write_all(b"body").unwrap();
+        read_head(&mut self.stream)
+    }
+}
+
+/// One response's head, byte by byte so that nothing behind it is taken.
+fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+#[test]
+fn a_request_in_flight_is_finished_after_a_signal() {
+    let (folder, config) = store_folder("127.0.0.1:0");
+    let mut running = Running::start(&["origin", "--config", &config]);
+    let upload = Upload::begin(folder.path(), &running.log);
+    running.signal(Signal::TERM);
+    running.read_log_until("drain=0ns");
+    let answer = upload.finish();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(running.wait().0, Some(0));
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_requests_in_flight() {
+    let (folder, config) = store_folder("127.0.0.1:0");
+    let mut running = Running::start(&["origin", "--config", &config]);
+    let upload = Upload::begin(folder.path(), &running.log);
+    running.signal(Signal::TERM);
+    running.read_log_until("drain=0ns");
+    running.signal(Signal::TERM);
+    running.read_log_until("stopped at once by a second signal");
+    assert_eq!(running.wait().0, Some(1));
+    drop(upload);
+}
+
+#[test]
+fn a_second_store_on_the_same_data_names_the_first() {
+    let (folder, config) = store_folder("127.0.0.1:0");
+    let first = Running::start(&["origin", "--config", &config]);
+    let output = run(&["origin", "--config", &config]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    let expected = format!(
+        "tidegate: cannot open the store: {} is in use by process {}\n",
+        folder.path().join("data/LOCK").display(),
+        first.pid()
+    );
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn up_puts_its_samples_where_an_s3_client_finds_them() {
+    let (folder, data) = up_folder();
+    let running = Running::start(&["up", "--data", &data]);
+    let host = logged_address(&running.log, "listening for S3");
+    for (object, media_type, file) in [
+        ("/media/sample.mp4", "video/mp4", "sample.mp4"),
+        ("/media/sample.png", "image/png", "sample.png"),
+    ] {
+        let target = presigned_target(folder.path(), "secret.key", &host, &[object]);
+        let mut stream = TcpStream::connect(&host).unwrap();
+        write!(
+            stream,
+            "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let head = read_head(&mut stream);
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert!(
+            head.contains(&format!("content-type: {media_type}\r\n")),
+            "{head}"
+        );
+        let mut body = Vec::new();
+        stream.read_to_end(&mut body).unwrap();
+        let expected = fs::read(Path::new("src/first_start/samples").join(file)).unwrap();
+        assert!(body == expected, "{object} has other bytes");
+    }
 }
 
 #[test]

@@ -27,6 +27,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Checked, Problems};
 use crate::first_start::FirstStartError;
 use crate::node::{Addresses, Ended, Node, StartError};
+use crate::origin::Fault;
 use crate::secret::Secret;
 
 /// An edge CDN node: a caching reverse proxy with an S3-compatible origin in the same binary.
@@ -77,7 +78,7 @@ enum Failure {
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("cannot put the samples into the store: {0}")]
-    Samples(up::SampleError),
+    Samples(Fault),
 }
 
 impl Failure {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use http::HeaderValue;
 use rustix::fs::Mode;
 use tracing::warn;
 
@@ -13,8 +14,8 @@ use super::{Failure, load, run_node};
 use crate::clock::SystemClock;
 use crate::config::{Config, Origin};
 use crate::first_start::{self, Prepared, SAMPLE_BUCKET, SAMPLES};
-use crate::node::absent::origin::Store;
 use crate::node::{Addresses, Ended, Node};
+use crate::origin::{Fault, Store};
 use crate::signing::{PresignError, PresignSpec, presign};
 
 /// How long the printed URLs are good.
@@ -29,9 +30,6 @@ pub(super) struct UpArgs {
     #[arg(long, value_name = "DIR", default_value = "data")]
     data: PathBuf,
 }
-
-/// Why a sample is not in the store.
-pub(super) type SampleError = crate::node::absent::origin::StoreError;
 
 pub(super) fn run(args: &UpArgs) -> Result<Ended, Failure> {
     // Whatever is written from here on, by the store as well, is for the owner only.
@@ -75,7 +73,7 @@ fn run_from(folder: &Path) -> Result<Ended, Failure> {
 }
 
 /// Puts the samples that are not there yet; an operator's own object under such a key is kept.
-async fn put_samples(store: &Store) -> Result<(), SampleError> {
+async fn put_samples(store: &Store) -> Result<(), Fault> {
     store.create_bucket(SAMPLE_BUCKET).await?;
     for sample in &SAMPLES {
         if !store
@@ -84,7 +82,12 @@ async fn put_samples(store: &Store) -> Result<(), SampleError> {
         {
             let bytes = bytes::Bytes::from_static(sample.bytes);
             store
-                .put_object(SAMPLE_BUCKET, sample.object_key, sample.content_type, bytes)
+                .put_object(
+                    SAMPLE_BUCKET,
+                    sample.object_key,
+                    HeaderValue::from_static(sample.content_type),
+                    bytes,
+                )
                 .await?;
         }
     }

@@ -23,38 +23,3 @@ pub mod edge {
         }
     }
 }
-pub mod origin {
-    use super::*;
-    #[derive(Debug, thiserror::Error)]
-    #[error("never")]
-    pub struct OpenError;
-    #[derive(Debug, thiserror::Error)]
-    #[error("never")]
-    pub struct StoreError;
-    #[derive(Clone)]
-    pub struct Store;
-    impl Store {
-        pub async fn open(_: &config::Origin, _: SharedClock) -> Result<Store, OpenError> {
-            Ok(Store)
-        }
-        pub async fn create_bucket(&self, _: &str) -> Result<(), StoreError> {
-            Ok(())
-        }
-        pub async fn object_exists(&self, _: &str, _: &str) -> Result<bool, StoreError> {
-            Ok(false)
-        }
-        pub async fn put_object(
-            &self,
-            _: &str,
-            _: &str,
-            _: &str,
-            _: bytes::Bytes,
-        ) -> Result<(), StoreError> {
-            Ok(())
-        }
-        pub async fn close(self) {}
-    }
-    pub async fn serve(_: Store, _: tokio::net::TcpListener, mut stop: watch::Receiver<bool>) {
-        let _ = stop.wait_for(|stop| *stop).await;
-    }
-}

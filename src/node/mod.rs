@@ -27,8 +27,8 @@ use tracing::{error, info, warn};
 use crate::clock::SharedClock;
 use crate::config::{Config, Listener};
 use crate::observe::{Metrics, Readiness, admin};
+use crate::origin::{self, Store};
 use absent::edge::{self, Edge};
-use absent::origin::{self, Store};
 
 pub use listening::{Holder, ListenError};
 
