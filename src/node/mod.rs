@@ -7,7 +7,6 @@
 //! - `bound-before-touched`: every address is bound before a file is opened, so a second copy harms nothing.
 //! - `edge-stops-first`: the store answers until the edge has drained, because fills in flight need it.
 
-pub mod absent;
 mod listening;
 
 use std::future::Future;
@@ -26,9 +25,9 @@ use tracing::{error, info, warn};
 
 use crate::clock::SharedClock;
 use crate::config::{Config, Listener};
+use crate::edge::{self, Edge};
 use crate::observe::{Metrics, Readiness, admin};
 use crate::origin::{self, Store};
-use absent::edge::{self, Edge};
 
 pub use listening::{Holder, ListenError};
 
@@ -199,7 +198,11 @@ impl Node {
         };
         let mut edge_runtime = None;
         let edge = edge.map(|(edge, listeners, runtime)| {
-            let serving = runtime.spawn(edge.serve(listeners, edge_stopping));
+            let serving = runtime.spawn(async move {
+                if let Err(error) = edge.serve(listeners, edge_stopping).await {
+                    error!(%error, "the edge cannot serve");
+                }
+            });
             edge_runtime = Some(runtime);
             readiness.condition("edge").ready();
             serving
