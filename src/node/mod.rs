@@ -198,11 +198,7 @@ impl Node {
         };
         let mut edge_runtime = None;
         let edge = edge.map(|(edge, listeners, runtime)| {
-            let serving = runtime.spawn(async move {
-                if let Err(error) = edge.serve(listeners, edge_stopping).await {
-                    error!(%error, "the edge cannot serve");
-                }
-            });
+            let serving = runtime.spawn(edge.serve(listeners, edge_stopping));
             edge_runtime = Some(runtime);
             readiness.condition("edge").ready();
             serving
