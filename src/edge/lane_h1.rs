@@ -1,6 +1,6 @@
 //! The HTTP/1.1 lane: a loop of our own on pingora's stream, plain or TLS.
 //!
-//! read → parse → [`Node::answer`] → write, and again. What is not for the cache goes on to
+//! read → parse → [`super::Node::answer`] → write, and again. What is not for the cache goes on to
 //! pingora's proxy with the bytes already read; the connection comes back for the next request.
 
 use std::sync::Arc;
