@@ -170,6 +170,7 @@ enum Failing {
     SyncFile,
     Rename,
     SyncFolder,
+    Unlink,
 }
 
 /// A disk that fails one `failing` call, the one after `healthy` others, counted from [`FailingDisk::arm`].
@@ -229,6 +230,7 @@ impl Disk for FailingDisk {
         RealDisk.sync_folder(folder)
     }
     fn unlink(&self, path: &Path) -> io::Result<()> {
+        self.pass(Failing::Unlink)?;
         RealDisk.unlink(path)
     }
 }
@@ -281,6 +283,25 @@ fn after_a_failed_write_or_sync_the_store_reads_but_refuses_writes_until_reopene
         );
         server.stop();
     }
+}
+
+/// `delete-needs-proof`: the commit that takes a blob's last name away is the proof, whenever it is acted upon.
+#[test]
+fn a_released_blob_that_could_not_be_removed_is_swept_at_the_next_opening() {
+    let data = folder();
+    let disk = FailingDisk::new(Failing::Unlink, io::ErrorKind::Other, 0);
+    let server = Server::try_start(data.path(), SystemClock::shared(), disk.clone()).unwrap();
+    disk.arm();
+    server.put("/films", b"");
+    server.put("/films/a", b"old");
+    assert_eq!(server.put("/films/a", b"new").status, 200);
+    assert_eq!(blob_files(data.path()).len(), 2);
+    server.stop();
+    let server = Server::start(data.path());
+    assert_eq!(server.store.swept().orphans, 1);
+    assert_eq!(blob_files(data.path()).len(), 1);
+    assert_eq!(server.get("/films/a").body, b"new");
+    server.stop();
 }
 
 #[test]
