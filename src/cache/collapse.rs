@@ -11,10 +11,10 @@ use super::fetch::{FetchError, Origin, OriginRequest};
 use super::fill::{Fill, FillReader};
 use super::key::CacheKey;
 use super::policy::cache_control::CacheControl;
-use super::policy::range::RangeRequest;
 use super::policy::vary::{Vary, secondary_key};
 use super::stored::StoredResponse;
 use super::{Cache, Lookup, produce};
+use crate::byte_range::RangeRequest;
 
 /// A request that the cache could not answer from what it holds.
 pub struct Ask {

@@ -13,10 +13,10 @@ use super::fetch::{FetchError, Framing, Origin, OriginBody, OriginRequest, Origi
 use super::fill::FillError;
 use super::policy::blocks::BLOCK_BYTES;
 use super::policy::cache_control::CacheControl;
-use super::policy::range::{RangeRequest, RangeSpec};
 use super::policy::storable::NotStored;
 use super::read::Refetch;
 use super::*;
+use crate::byte_range::{RangeRequest, RangeSpec};
 use crate::clock::{Clock, ManualClock};
 
 /// A response that the script gives to the next request.

@@ -359,7 +359,7 @@ fn not_for_the_cache(request: &Request, authorized: Authorized) -> Option<Outcom
 
 /// The bytes that a request asks for, as far as can be told before delivery.
 fn wanted_span(request: &Request, length: u64) -> std::ops::Range<u64> {
-    use crate::cache::policy::range::{RangeRequest, resolve};
+    use crate::byte_range::{RangeRequest, resolve};
     match wanted_range(request) {
         RangeRequest::Single(spec) => resolve(spec, length).unwrap_or(0..0),
         RangeRequest::Whole | RangeRequest::Several => 0..length,

@@ -33,7 +33,6 @@ pub mod meta;
 pub mod names;
 pub mod operations;
 pub mod query;
-pub mod range;
 pub mod receive;
 pub mod reply;
 pub mod reply_error;

@@ -13,11 +13,11 @@ use super::listing::ForeignToken;
 use super::meta::MetaError;
 use super::names::NameError;
 use super::query::Repeated;
-use super::range::unsatisfied_range;
 use super::receive::UploadError;
 use super::reply::{self, Reply};
 use super::upload_body::FramingError;
 use super::xml::{Document, XmlError};
+use crate::byte_range::ContentRange;
 use crate::signing::Refusal;
 
 /// Why a request was not done.
@@ -228,10 +228,12 @@ impl Fault {
         if let Fault::MethodNotAllowed { allow } = self {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
-        if let Fault::RangeUnsatisfiable { length_bytes } = self
-            && let Ok(value) = HeaderValue::from_str(&unsatisfied_range(*length_bytes))
-        {
-            headers.insert(CONTENT_RANGE, value);
+        if let Fault::RangeUnsatisfiable { length_bytes } = self {
+            let complete = *length_bytes;
+            let unsatisfied = ContentRange::Unsatisfied { complete };
+            if let Ok(value) = HeaderValue::try_from(unsatisfied.to_string()) {
+                headers.insert(CONTENT_RANGE, value);
+            }
         }
         reply
     }
