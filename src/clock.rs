@@ -16,6 +16,22 @@ pub trait Clock: Send + Sync + 'static {
     fn wall(&self) -> SystemTime;
     /// Time that never steps back, counted from an arbitrary start.
     fn monotonic(&self) -> Duration;
+    /// Both readings.
+    fn now(&self) -> Moment {
+        Moment {
+            wall: self.wall(),
+            monotonic: self.monotonic(),
+        }
+    }
+}
+
+/// One reading of both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// See [`Clock::wall`].
+    pub wall: SystemTime,
+    /// See [`Clock::monotonic`].
+    pub monotonic: Duration,
 }
 
 /// A clock that can be shared between tasks.

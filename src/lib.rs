@@ -6,6 +6,7 @@ pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod edge;
+pub mod first_start;
 pub mod observe;
 pub mod origin;
 pub mod routing;

@@ -150,6 +150,9 @@ pub struct Cache {
     pub memory_bytes: u64,
     /// `disk`; absent = memory only.
     pub disk: Option<Disk>,
+    /// `default_ttl`: freshness lifetime of a 200 that says nothing about its own but carries both a
+    /// strong ETag and Last-Modified, as stored objects do; default 60s, `0s` = revalidate every time.
+    pub default_ttl: Duration,
 }
 
 /// `edge.cache.disk`.

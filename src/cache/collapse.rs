@@ -1,0 +1,261 @@
+//! Request collapsing: concurrent requests for one key wait for one head (`one-fill-per-key`).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::HeaderMap;
+use tokio::sync::watch;
+
+use super::fetch::{FetchError, Origin, OriginRequest};
+use super::fill::{Fill, FillReader};
+use super::key::CacheKey;
+use super::policy::cache_control::CacheControl;
+use super::policy::range::RangeRequest;
+use super::policy::vary::{Vary, secondary_key};
+use super::stored::StoredResponse;
+use super::{Cache, Lookup, produce};
+
+/// A request that the cache could not answer from what it holds.
+pub struct Ask {
+    /// The primary key.
+    pub key: CacheKey,
+    /// The request as it may be sent to the origin.
+    pub request: OriginRequest,
+    /// What part the client wants.
+    pub range: RangeRequest,
+    /// The stored response to validate.
+    pub stale: Option<Arc<StoredResponse>>,
+    /// Ask for this client alone, whatever others do.
+    pub alone: bool,
+    /// Where to ask.
+    pub origin: Arc<dyn Origin>,
+}
+
+/// The head that came of an [`Ask`], with a way to its body.
+pub struct Answer {
+    /// The response. Its body may still be arriving.
+    pub response: Arc<StoredResponse>,
+    /// A place at the fill that brought it.
+    pub reader: FillReader,
+    /// Somebody else had asked.
+    pub collapsed: bool,
+    /// The origin's status (304 when it validated what was stored).
+    pub forward_status: http::StatusCode,
+    /// The server that answered.
+    pub server: Arc<str>,
+}
+
+/// What a head-producing fill has come to.
+#[derive(Clone)]
+pub(super) enum HeadState {
+    Pending,
+    Ready {
+        response: Arc<StoredResponse>,
+        forward_status: http::StatusCode,
+        server: Arc<str>,
+    },
+    Failed(FetchError),
+}
+
+/// One head-producing fill and everyone who waits for it.
+pub(super) struct Flight {
+    pub(super) primary_key: CacheKey,
+    /// Set when the key was invalidated after the origin was asked: what arrives may be what was
+    /// invalidated, so it is not stored.
+    pub(super) invalidated: AtomicBool,
+    pub(super) head: watch::Sender<HeadState>,
+    pub(super) fill: Arc<Fill>,
+    /// The selecting fields of the request that is on its way, to tell whether its response may
+    /// answer a waiter too.
+    pub(super) fields: HeaderMap,
+}
+
+/// The flights under way.
+#[derive(Default)]
+pub(super) struct Collapser {
+    flights: Mutex<Flights>,
+}
+
+#[derive(Default)]
+struct Flights {
+    /// Those that others may join, by key.
+    shared: HashMap<CacheKey, Arc<Flight>>,
+    /// All of them.
+    all: Vec<Arc<Flight>>,
+}
+
+impl Collapser {
+    fn with<T>(&self, look: impl FnOnce(&mut Flights) -> T) -> T {
+        look(&mut self.flights.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Ends a flight; whoever comes later finds its result in the tier or asks anew.
+    pub(super) fn land(&self, landed: &Arc<Flight>) {
+        self.with(|flights| {
+            flights
+                .shared
+                .retain(|_, flight| !Arc::ptr_eq(flight, landed));
+            flights.all.retain(|flight| !Arc::ptr_eq(flight, landed));
+        });
+    }
+
+    /// Keeps every flight for `key` from being stored or joined.
+    pub(super) fn invalidate(&self, key: &CacheKey) {
+        self.with(|flights| {
+            flights
+                .shared
+                .retain(|_, flight| flight.primary_key != *key);
+            for flight in &flights.all {
+                if flight.primary_key == *key {
+                    flight.invalidated.store(true, Ordering::Release);
+                }
+            }
+        });
+    }
+}
+
+enum Boarding {
+    /// The tier has it after all.
+    Landed(Arc<StoredResponse>),
+    /// Wait for somebody else's flight.
+    Join(Arc<Flight>, FillReader),
+    /// Our own.
+    Own(Arc<Flight>, FillReader),
+}
+
+impl Cache {
+    /// Asks the origin, or joins a request for the same key that already does.
+    ///
+    /// The fetch runs in a task of its own: dropping this future does not end it.
+    ///
+    /// # Errors
+    /// [`FetchError`] when the origin gives no response.
+    pub async fn fetch(self: &Arc<Self>, mut ask: Ask) -> Result<Answer, FetchError> {
+        loop {
+            match self.board(&ask) {
+                Boarding::Landed(response) => {
+                    let (fill, writer) = Fill::new();
+                    writer.finish();
+                    return Ok(Answer {
+                        forward_status: response.head.status,
+                        response,
+                        reader: fill.reader(),
+                        collapsed: true,
+                        server: Arc::from(""),
+                    });
+                }
+                Boarding::Own(flight, reader) => return wait(&flight, reader, false).await,
+                Boarding::Join(flight, reader) => {
+                    let answer = wait(&flight, reader, true).await?;
+                    if may_share(&flight, &answer.response, &ask) {
+                        return Ok(answer);
+                    }
+                    // The response was not for us. If it is known now by what it varies, the next
+                    // round finds the right key; otherwise nobody need wait for us.
+                    ask.alone = answer.response.head.not_stored.is_some();
+                }
+            }
+        }
+    }
+
+    fn board(self: &Arc<Self>, ask: &Ask) -> Boarding {
+        let key = self.effective_key(&ask.key, &ask.request.fields);
+        self.collapser.with(|flights| {
+            if !ask.alone {
+                if let Some(flight) = flights.shared.get(&key) {
+                    return Boarding::Join(flight.clone(), flight.fill.reader());
+                }
+                // A flight may have landed between our look-up and now.
+                if let Some(response) = self.landed(ask) {
+                    return Boarding::Landed(response);
+                }
+            }
+            let (flight, reader) = self.take_off(ask);
+            if !ask.alone {
+                flights.shared.insert(key, flight.clone());
+            }
+            flights.all.push(flight.clone());
+            Boarding::Own(flight, reader)
+        })
+    }
+
+    /// A fresh response that was stored since this request looked.
+    fn landed(&self, ask: &Ask) -> Option<Arc<StoredResponse>> {
+        let directives = CacheControl::of_request(&ask.request.fields);
+        let now = self.clock.now();
+        match self.lookup(&ask.key, &ask.request.fields, &directives, now) {
+            Lookup::Hit(response) => Some(response),
+            Lookup::Stale(_) | Lookup::Miss(_) => None,
+        }
+    }
+
+    fn take_off(self: &Arc<Self>, ask: &Ask) -> (Arc<Flight>, FillReader) {
+        let (fill, writer) = Fill::new();
+        let reader = fill.reader();
+        let flight = Arc::new(Flight {
+            primary_key: ask.key.clone(),
+            invalidated: AtomicBool::new(false),
+            head: watch::Sender::new(HeadState::Pending),
+            fill,
+            fields: ask.request.fields.clone(),
+        });
+        let task = produce::Production {
+            cache: self.clone(),
+            flight: flight.clone(),
+            alone: ask.alone,
+            request: ask.request.clone(),
+            range: ask.range,
+            stale: ask.stale.clone(),
+            origin: ask.origin.clone(),
+        };
+        tokio::spawn(task.run(writer));
+        (flight, reader)
+    }
+}
+
+async fn wait(
+    flight: &Arc<Flight>,
+    reader: FillReader,
+    collapsed: bool,
+) -> Result<Answer, FetchError> {
+    let mut head = flight.head.subscribe();
+    let state = head
+        .wait_for(|state| !matches!(state, HeadState::Pending))
+        .await
+        .map(|state| state.clone());
+    match state {
+        Ok(HeadState::Ready {
+            response,
+            forward_status,
+            server,
+        }) => Ok(Answer {
+            response,
+            reader,
+            collapsed,
+            forward_status,
+            server,
+        }),
+        Ok(HeadState::Failed(error)) => Err(error),
+        Ok(HeadState::Pending) | Err(_) => Err(FetchError::Abandoned),
+    }
+}
+
+/// Whether a response that was fetched for one request may answer another (RFC 9111 §4.1).
+fn may_share(flight: &Flight, response: &StoredResponse, ask: &Ask) -> bool {
+    if response.head.not_stored.is_some() {
+        return false;
+    }
+    match Vary::of(&response.head.fields) {
+        Vary::Nothing => true,
+        Vary::Anything => false,
+        Vary::Fields(names) => {
+            let key = |fields: &HeaderMap| {
+                let mut key = Vec::new();
+                secondary_key(&names, fields, &mut key);
+                key
+            };
+            key(&flight.fields) == key(&ask.request.fields)
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! One origin response on its way in: a writer pushes bytes, any number of readers follow.
+//!
+//! Invariants:
+//! - `visible-only-when-complete`: only [`FillWriter::finish`] makes a fill finished. A writer that
+//!   is dropped leaves it failed, so a body that broke off can never look whole.
+//! - `bounded-lead`: the writer waits once it is [`LEAD_BYTES`] ahead of its fastest reader.
+//! - `bounded-window`: bytes are kept for the slowest reader, but never more than
+//!   [`RETAINED_BYTES`] behind the newest; a reader that falls out of the window goes on from the
+//!   tiers.
+//!
+//! Readers and writer wake each other by events. Dropping a reader at any await is safe: its slot
+//! is freed and the writer looks again.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Buf, Bytes};
+use tokio::sync::Notify;
+
+use super::fetch::FetchError;
+
+/// How far a fill may run ahead of its fastest reader.
+pub const LEAD_BYTES: u64 = 1024 * 1024;
+
+/// How far behind the newest byte a fill still holds bytes for slower readers.
+pub const RETAINED_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Why a fill did not finish.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum FillError {
+    /// The origin failed.
+    #[error(transparent)]
+    Origin(#[from] FetchError),
+    /// The body ended before the length that the head announced.
+    #[error("the origin ended the body after {received} of {expected} bytes")]
+    Truncated {
+        /// Announced bytes.
+        expected: u64,
+        /// Received bytes.
+        received: u64,
+    },
+    /// The object changed at the origin while it was being read in parts.
+    #[error("the object changed at the origin")]
+    Changed,
+    /// The writer was dropped: nobody read any more, or the process is stopping.
+    #[error("the fill was abandoned")]
+    Abandoned,
+}
+
+/// The shared state of a fill.
+pub struct Fill {
+    state: Mutex<State>,
+    /// Wakes readers.
+    progress: Notify,
+    /// Wakes the writer.
+    demand: Notify,
+}
+
+struct State {
+    /// Offset of the first byte of this fill; known once the head arrived.
+    start: u64,
+    /// Chunks that follow one another, the first at `window_start`.
+    window: VecDeque<Bytes>,
+    window_start: u64,
+    /// Offset after the newest byte.
+    next: u64,
+    outcome: Option<Result<(), FillError>>,
+    readers: Vec<Slot>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Slot {
+    Free,
+    /// Interested, but does not know yet where to read.
+    Unplaced,
+    At(u64),
+}
+
+impl State {
+    fn positions(&self) -> impl Iterator<Item = u64> {
+        self.readers.iter().filter_map(|slot| match slot {
+            Slot::Free => None,
+            Slot::Unplaced => Some(self.start),
+            Slot::At(position) => Some(*position),
+        })
+    }
+
+    /// Keeps `bounded-window`. Only the writer does this, once per chunk: a look at every reader's
+    /// position is too dear to be taken by every reader.
+    fn trim(&mut self) {
+        let slowest = self.positions().min().unwrap_or(self.next);
+        let oldest = self.next.saturating_sub(RETAINED_BYTES);
+        let keep_from = slowest.max(oldest);
+        while let Some(chunk) = self.window.front() {
+            let chunk_end = self.window_start + chunk.len() as u64;
+            if chunk_end > keep_from {
+                break;
+            }
+            self.window_start = chunk_end;
+            self.window.pop_front();
+        }
+    }
+}
+
+/// What a reader finds at its position.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// These bytes; the position has moved past them.
+    Bytes(Bytes),
+    /// Nothing yet.
+    Wait,
+    /// The fill finished before this position.
+    Finished,
+    /// The position lies outside of what this fill holds or will hold.
+    Elsewhere,
+    /// The fill failed.
+    Failed(FillError),
+}
+
+/// What the writer finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// A reader wants more.
+    Wanted,
+    /// Nobody reads.
+    Unread,
+}
+
+impl Fill {
+    /// A new fill and its only writer.
+    pub fn new() -> (Arc<Self>, FillWriter) {
+        let fill = Arc::new(Fill {
+            state: Mutex::new(State {
+                start: 0,
+                window: VecDeque::new(),
+                window_start: 0,
+                next: 0,
+                outcome: None,
+                readers: Vec::new(),
+            }),
+            progress: Notify::new(),
+            demand: Notify::new(),
+        });
+        let writer = FillWriter { fill: fill.clone() };
+        (fill, writer)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock is held is a bug of ours; the state is still consistent enough
+        // to be read as failed by everyone else.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers a reader that does not know its position yet; it counts as interest.
+    pub fn reader(self: &Arc<Self>) -> FillReader {
+        let mut state = self.lock();
+        let free = state.readers.iter().position(|slot| *slot == Slot::Free);
+        let slot = free.unwrap_or_else(|| {
+            state.readers.push(Slot::Free);
+            state.readers.len() - 1
+        });
+        state.readers[slot] = Slot::Unplaced;
+        drop(state);
+        FillReader {
+            fill: self.clone(),
+            slot,
+        }
+    }
+
+    /// Whether this fill holds `position` or will within `patience` bytes more.
+    pub fn reaches(&self, position: u64, patience: u64) -> bool {
+        let state = self.lock();
+        match &state.outcome {
+            Some(_) => state.window_start <= position && position < state.next,
+            None => {
+                state.window_start <= position && position <= state.next.saturating_add(patience)
+            }
+        }
+    }
+}
+
+/// A reader of a fill; dropping it withdraws its interest.
+pub struct FillReader {
+    fill: Arc<Fill>,
+    slot: usize,
+}
+
+impl FillReader {
+    /// Moves to `position`.
+    pub fn place(&mut self, position: u64) {
+        let mut state = self.fill.lock();
+        state.readers[self.slot] = Slot::At(position);
+        drop(state);
+        self.fill.demand.notify_one();
+    }
+
+    /// See [`Fill::reaches`].
+    pub fn reaches(&self, position: u64, patience: u64) -> bool {
+        self.fill.reaches(position, patience)
+    }
+
+    /// Takes what is there, without waiting.
+    pub fn step(&mut self) -> Step {
+        let mut state = self.fill.lock();
+        let position = match state.readers[self.slot] {
+            Slot::At(position) => position,
+            Slot::Unplaced | Slot::Free => state.start,
+        };
+        if position < state.window_start {
+            return Step::Elsewhere;
+        }
+        if position < state.next {
+            let bytes = slice_at(&state.window, position - state.window_start);
+            state.readers[self.slot] = Slot::At(position + bytes.len() as u64);
+            drop(state);
+            self.fill.demand.notify_one();
+            return Step::Bytes(bytes);
+        }
+        match &state.outcome {
+            None => Step::Wait,
+            Some(Ok(())) => Step::Finished,
+            Some(Err(error)) => Step::Failed(error.clone()),
+        }
+    }
+
+    /// Waits until [`FillReader::step`] has something to say and says it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no bytes.
+    pub async fn next(&mut self) -> Step {
+        loop {
+            let fill = self.fill.clone();
+            let progress = fill.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            match self.step() {
+                Step::Wait => progress.await,
+                step => return step,
+            }
+        }
+    }
+}
+
+impl Drop for FillReader {
+    fn drop(&mut self) {
+        let mut state = self.fill.lock();
+        state.readers[self.slot] = Slot::Free;
+        drop(state);
+        self.fill.demand.notify_one();
+    }
+}
+
+/// The rest of the chunk that holds the byte at `skip` from the window's start.
+fn slice_at(window: &VecDeque<Bytes>, mut skip: u64) -> Bytes {
+    for chunk in window {
+        let len = chunk.len() as u64;
+        if skip < len {
+            let mut bytes = chunk.clone();
+            // `skip` is smaller than a chunk's length.
+            bytes.advance(skip as usize);
+            return bytes;
+        }
+        skip -= len;
+    }
+    Bytes::new()
+}
+
+/// The only writer of a fill.
+pub struct FillWriter {
+    fill: Arc<Fill>,
+}
+
+impl FillWriter {
+    /// Says where the body that follows starts; before the first push.
+    pub fn open_at(&mut self, start: u64) {
+        let mut state = self.fill.lock();
+        state.start = start;
+        state.window_start = start;
+        state.next = start;
+    }
+
+    /// Adds bytes and wakes the readers.
+    pub fn push(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        let mut state = self.fill.lock();
+        state.next += bytes.len() as u64;
+        state.window.push_back(bytes);
+        state.trim();
+        drop(state);
+        self.fill.progress.notify_waiters();
+    }
+
+    /// Waits until a reader wants bytes (`bounded-lead`) or nobody reads any more.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn demand(&mut self) -> Demand {
+        loop {
+            {
+                let state = self.fill.lock();
+                match state.positions().max() {
+                    None => return Demand::Unread,
+                    Some(fastest) if state.next < fastest.saturating_add(LEAD_BYTES) => {
+                        return Demand::Wanted;
+                    }
+                    Some(_) => {}
+                }
+            }
+            self.fill.demand.notified().await;
+        }
+    }
+
+    /// Whether anybody reads.
+    pub fn is_read(&self) -> bool {
+        self.fill.lock().positions().next().is_some()
+    }
+
+    /// The body is whole and verified.
+    pub fn finish(self) {
+        self.end(Ok(()));
+    }
+
+    /// The body is not to be had.
+    pub fn fail(self, error: FillError) {
+        self.end(Err(error));
+    }
+
+    fn end(&self, outcome: Result<(), FillError>) {
+        let mut state = self.fill.lock();
+        if state.outcome.is_none() {
+            state.outcome = Some(outcome);
+        }
+        drop(state);
+        self.fill.progress.notify_waiters();
+    }
+}
+
+impl Drop for FillWriter {
+    fn drop(&mut self) {
+        // Does nothing after `finish` or `fail`.
+        self.end(Err(FillError::Abandoned));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(step: Step) -> Bytes {
+        match step {
+            Step::Bytes(bytes) => bytes,
+            other => panic!("expected bytes, found {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dropped_writer_leaves_a_failed_fill() {
+        let (fill, mut writer) = Fill::new();
+        let mut reader = fill.reader();
+        writer.push(Bytes::from_static(b"abc"));
+        drop(writer);
+        assert_eq!(bytes(reader.next().await), "abc");
+        assert_eq!(reader.next().await, Step::Failed(FillError::Abandoned));
+    }
+
+    #[tokio::test]
+    async fn readers_follow_the_writer_from_their_own_positions() {
+        let (fill, mut writer) = Fill::new();
+        let (mut a, mut b) = (fill.reader(), fill.reader());
+        b.place(4);
+        writer.push(Bytes::from_static(b"abc"));
+        writer.push(Bytes::from_static(b"defg"));
+        assert_eq!(bytes(b.next().await), "efg");
+        assert_eq!(bytes(a.next().await), "abc");
+        assert_eq!(bytes(a.next().await), "defg");
+        assert_eq!(a.step(), Step::Wait);
+        writer.finish();
+        assert_eq!(a.next().await, Step::Finished);
+        assert_eq!(b.next().await, Step::Finished);
+    }
+
+    #[tokio::test]
+    async fn a_waiting_reader_is_woken_by_each_push() {
+        let (fill, mut writer) = Fill::new();
+        let mut reader = fill.reader();
+        let follower = tokio::spawn(async move {
+            let mut all = Vec::new();
+            while let Step::Bytes(bytes) = reader.next().await {
+                all.extend_from_slice(&bytes);
+            }
+            all
+        });
+        for part in ["ab", "cd", "ef"] {
+            tokio::task::yield_now().await;
+            writer.push(Bytes::from_static(part.as_bytes()));
+        }
+        writer.finish();
+        assert_eq!(follower.await.unwrap(), b"abcdef");
+    }
+
+    #[tokio::test]
+    async fn the_writer_waits_for_its_fastest_reader() {
+        let (fill, mut writer) = Fill::new();
+        let mut reader = fill.reader();
+        writer.push(Bytes::from(vec![0; LEAD_BYTES as usize]));
+        let waiting = tokio::spawn(async move {
+            let demand = writer.demand().await;
+            (demand, writer)
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        assert_eq!(bytes(reader.step()).len() as u64, LEAD_BYTES);
+        let (demand, mut writer) = waiting.await.unwrap();
+        assert_eq!(demand, Demand::Wanted);
+        drop(reader);
+        assert_eq!(writer.demand().await, Demand::Unread);
+    }
+
+    #[test]
+    fn a_reader_that_falls_out_of_the_window_is_sent_elsewhere() {
+        let (fill, mut writer) = Fill::new();
+        let mut slow = fill.reader();
+        let chunk = Bytes::from(vec![0; 1 << 20]);
+        for _ in 0..=(RETAINED_BYTES >> 20) {
+            writer.push(chunk.clone());
+        }
+        assert_eq!(slow.step(), Step::Elsewhere);
+        slow.place(1 << 20);
+        assert_eq!(bytes(slow.step()).len(), 1 << 20);
+    }
+
+    #[test]
+    fn bytes_that_every_reader_has_are_let_go() {
+        let (fill, mut writer) = Fill::new();
+        let mut reader = fill.reader();
+        writer.push(Bytes::from_static(b"abc"));
+        writer.push(Bytes::from_static(b"def"));
+        bytes(reader.step());
+        writer.push(Bytes::from_static(b"ghi"));
+        assert!(!fill.reaches(0, 0));
+        assert!(fill.reaches(3, 0));
+        assert!(!fill.reaches(10, 0));
+        assert!(fill.reaches(10, 1));
+    }
+}

@@ -1,0 +1,160 @@
+//! Which fields travel: hop-by-hop fields, fields of one message only, fields that poison caches.
+
+use http::HeaderMap;
+use http::header::{
+    AGE, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, HeaderName, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+
+use super::cache_control::list_items;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
+
+/// Request fields that origins are known to act on and that no cache key holds: they are not
+/// forwarded, so they cannot poison what is stored (field hazard "unkeyed headers").
+const UNKEYED: [&str; 8] = [
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+];
+
+/// Removes what concerns this connection only (RFC 9110 §7.6.1), including every field that
+/// `Connection` lists.
+pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
+    let listed: Vec<HeaderName> = fields
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| list_items(value.as_bytes()))
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .collect();
+    for name in listed {
+        fields.remove(name);
+    }
+    for name in [
+        CONNECTION,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ] {
+        fields.remove(name);
+    }
+}
+
+/// Keeps of a response's fields what a cache stores (RFC 9111 §3.1): no hop-by-hop field, and
+/// nothing that describes this one message (length, range, age), which delivery computes anew.
+pub fn stored(mut fields: HeaderMap) -> HeaderMap {
+    remove_hop_by_hop(&mut fields);
+    for name in [
+        AGE,
+        CONTENT_LENGTH,
+        CONTENT_RANGE,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHENTICATION_INFO,
+        PROXY_AUTHORIZATION,
+    ] {
+        fields.remove(name);
+    }
+    fields
+}
+
+/// Takes the fields of a 304 into a stored response (RFC 9111 §3.2, §4.3.4): each field it names
+/// replaces the stored one, except those that describe the stored bytes.
+pub fn freshen(stored_fields: &HeaderMap, validation: HeaderMap) -> HeaderMap {
+    let mut fields = stored_fields.clone();
+    let update = stored(validation);
+    let kept = [
+        http::header::CONTENT_ENCODING,
+        http::header::CONTENT_TYPE,
+        http::header::ETAG,
+    ];
+    for name in update.keys() {
+        if !kept.contains(name) {
+            fields.remove(name);
+        }
+    }
+    for (name, value) in &update {
+        if !kept.contains(name) {
+            fields.append(name.clone(), value.clone());
+        }
+    }
+    fields
+}
+
+/// Removes request fields that would let one client shape what others are served.
+pub fn remove_unkeyed(fields: &mut HeaderMap) {
+    for name in UNKEYED {
+        fields.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn fields(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        map
+    }
+
+    #[test]
+    fn fields_listed_by_connection_are_never_stored() {
+        let kept = stored(fields(&[
+            ("connection", "keep-alive, X-Hop"),
+            ("connection", "x-other"),
+            ("x-hop", "1"),
+            ("x-other", "1"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("age", "3"),
+            ("content-length", "10"),
+            ("content-type", "text/plain"),
+        ]));
+        assert_eq!(kept, fields(&[("content-type", "text/plain")]));
+    }
+
+    #[test]
+    fn a_304_updates_what_does_not_describe_the_stored_bytes() {
+        let stored_fields = fields(&[
+            ("etag", "\"a\""),
+            ("content-type", "text/plain"),
+            ("cache-control", "max-age=1"),
+            ("x-old", "1"),
+            ("x-two", "1"),
+        ]);
+        let validation = fields(&[
+            ("etag", "W/\"a\""),
+            ("content-type", "text/html"),
+            ("cache-control", "max-age=9"),
+            ("x-two", "2"),
+            ("x-two", "3"),
+            ("content-length", "0"),
+            ("connection", "close"),
+        ]);
+        let expected = fields(&[
+            ("etag", "\"a\""),
+            ("content-type", "text/plain"),
+            ("cache-control", "max-age=9"),
+            ("x-old", "1"),
+            ("x-two", "2"),
+            ("x-two", "3"),
+        ]);
+        assert_eq!(freshen(&stored_fields, validation), expected);
+    }
+}

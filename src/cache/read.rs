@@ -1,0 +1,269 @@
+//! Reading a body wherever its bytes are: in one piece, in blocks, arriving, or still at the origin.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Cache;
+use super::fetch::{Origin, OriginRequest};
+use super::fill::{Fill, FillError, FillReader, LEAD_BYTES, Step};
+use super::key::CacheKey;
+use super::policy::blocks;
+use super::produce::SpanProduction;
+use super::stored::StoredResponse;
+
+/// How often a reader may start over from the origin without having got a byte since.
+const FRUITLESS_FETCHES: u32 = 2;
+
+/// Why a body cannot be read on. The client's connection must be cut: its response can no longer
+/// be completed.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum BodyError {
+    /// A fill failed.
+    #[error(transparent)]
+    Fill(#[from] FillError),
+    /// Bytes were evicted and the response has no strong validator to fetch them again by.
+    #[error("byte {position} was evicted and cannot be fetched again")]
+    Evicted {
+        /// The first byte that is missing.
+        position: u64,
+    },
+}
+
+/// How to ask the origin for what is missing.
+pub struct Refetch {
+    /// The primary key.
+    pub key: CacheKey,
+    /// The client's request as it may be sent to the origin.
+    pub request: OriginRequest,
+    /// Where to ask.
+    pub origin: Arc<dyn Origin>,
+}
+
+/// Reads a span of a body.
+pub struct BodyReader {
+    cache: Arc<Cache>,
+    response: Arc<StoredResponse>,
+    position: u64,
+    /// Where to stop; `None` = at the end, which is not known yet.
+    end: Option<u64>,
+    attached: Option<FillReader>,
+    refetch: Option<Refetch>,
+    ready: Option<Bytes>,
+    fruitless: u32,
+    /// Bytes that came out of the memory tier.
+    pub from_memory: u64,
+    /// Bytes that came straight from a fill.
+    pub from_origin: u64,
+}
+
+impl BodyReader {
+    /// A reader of `start..end`; `attached` is a place at a fill that may bring those bytes.
+    pub fn new(
+        cache: Arc<Cache>,
+        response: Arc<StoredResponse>,
+        start: u64,
+        end: Option<u64>,
+        attached: Option<FillReader>,
+        refetch: Option<Refetch>,
+    ) -> Self {
+        let mut reader = BodyReader {
+            cache,
+            response,
+            position: start,
+            end,
+            attached: None,
+            refetch,
+            ready: None,
+            fruitless: 0,
+            from_memory: 0,
+            from_origin: 0,
+        };
+        if let Some(mut at) = attached {
+            let patience = if reader.can_refetch() {
+                LEAD_BYTES
+            } else {
+                u64::MAX
+            };
+            if at.reaches(start, patience) {
+                at.place(start);
+                reader.attached = Some(at);
+            }
+        }
+        reader
+    }
+
+    fn can_refetch(&self) -> bool {
+        self.refetch.is_some() && self.response.head.strong_etag().is_some()
+    }
+
+    /// Waits until the first bytes are at hand, so that a failure can still become an error
+    /// response.
+    ///
+    /// # Errors
+    /// [`BodyError`] when they are not to be had.
+    pub async fn prime(&mut self) -> Result<(), BodyError> {
+        if self.ready.is_none() {
+            self.ready = self.next().await?;
+        }
+        Ok(())
+    }
+
+    /// The next bytes; `None` at the end of the span.
+    ///
+    /// # Errors
+    /// [`BodyError`] when the response cannot be completed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no bytes.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        if let Some(bytes) = self.ready.take() {
+            return Ok(Some(bytes));
+        }
+        loop {
+            if self.end.is_some_and(|end| self.position >= end) {
+                return Ok(None);
+            }
+            if let Some(bytes) = self.take_from_tier() {
+                self.attached = None;
+                self.from_memory += bytes.len() as u64;
+                return Ok(Some(bytes));
+            }
+            let Some(attached) = &mut self.attached else {
+                self.attach()?;
+                continue;
+            };
+            match attached.next().await {
+                Step::Bytes(bytes) => {
+                    let bytes = self.clip(bytes);
+                    self.fruitless = 0;
+                    self.from_origin += bytes.len() as u64;
+                    return Ok(Some(bytes));
+                }
+                Step::Finished if self.end.is_none() && self.at_unknown_end() => return Ok(None),
+                Step::Finished | Step::Elsewhere => self.attached = None,
+                Step::Failed(error) => {
+                    self.attached = None;
+                    if !self.can_refetch() || error == FillError::Changed {
+                        return Err(error.into());
+                    }
+                    self.count_fruitless(error.into())?;
+                }
+                Step::Wait => {}
+            }
+        }
+    }
+
+    /// A fill without known end has finished: is that the end of the body?
+    fn at_unknown_end(&self) -> bool {
+        self.response
+            .body
+            .length()
+            .is_none_or(|length| self.position >= length)
+    }
+
+    fn count_fruitless(&mut self, error: BodyError) -> Result<(), BodyError> {
+        self.fruitless += 1;
+        if self.fruitless > FRUITLESS_FETCHES {
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Takes what the tier holds at the position. While a fill brings these very bytes, the tier
+    /// is not asked.
+    fn take_from_tier(&mut self) -> Option<Bytes> {
+        let body = &self.response.body;
+        if let Some(whole) = body.whole() {
+            // A body held in one piece is at most a block long.
+            let start = (self.position as usize).min(whole.len());
+            let bytes = whole.slice(start..);
+            return (!bytes.is_empty()).then(|| self.clip(bytes));
+        }
+        if self.attached.is_some() {
+            return None;
+        }
+        let number = blocks::block_of(self.position);
+        let block = self.cache.memory.block(body.generation, number)?;
+        // The offset inside a block is smaller than the block size.
+        let skip = (self.position - blocks::start_of(number)) as usize;
+        (skip < block.len()).then(|| self.clip(block.slice(skip..)))
+    }
+
+    /// Cuts at the end of the span and moves on.
+    fn clip(&mut self, mut bytes: Bytes) -> Bytes {
+        if let Some(end) = self.end {
+            let room = end - self.position;
+            if (bytes.len() as u64) > room {
+                bytes.truncate(room as usize);
+            }
+        }
+        self.position += bytes.len() as u64;
+        bytes
+    }
+
+    /// Finds a fill that brings the position, or starts one for the missing blocks from here on.
+    fn attach(&mut self) -> Result<(), BodyError> {
+        let body = self.response.body.clone();
+        let position = self.position;
+        let (Some(end), true) = (self.end, self.can_refetch()) else {
+            let under_way = body.with_fills(|fills| {
+                let fill = fills.iter().find(|fill| fill.reaches(position, u64::MAX));
+                fill.map(Fill::reader)
+            });
+            let Some(mut reader) = under_way else {
+                return Err(BodyError::Evicted { position });
+            };
+            reader.place(position);
+            self.attached = Some(reader);
+            return Ok(());
+        };
+        let mut reader = body.with_fills(|fills| {
+            if let Some(fill) = fills.iter().find(|fill| fill.reaches(position, LEAD_BYTES)) {
+                return Some(fill.reader());
+            }
+            // A block may have come in since we looked.
+            if self
+                .cache
+                .memory
+                .has_block(body.generation, blocks::block_of(position))
+            {
+                return None;
+            }
+            let (fill, writer) = Fill::new();
+            let reader = fill.reader();
+            let refetch = self.refetch.as_ref()?;
+            let production = SpanProduction {
+                cache: self.cache.clone(),
+                key: refetch.key.clone(),
+                response: self.response.clone(),
+                fill: fill.clone(),
+                request: refetch.request.clone(),
+                origin: refetch.origin.clone(),
+                span: self.missing_from(position, end),
+            };
+            let mut writer = writer;
+            writer.open_at(production.span.start);
+            tokio::spawn(production.run(writer));
+            fills.push(fill);
+            Some(reader)
+        });
+        if let Some(reader) = &mut reader {
+            reader.place(position);
+        }
+        self.attached = reader;
+        Ok(())
+    }
+
+    /// The run of missing blocks that starts at `position`'s, no further than the span needs.
+    fn missing_from(&self, position: u64, end: u64) -> std::ops::Range<u64> {
+        let body = &self.response.body;
+        let first = blocks::block_of(position);
+        let wanted = blocks::covering(&(position..end));
+        let stop = (first + 1..wanted.end)
+            .find(|number| self.cache.memory.has_block(body.generation, *number))
+            .unwrap_or(wanted.end);
+        let length = body.length().unwrap_or(end);
+        blocks::start_of(first)..blocks::end_of(stop - 1, length)
+    }
+}

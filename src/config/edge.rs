@@ -1,0 +1,254 @@
+//! Reads the `edge` section. Keys, defaults and ranges stand here and nowhere else in the code.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use super::checked::{
+    Access, Cache, Certificate, Disk, Edge, Health, Limits, Listener, OriginPool, Route, Signing,
+    SigningKey, Timeouts, Tls,
+};
+use super::parsers::{
+    access_log, address, at_least_one, chain_file, check_name, count, credential_part, duration,
+    host, name, one_of, path, path_prefix, private_key_file, secret_file, server, size,
+};
+use super::problem::{Reason, Warning};
+use super::reader::{Entries, Section};
+use super::relations::{Names, Relations, shadows};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+const MILLISECOND: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+pub(super) fn read(edge: &Section<'_>, relations: &Relations<'_>) -> Option<Edge> {
+    let workers = edge.optional("workers", "one per core", at_least_one(1024));
+    let listeners = edge.list("listeners", Entries::AtLeastOne, |listener| {
+        read_listener(listener, relations)
+    });
+    let origins = edge.named("origins", read_origin);
+    let signing = edge.section("signing", |signing| read_signing(signing, relations));
+    let routes = read_routes(edge, origins.as_deref(), signing.as_ref());
+    let cache = edge.section("cache", |cache| read_cache(cache, relations));
+    let limits = edge.section("limits", read_limits);
+    let timeouts = edge.section("timeouts", read_timeouts);
+    let access_log = edge.or_default("access_log", "stdout", access_log(relations.base_dir));
+    let origins: Option<Vec<_>> = origins?.into_iter().map(|(_, pool)| pool).collect();
+    Some(Edge {
+        workers: workers?.unwrap_or_else(one_per_core),
+        listeners: listeners?,
+        origins: origins?,
+        routes: routes?,
+        cache: cache?,
+        signing: signing?,
+        limits: limits?,
+        timeouts: timeouts?,
+        access_log: access_log?,
+    })
+}
+
+/// One when the system will not say how many there are.
+fn one_per_core() -> NonZeroUsize {
+    available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+fn read_listener(listener: &Section<'_>, relations: &Relations<'_>) -> Option<Listener> {
+    let address = listener.required("address", address());
+    if let Some(address) = address {
+        relations.claim_address(listener, address);
+    }
+    let tls = listener.optional_section("tls", "plain HTTP", |tls| {
+        let certificates = tls.list("certificates", Entries::AtLeastOne, |certificate| {
+            read_certificate(certificate, relations)
+        });
+        Some(Tls {
+            certificates: certificates?,
+        })
+    });
+    Some(Listener {
+        address: address?,
+        tls: tls?,
+    })
+}
+
+fn read_certificate(certificate: &Section<'_>, relations: &Relations<'_>) -> Option<Certificate> {
+    let base: &Path = relations.base_dir;
+    let chain = certificate.required("chain", chain_file(base));
+    let private_key = certificate.required("key", private_key_file(base));
+    let (key, open_mode) = private_key?;
+    if let Some(mode) = open_mode {
+        relations.warn(Warning::PrivateKeyOpen {
+            key: certificate.path_of("key"),
+            file: key.clone(),
+            mode,
+        });
+    }
+    Some(Certificate { chain: chain?, key })
+}
+
+fn read_origin(name: &str, origin: &Section<'_>) -> Option<Arc<OriginPool>> {
+    let name_fits = check_name(name)
+        .map_err(|reason| origin.problem_here(reason))
+        .ok();
+    let servers = origin.scalars("servers", server());
+    let timeout = |key, default| origin.or_default(key, default, duration(MILLISECOND..=HOUR));
+    let connect_timeout = timeout("connect_timeout", "5s");
+    let read_timeout = timeout("read_timeout", "30s");
+    let write_timeout = timeout("write_timeout", "30s");
+    let idle_timeout = timeout("idle_timeout", "60s");
+    let health = origin.section("health", read_health);
+    name_fits?;
+    Some(Arc::new(OriginPool {
+        name: name.to_owned(),
+        servers: servers?,
+        connect_timeout: connect_timeout?,
+        read_timeout: read_timeout?,
+        write_timeout: write_timeout?,
+        idle_timeout: idle_timeout?,
+        health: health?,
+    }))
+}
+
+fn read_health(health: &Section<'_>) -> Option<Health> {
+    let span = || duration(10 * MILLISECOND..=HOUR);
+    let interval = health.or_default("interval", "2s", span());
+    let timeout = health.or_default("timeout", "1s", span());
+    let path = health.optional("path", "a TCP connect is enough", path_prefix());
+    let healthy_after = health.or_default("healthy_after", "1", count(1..=100));
+    let unhealthy_after = health.or_default("unhealthy_after", "2", count(1..=100));
+    Some(Health {
+        interval: interval?,
+        timeout: timeout?,
+        path: path?,
+        healthy_after: healthy_after?,
+        unhealthy_after: unhealthy_after?,
+    })
+}
+
+fn read_routes(
+    edge: &Section<'_>,
+    origins: Option<&[(String, Option<Arc<OriginPool>>)]>,
+    signing: Option<&Signing>,
+) -> Option<Vec<Arc<Route>>> {
+    let mut names = Names::default();
+    let mut earlier: Vec<(String, Arc<Route>)> = Vec::new();
+    edge.list("routes", Entries::AtLeastOne, |section| {
+        let route = Arc::new(read_route(section, origins, signing)?);
+        match earlier.iter().find(|(_, first)| shadows(first, &route)) {
+            Some((first, _)) => section.problem_here(Reason::Unreachable {
+                first: first.clone(),
+            }),
+            None => names.claim(section, "name", &route.name),
+        }
+        earlier.push((section.path().to_owned(), Arc::clone(&route)));
+        Some(route)
+    })
+}
+
+fn read_route(
+    route: &Section<'_>,
+    origins: Option<&[(String, Option<Arc<OriginPool>>)]>,
+    signing: Option<&Signing>,
+) -> Option<Route> {
+    let given_name = route.optional("name", "host and path", name());
+    let host = route.optional("host", "any host", host());
+    let path = route.or_default("path", "/", path_prefix());
+    let origin_name = route.required("origin", name());
+    // When `edge.origins` itself could not be read, its own problem is enough.
+    let origin = match (origin_name, origins) {
+        (Some(name), Some(origins)) => {
+            let origin = origins.iter().position(|(known, _)| *known == name);
+            if origin.is_none() {
+                let known = origins.iter().map(|(known, _)| known.clone()).collect();
+                route.problem("origin", Reason::UnknownOrigin { name, known });
+            }
+            origin
+        }
+        _ => None,
+    };
+    let access = route.required(
+        "access",
+        one_of(&["public", "signed"], &[Access::Public, Access::Signed]),
+    );
+    if access == Some(Access::Signed) && signing.is_some_and(|signing| signing.keys.is_empty()) {
+        route.problem("access", Reason::SignedWithoutKeys);
+    }
+    let (host, path) = (host?, path?);
+    let default_name = || format!("{}{path}", host.as_deref().unwrap_or_default());
+    Some(Route {
+        name: given_name?.unwrap_or_else(default_name),
+        host,
+        path,
+        origin: origin?,
+        access: access?,
+    })
+}
+
+fn read_cache(cache: &Section<'_>, relations: &Relations<'_>) -> Option<Cache> {
+    let memory_bytes = cache.or_default("memory", "256MiB", size(MIB..=64 * TIB));
+    let disk = cache.optional_section("disk", "memory only", |disk| {
+        let folder = disk.required("path", path("a folder of its own", relations.base_dir));
+        let size_bytes = disk.required("size", size(64 * MIB..=1024 * TIB));
+        relations.warn(Warning::DiskNotUsed);
+        Some(Disk {
+            path: folder?,
+            size_bytes: size_bytes?,
+        })
+    });
+    let default_ttl = cache.or_default("default_ttl", "60s", duration(Duration::ZERO..=DAY * 365));
+    Some(Cache {
+        memory_bytes: memory_bytes?,
+        disk: disk?,
+        default_ttl: default_ttl?,
+    })
+}
+
+fn read_signing(signing: &Section<'_>, relations: &Relations<'_>) -> Option<Signing> {
+    let mut ids = Names::default();
+    let keys = signing.list("keys", Entries::Any, |key| {
+        let id = key.required("id", credential_part("an access key id"));
+        if let Some(id) = &id {
+            ids.claim(key, "id", id);
+        }
+        let secret = key.required("secret_file", secret_file(relations.base_dir));
+        Some(SigningKey {
+            id: id?,
+            secret: secret?,
+        })
+    });
+    let region = signing.optional("region", "any region", credential_part("a region"));
+    let clock_leeway = signing.or_default("clock_leeway", "15m", duration(Duration::ZERO..=HOUR));
+    Some(Signing {
+        keys: keys?,
+        region: region?,
+        clock_leeway: clock_leeway?,
+    })
+}
+
+fn read_limits(limits: &Section<'_>) -> Option<Limits> {
+    let request_head = limits.or_default("request_head", "32KiB", size(KIB..=MIB));
+    let request_fields = limits.or_default("request_fields", "100", count(1..=1000));
+    Some(Limits {
+        request_head_bytes: usize::try_from(request_head?)
+            .expect("the range ends at 1MiB, which every usize holds"),
+        request_fields: request_fields?,
+    })
+}
+
+fn read_timeouts(timeouts: &Section<'_>) -> Option<Timeouts> {
+    let span = || duration(100 * MILLISECOND..=HOUR);
+    let request_head = timeouts.or_default("request_head", "30s", span());
+    let keep_alive = timeouts.or_default("keep_alive", "75s", span());
+    let write = timeouts.or_default("write", "60s", span());
+    let drain = timeouts.or_default("drain", "5s", duration(Duration::ZERO..=DAY));
+    Some(Timeouts {
+        request_head: request_head?,
+        keep_alive: keep_alive?,
+        write: write?,
+        drain: drain?,
+    })
+}

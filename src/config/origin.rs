@@ -1,0 +1,33 @@
+//! Reads the `origin` section. Keys, defaults and ranges stand here and nowhere else in the code.
+
+use super::checked::{Credential, Origin};
+use super::parsers::{address, credential_part, path, secret_file};
+use super::reader::{Entries, Section};
+use super::relations::{Names, Relations};
+
+pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Origin> {
+    let address = origin.required("address", address());
+    if let Some(address) = address {
+        relations.claim_address(origin, address);
+    }
+    let data = origin.required("data", path("a folder", relations.base_dir));
+    let region = origin.or_default("region", "us-east-1", credential_part("a region"));
+    let mut ids = Names::default();
+    let credentials = origin.list("credentials", Entries::AtLeastOne, |credential| {
+        let id = credential.required("access_key_id", credential_part("an access key id"));
+        if let Some(id) = &id {
+            ids.claim(credential, "access_key_id", id);
+        }
+        let secret = credential.required("secret_file", secret_file(relations.base_dir));
+        Some(Credential {
+            access_key_id: id?,
+            secret: secret?,
+        })
+    });
+    Some(Origin {
+        address: address?,
+        data: data?,
+        region: region?,
+        credentials: credentials?,
+    })
+}

@@ -1,0 +1,453 @@
+//! Walks a YAML tree key by key and notes every problem, where serde would stop at the first.
+//!
+//! Invariants:
+//! - `no-key-unread`: leaving a [`Section`] reports every key in it that nobody asked for.
+//! - `all-problems-at-once`: a failed read notes a problem and answers `None`; the walk goes on.
+//! - `defaults-pass-their-own-check`: a default is text that goes through the same parser as the file.
+//!
+//! The reader also writes down each key it was asked for, with default and range, so that a test can
+//! compare `conf/tidegate.yaml` with what is really read.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use serde_yaml::{Mapping, Value};
+
+use super::problem::{Problem, Reason};
+
+/// Stands for the path of the whole file in a problem.
+pub(super) const TOP: &str = "(top)";
+
+/// What is noted during one walk.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    problems: RefCell<Vec<Problem>>,
+    keys: RefCell<BTreeMap<String, String>>,
+}
+
+impl Reader {
+    pub(super) fn problem(&self, key: impl Into<String>, reason: Reason) {
+        self.problems.borrow_mut().push(Problem {
+            key: key.into(),
+            reason,
+        });
+    }
+
+    /// Every problem so far, and every key that was asked for: its pattern (`edge.routes[].path`)
+    /// and its description (`default /; a path prefix`).
+    pub(super) fn finish(self) -> (Vec<Problem>, BTreeMap<String, String>) {
+        (self.problems.into_inner(), self.keys.into_inner())
+    }
+
+    /// Reads the top of the file.
+    pub(super) fn root<'r, T>(
+        &'r self,
+        mapping: &'r Mapping,
+        read: impl FnOnce(&Section<'r>) -> Option<T>,
+    ) -> Option<T> {
+        Section::enter(self, String::new(), String::new(), Some(mapping), read)
+    }
+}
+
+/// How a scalar is read: what the operator may write, and the check.
+pub(super) struct Parser<'p, T> {
+    /// What may stand here, in words: a range, or a list.
+    pub(super) values: String,
+    /// The check itself.
+    pub(super) parse: Box<dyn Fn(&Value) -> Result<T, Reason> + 'p>,
+}
+
+/// One mapping of the file, or the empty one that stands for an absent section whose keys all have defaults.
+pub(super) struct Section<'r> {
+    reader: &'r Reader,
+    path: String,
+    pattern: String,
+    mapping: Option<&'r Mapping>,
+    known: RefCell<Vec<&'static str>>,
+}
+
+impl<'r> Section<'r> {
+    fn enter<T>(
+        reader: &'r Reader,
+        path: String,
+        pattern: String,
+        mapping: Option<&'r Mapping>,
+        read: impl FnOnce(&Section<'r>) -> Option<T>,
+    ) -> Option<T> {
+        let section = Section {
+            reader,
+            path,
+            pattern,
+            mapping,
+            known: RefCell::default(),
+        };
+        let value = read(&section);
+        section.report_unknown_keys();
+        value
+    }
+
+    fn report_unknown_keys(&self) {
+        let known = self.known.borrow();
+        for key in self.mapping.into_iter().flat_map(Mapping::keys) {
+            match key {
+                Value::String(key) if known.contains(&key.as_str()) => {}
+                Value::String(key) => self.problem(
+                    key,
+                    Reason::UnknownKey {
+                        suggestion: closest(key, &known),
+                        known: known.clone(),
+                    },
+                ),
+                other => self.problem_here(Reason::KeyNotText(kind_of(other))),
+            }
+        }
+    }
+
+    /// Notes a problem with one of this section's keys.
+    pub(super) fn problem(&self, key: &str, reason: Reason) {
+        self.reader.problem(self.path_of(key), reason);
+    }
+
+    /// The path of a key in this section.
+    pub(super) fn path_of(&self, key: &str) -> String {
+        join(&self.path, key)
+    }
+
+    /// Notes a problem with this section as a whole.
+    pub(super) fn problem_here(&self, reason: Reason) {
+        let path = if self.path.is_empty() {
+            TOP
+        } else {
+            &self.path
+        };
+        self.reader.problem(path, reason);
+    }
+
+    /// This section's own path; empty at the top.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Finds a key and writes down that it exists; an explicit nothing is a problem, not an absence.
+    fn find(&self, key: &'static str, description: String) -> Found<'r> {
+        self.known.borrow_mut().push(key);
+        self.reader
+            .keys
+            .borrow_mut()
+            .insert(join(&self.pattern, key), description);
+        match self.mapping.and_then(|mapping| mapping.get(key)) {
+            None => Found::Absent,
+            Some(Value::Null) => {
+                self.problem(key, Reason::NoValue);
+                Found::Refused
+            }
+            Some(value) => Found::Value(value),
+        }
+    }
+
+    fn parsed<T>(&self, key: &str, value: &Value, parser: &Parser<'_, T>) -> Option<T> {
+        (parser.parse)(value)
+            .map_err(|reason| self.problem(key, reason))
+            .ok()
+    }
+
+    /// A key that must be there.
+    pub(super) fn required<T>(&self, key: &'static str, parser: Parser<'_, T>) -> Option<T> {
+        match self.find(key, format!("required; {}", parser.values)) {
+            Found::Value(value) => self.parsed(key, value, &parser),
+            Found::Refused => None,
+            Found::Absent => {
+                self.problem(key, Reason::Missing);
+                None
+            }
+        }
+    }
+
+    /// A key with a default, written as it would be written in the file.
+    pub(super) fn or_default<T>(
+        &self,
+        key: &'static str,
+        default: &'static str,
+        parser: Parser<'_, T>,
+    ) -> Option<T> {
+        match self.find(key, format!("default {default}; {}", parser.values)) {
+            Found::Value(value) => self.parsed(key, value, &parser),
+            Found::Refused => None,
+            Found::Absent => {
+                let value = serde_yaml::from_str(default).expect("a default is a YAML scalar");
+                let value = (parser.parse)(&value);
+                Some(value.expect("defaults-pass-their-own-check"))
+            }
+        }
+    }
+
+    /// A key that may be absent; `absent` says what happens then.
+    pub(super) fn optional<T>(
+        &self,
+        key: &'static str,
+        absent: &'static str,
+        parser: Parser<'_, T>,
+    ) -> Option<Option<T>> {
+        match self.find(key, format!("absent = {absent}; {}", parser.values)) {
+            Found::Value(value) => self.parsed(key, value, &parser).map(Some),
+            Found::Refused => None,
+            Found::Absent => Some(None),
+        }
+    }
+
+    fn mapping_of(&self, key: &str, value: &'r Value) -> Option<&'r Mapping> {
+        let mapping = value.as_mapping();
+        if mapping.is_none() {
+            self.problem(key, wrong_type("a mapping", value));
+        }
+        mapping
+    }
+
+    fn inner<T>(
+        &self,
+        key: &str,
+        mapping: Option<&'r Mapping>,
+        read: impl FnOnce(&Section<'r>) -> Option<T>,
+    ) -> Option<T> {
+        let (path, pattern) = (self.path_of(key), join(&self.pattern, key));
+        Section::enter(self.reader, path, pattern, mapping, read)
+    }
+
+    /// A section whose keys all have defaults: absent means all of them.
+    pub(super) fn section<T>(
+        &self,
+        key: &'static str,
+        read: impl FnOnce(&Section<'r>) -> Option<T>,
+    ) -> Option<T> {
+        let mapping = match self.find(key, "section".to_owned()) {
+            Found::Value(value) => Some(self.mapping_of(key, value)?),
+            Found::Refused => return None,
+            Found::Absent => None,
+        };
+        self.inner(key, mapping, read)
+    }
+
+    /// A section that may be absent as a whole; `absent` says what happens then.
+    pub(super) fn optional_section<T>(
+        &self,
+        key: &'static str,
+        absent: &'static str,
+        read: impl FnOnce(&Section<'r>) -> Option<T>,
+    ) -> Option<Option<T>> {
+        match self.find(key, format!("absent = {absent}; section")) {
+            Found::Value(value) => {
+                let mapping = self.mapping_of(key, value)?;
+                self.inner(key, Some(mapping), read).map(Some)
+            }
+            Found::Refused => None,
+            Found::Absent => Some(None),
+        }
+    }
+
+    fn entries(&self, key: &'static str, entries: Entries) -> Option<&'r [Value]> {
+        let description = match entries {
+            Entries::AtLeastOne => "required; a list of at least one",
+            Entries::Any => "default []; a list",
+        };
+        let list = match self.find(key, description.to_owned()) {
+            Found::Value(Value::Sequence(list)) => list.as_slice(),
+            Found::Value(other) => {
+                self.problem(key, wrong_type("a list", other));
+                return None;
+            }
+            Found::Refused => return None,
+            Found::Absent if entries == Entries::AtLeastOne => {
+                self.problem(key, Reason::Missing);
+                return None;
+            }
+            Found::Absent => &[],
+        };
+        if list.is_empty() && entries == Entries::AtLeastOne {
+            self.problem(key, Reason::NoEntries);
+            return None;
+        }
+        Some(list)
+    }
+
+    /// A list of mappings.
+    pub(super) fn list<T>(
+        &self,
+        key: &'static str,
+        entries: Entries,
+        mut read: impl FnMut(&Section<'r>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let list = self.entries(key, entries)?;
+        let items: Vec<Option<T>> = (list.iter().enumerate())
+            .map(|(index, value)| {
+                let item = format!("{key}[{index}]");
+                let mapping = self.mapping_of(&item, value)?;
+                Section::enter(
+                    self.reader,
+                    self.path_of(&item),
+                    format!("{}[]", join(&self.pattern, key)),
+                    Some(mapping),
+                    &mut read,
+                )
+            })
+            .collect();
+        items.into_iter().collect()
+    }
+
+    /// A list of scalars without repetitions.
+    pub(super) fn scalars<T: PartialEq + ToString>(
+        &self,
+        key: &'static str,
+        parser: Parser<'_, T>,
+    ) -> Option<Vec<T>> {
+        let list = self.entries(key, Entries::AtLeastOne)?;
+        let mut items: Vec<Option<T>> = Vec::with_capacity(list.len());
+        for (index, value) in list.iter().enumerate() {
+            let name = format!("{key}[{index}]");
+            let item = self.parsed(&name, value, &parser);
+            let first = items
+                .iter()
+                .position(|seen| seen.is_some() && *seen == item);
+            if let (Some(first), Some(item)) = (first, &item) {
+                let (value, first) = (item.to_string(), self.path_of(&format!("{key}[{first}]")));
+                self.problem(&name, Reason::Duplicate { value, first });
+            }
+            items.push(item);
+        }
+        items.into_iter().collect()
+    }
+
+    /// A mapping of names to sections, in the order of the file, at least one. Names that are not
+    /// text are problems; the others are all returned, also when what they hold is wrong.
+    pub(super) fn named<T>(
+        &self,
+        key: &'static str,
+        mut read: impl FnMut(&str, &Section<'r>) -> Option<T>,
+    ) -> Option<Vec<(String, Option<T>)>> {
+        let value = match self.find(key, "required; names, at least one".to_owned()) {
+            Found::Value(value) => value,
+            Found::Refused => return None,
+            Found::Absent => {
+                self.problem(key, Reason::Missing);
+                return None;
+            }
+        };
+        let mapping = self.mapping_of(key, value)?;
+        if mapping.is_empty() {
+            self.problem(key, Reason::NoEntries);
+            return None;
+        }
+        let mut named = Vec::with_capacity(mapping.len());
+        for (name, value) in mapping {
+            let Value::String(name) = name else {
+                self.problem(key, Reason::KeyNotText(kind_of(name)));
+                continue;
+            };
+            let path = join(&self.path_of(key), name);
+            let pattern = format!("{}.*", join(&self.pattern, key));
+            let entry = self
+                .mapping_of(&join(key, name), value)
+                .and_then(|mapping| {
+                    Section::enter(self.reader, path, pattern, Some(mapping), |section| {
+                        read(name, section)
+                    })
+                });
+            named.push((name.clone(), entry));
+        }
+        Some(named)
+    }
+}
+
+/// How many entries a list needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entries {
+    AtLeastOne,
+    Any,
+}
+
+enum Found<'r> {
+    Value(&'r Value),
+    Absent,
+    /// A problem was noted.
+    Refused,
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
+}
+
+pub(super) fn wrong_type(expected: &'static str, found: &Value) -> Reason {
+    let found = kind_of(found);
+    Reason::WrongType { expected, found }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Sequence(_) => "a list",
+        Value::Mapping(_) => "a mapping",
+        Value::Tagged(_) => "a tagged value",
+    }
+}
+
+/// The known key a misspelt one was probably meant to be: at most a third of its letters differ.
+fn closest(key: &str, known: &[&'static str]) -> Option<&'static str> {
+    (known.iter())
+        .map(|candidate| (edit_distance(key, candidate), *candidate))
+        .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Insertions, deletions and replacements that turn one text into the other (Levenshtein).
+fn edit_distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, from_char) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to_char) in to.iter().enumerate() {
+            let replace = diagonal + usize::from(from_char != *to_char);
+            diagonal = row[j + 1];
+            row[j + 1] = replace.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edit_distance_counts_single_letter_changes() {
+        for (from, to, distance) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("origin", "origin", 0),
+            ("orgin", "origin", 1),
+            ("origni", "origin", 2),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!(edit_distance(from, to), distance, "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn only_a_key_that_looks_alike_is_suggested() {
+        let known = ["address", "tls", "workers"];
+        assert_eq!(closest("adress", &known), Some("address"));
+        assert_eq!(closest("worker", &known), Some("workers"));
+        assert_eq!(closest("ssl", &known), None);
+        assert_eq!(closest("tsl", &known), None);
+        assert_eq!(closest("tl", &known), Some("tls"));
+        assert_eq!(closest("compression", &known), None);
+    }
+}

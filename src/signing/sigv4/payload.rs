@@ -1,0 +1,70 @@
+//! What a signature says about the body, in the words of `x-amz-content-sha256`.
+
+use crate::signing::Refusal;
+
+use super::ChunkSigner;
+
+/// The field that carries the payload hash.
+pub(super) const CONTENT_SHA256: &str = "x-amz-content-sha256";
+
+/// The payload hash that says: the body is not signed.
+pub(super) const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
+
+/// What the signature says about the body. Comparing the body with it is the reader's duty.
+#[derive(Debug, Clone)]
+pub enum Payload {
+    /// Nothing: any body is genuine.
+    Unsigned,
+    /// The SHA-256 that the whole body must have.
+    Sha256([u8; 32]),
+    /// The body is `aws-chunked` and each chunk carries a signature.
+    StreamingSigned(ChunkSigner),
+    /// As [`Payload::StreamingSigned`], followed by a signed trailer.
+    StreamingSignedTrailer(ChunkSigner),
+    /// The body is `aws-chunked` without chunk signatures, followed by a trailer.
+    StreamingUnsignedTrailer,
+}
+
+/// How the body is signed, before the seed signature is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PayloadKind {
+    Unsigned,
+    Sha256([u8; 32]),
+    StreamingSigned,
+    StreamingSignedTrailer,
+    StreamingUnsignedTrailer,
+}
+
+impl PayloadKind {
+    /// Reads the value of `x-amz-content-sha256`.
+    ///
+    /// # Errors
+    /// [`Refusal::UnsupportedPayload`] for a streaming form that is not spoken here,
+    /// [`Refusal::MalformedPayloadHash`] for anything else.
+    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
+        match text {
+            UNSIGNED_PAYLOAD => Ok(PayloadKind::Unsigned),
+            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => Ok(PayloadKind::StreamingSigned),
+            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => Ok(PayloadKind::StreamingSignedTrailer),
+            "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Ok(PayloadKind::StreamingUnsignedTrailer),
+            other if other.starts_with("STREAMING-") => Err(Refusal::UnsupportedPayload),
+            other => {
+                let mut sha256 = [0; 32];
+                hex::decode_to_slice(other, &mut sha256)
+                    .map_err(|_| Refusal::MalformedPayloadHash)?;
+                Ok(PayloadKind::Sha256(sha256))
+            }
+        }
+    }
+
+    /// The payload, given what checks its chunks.
+    pub(super) fn with_seed(self, seed: impl FnOnce() -> ChunkSigner) -> Payload {
+        match self {
+            PayloadKind::Unsigned => Payload::Unsigned,
+            PayloadKind::Sha256(sha256) => Payload::Sha256(sha256),
+            PayloadKind::StreamingSigned => Payload::StreamingSigned(seed()),
+            PayloadKind::StreamingSignedTrailer => Payload::StreamingSignedTrailer(seed()),
+            PayloadKind::StreamingUnsignedTrailer => Payload::StreamingUnsignedTrailer,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The parameters of a presigned URL, as they stand in a raw query.
+
+use std::borrow::Cow;
+
+use super::canonical::decode_query;
+
+/// A query parameter that belongs to the signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AuthParameter {
+    Algorithm,
+    Credential,
+    Date,
+    Expires,
+    SignedHeaders,
+    Signature,
+    SecurityToken,
+    ContentSha256,
+}
+
+impl AuthParameter {
+    /// How many there are.
+    pub(super) const COUNT: usize = 8;
+
+    /// The name as S3 spells it, case included.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            AuthParameter::Algorithm => "X-Amz-Algorithm",
+            AuthParameter::Credential => "X-Amz-Credential",
+            AuthParameter::Date => "X-Amz-Date",
+            AuthParameter::Expires => "X-Amz-Expires",
+            AuthParameter::SignedHeaders => "X-Amz-SignedHeaders",
+            AuthParameter::Signature => "X-Amz-Signature",
+            AuthParameter::SecurityToken => "X-Amz-Security-Token",
+            AuthParameter::ContentSha256 => "X-Amz-Content-Sha256",
+        }
+    }
+
+    /// The parameter that a decoded name stands for.
+    pub(super) fn named(name: &[u8]) -> Option<Self> {
+        let parameter = match name {
+            b"X-Amz-Algorithm" => AuthParameter::Algorithm,
+            b"X-Amz-Credential" => AuthParameter::Credential,
+            b"X-Amz-Date" => AuthParameter::Date,
+            b"X-Amz-Expires" => AuthParameter::Expires,
+            b"X-Amz-SignedHeaders" => AuthParameter::SignedHeaders,
+            b"X-Amz-Signature" => AuthParameter::Signature,
+            b"X-Amz-Security-Token" => AuthParameter::SecurityToken,
+            b"X-Amz-Content-Sha256" => AuthParameter::ContentSha256,
+            _ => return None,
+        };
+        Some(parameter)
+    }
+
+    /// The parameter that a raw name stands for. Escapes count as what they mean, because that is
+    /// how the signature reads them: `X%2DAmz-Date` must not slip past as something else.
+    pub(super) fn of_raw_name(name: &str) -> Option<Self> {
+        AuthParameter::named(decode_query(name).ok()?.as_ref())
+    }
+}
+
+/// The raw name and the raw value of one `name=value` item; a lone name has an empty value.
+pub(super) fn split_item(item: &str) -> (&str, &str) {
+    item.split_once('=').unwrap_or((item, ""))
+}
+
+/// Whether an item is the mark of Signature Version 2.
+pub(super) fn is_version_2(name: &str) -> bool {
+    decode_query(name).is_ok_and(|name| name.as_ref() == b"AWSAccessKeyId")
+}
+
+/// Whether a raw query has a parameter of a presigned URL: any of the `X-Amz-*` ones that belong
+/// to the signature, or `AWSAccessKeyId`, which [`super::verify_presigned`] refuses by name.
+/// Parameter names are case-sensitive.
+pub fn carries_presignature(query: &str) -> bool {
+    query.split('&').any(|item| {
+        let (name, _) = split_item(item);
+        AuthParameter::of_raw_name(name).is_some() || is_version_2(name)
+    })
+}
+
+/// A raw query without the parameters of the signature; everything else stays byte for byte and
+/// in order, such as `response-content-type`, `versionId` and `partNumber`.
+///
+/// Borrowed when there is nothing to strip.
+pub fn query_without_signature(query: &str) -> Cow<'_, str> {
+    let belongs = |item: &str| AuthParameter::of_raw_name(split_item(item).0).is_some();
+    if !query.split('&').any(belongs) {
+        return Cow::Borrowed(query);
+    }
+    let mut kept = String::with_capacity(query.len());
+    let mut first = true;
+    for item in query.split('&').filter(|item| !belongs(item)) {
+        if !first {
+            kept.push('&');
+        }
+        first = false;
+        kept.push_str(item);
+    }
+    Cow::Owned(kept)
+}
