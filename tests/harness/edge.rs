@@ -169,10 +169,14 @@ impl Edge {
         self.child.0.try_wait().unwrap().is_none()
     }
 
-    /// Asks the edge to stop (SIGTERM) and waits for its end; the access log is complete then.
+    /// Asks the edge to stop (SIGTERM).
+    pub fn ask_to_stop(&mut self) {
+        kill_process(Pid::from_child(&self.child.0), Signal::TERM).unwrap();
+    }
+
+    /// Asks the edge to stop and waits for its end; the access log is complete then.
     pub async fn stop(mut self) -> StoppedEdge {
-        let pid = Pid::from_child(&self.child.0);
-        kill_process(pid, Signal::TERM).unwrap();
+        self.ask_to_stop();
         let access_log = self.access_log.clone();
         let ended = tokio::task::spawn_blocking(move || {
             let status = self.child.0.wait().unwrap();

@@ -40,10 +40,17 @@ impl Request {
 
     /// The value of the first field line `name`.
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.head.split("\r\n").skip(1).find_map(|line| {
+        self.fields(name).first().copied()
+    }
+
+    /// The values of all field lines `name`.
+    pub fn fields(&self, name: &str) -> Vec<&str> {
+        let lines = self.head.split("\r\n").skip(1);
+        let named = lines.filter_map(|line| {
             let (found, value) = line.split_once(':')?;
             found.eq_ignore_ascii_case(name).then_some(value.trim())
-        })
+        });
+        named.collect()
     }
 }
 
@@ -146,6 +153,11 @@ impl AnsweringOrigin {
         self.seen.lock().unwrap().len()
     }
 
+    /// How many connections have been accepted so far.
+    pub fn connections(&self) -> usize {
+        *self.accepted.borrow()
+    }
+
     /// The requests that have arrived so far.
     pub fn requests(&self) -> Vec<Request> {
         self.seen.lock().unwrap().clone()
@@ -219,14 +231,15 @@ impl Exchange {
         bytes
     }
 
-    /// Waits until the edge closes the connection, reading whatever comes before.
-    pub async fn closed(&mut self) {
+    /// Waits until the edge closes the connection; returns what came before.
+    pub async fn closed(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         let end = self.stream_mut().read_to_end(&mut rest);
         // A reset is a close as well.
         within("the edge closes the origin connection", end)
             .await
             .ok();
+        rest
     }
 
     /// Ends the exchange and keeps the connection for the next request.
