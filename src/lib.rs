@@ -2,11 +2,16 @@
 //!
 //! Start reading at [`edge`], which lists the steps of a request.
 
+// A panic must name the invariant that is broken: `expect("…")` does, `unwrap` does not. Tests may (clippy.toml).
+#![deny(clippy::unwrap_used)]
+
 pub mod cache;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod edge;
 pub mod first_start;
+pub mod node;
 pub mod observe;
 pub mod origin;
 pub mod routing;

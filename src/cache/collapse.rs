@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use tokio::sync::watch;
 
 use super::fetch::{FetchError, Origin, OriginRequest};
@@ -24,6 +24,8 @@ pub struct Ask {
     pub request: OriginRequest,
     /// What part the client wants.
     pub range: RangeRequest,
+    /// The client's `If-Range`, which goes with its range.
+    pub if_range: Option<HeaderValue>,
     /// The stored response to validate.
     pub stale: Option<Arc<StoredResponse>>,
     /// Ask for this client alone, whatever others do.
@@ -160,7 +162,7 @@ impl Cache {
     }
 
     fn board(self: &Arc<Self>, ask: &Ask) -> Boarding {
-        let key = self.effective_key(&ask.key, &ask.request.fields);
+        let key = self.effective_key(&ask.key, &ask.request.selecting);
         self.collapser.with(|flights| {
             if !ask.alone {
                 if let Some(flight) = flights.shared.get(&key) {
@@ -182,9 +184,9 @@ impl Cache {
 
     /// A fresh response that was stored since this request looked.
     fn landed(&self, ask: &Ask) -> Option<Arc<StoredResponse>> {
-        let directives = CacheControl::of_request(&ask.request.fields);
+        let directives = CacheControl::of_request(&ask.request.selecting);
         let now = self.clock.now();
-        match self.lookup(&ask.key, &ask.request.fields, &directives, now) {
+        match self.lookup(&ask.key, &ask.request.selecting, &directives, now) {
             Lookup::Hit(response) => Some(response),
             Lookup::Stale(_) | Lookup::Miss(_) => None,
         }
@@ -198,7 +200,7 @@ impl Cache {
             invalidated: AtomicBool::new(false),
             head: watch::Sender::new(HeadState::Pending),
             fill,
-            fields: ask.request.fields.clone(),
+            fields: ask.request.selecting.clone(),
         });
         let task = produce::Production {
             cache: self.clone(),
@@ -206,6 +208,7 @@ impl Cache {
             alone: ask.alone,
             request: ask.request.clone(),
             range: ask.range,
+            if_range: ask.if_range.clone(),
             stale: ask.stale.clone(),
             origin: ask.origin.clone(),
         };
@@ -255,7 +258,7 @@ fn may_share(flight: &Flight, response: &StoredResponse, ask: &Ask) -> bool {
                 secondary_key(&names, fields, &mut key);
                 key
             };
-            key(&flight.fields) == key(&ask.request.fields)
+            key(&flight.fields) == key(&ask.request.selecting)
         }
     }
 }

@@ -13,8 +13,10 @@ use crate::clock::Moment;
 pub struct OriginRequest {
     /// Path and query exactly as the client sent them, signature parameters included.
     pub target: String,
-    /// End-to-end fields, `Host` among them.
+    /// The fields to send: end-to-end ones, `Host` among them, no conditions and no range.
     pub fields: HeaderMap,
+    /// The fields exactly as the client sent them, from which variants are selected.
+    pub selecting: HeaderMap,
     /// The bytes that choose the server on the ring: the same for every block and variant of a URL.
     pub ring_key: Arc<[u8]>,
 }

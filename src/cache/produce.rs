@@ -34,6 +34,7 @@ pub(super) struct Production {
     pub(super) alone: bool,
     pub(super) request: OriginRequest,
     pub(super) range: RangeRequest,
+    pub(super) if_range: Option<HeaderValue>,
     pub(super) stale: Option<Arc<StoredResponse>>,
     pub(super) origin: Arc<dyn Origin>,
 }
@@ -167,6 +168,9 @@ impl Production {
             return self.origin.fetch(&request).await;
         };
         request.fields.insert(RANGE, range);
+        if let Some(condition) = &self.if_range {
+            request.fields.insert(IF_RANGE, condition.clone());
+        }
         let response = self.origin.fetch(&request).await?;
         let tells_length = parse_range_of(&response.fields).is_some_and(|range| {
             range.complete.is_some() && response.framing != Framing::UntilClose
@@ -284,7 +288,7 @@ impl Production {
     ) -> Result<(), NotStored> {
         let directives = CacheControl::of_response(&response.fields);
         may_store(
-            &self.request.fields,
+            &self.flight.fields,
             status,
             &response.fields,
             &directives,
@@ -311,7 +315,7 @@ impl Production {
         match Vary::of(&response.head.fields) {
             Vary::Fields(names) => {
                 let variant = primary_key.with_variant(|key| {
-                    secondary_key(&names, &self.request.fields, key);
+                    secondary_key(&names, &self.flight.fields, key);
                 });
                 // The variant first: the entry that leads to it must not lead nowhere.
                 memory.insert(variant, Entry::Response(response.clone()));
@@ -371,7 +375,7 @@ impl SpanProduction {
             Ok(()) => writer.finish(),
             Err(error) => {
                 if error == FillError::Changed {
-                    let key = self.cache.effective_key(&self.key, &self.request.fields);
+                    let key = self.cache.effective_key(&self.key, &self.request.selecting);
                     self.cache.forget_generation(&key, &self.response);
                 }
                 writer.fail(error);

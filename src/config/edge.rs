@@ -25,6 +25,9 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// The origins of the file by name; `None` for one that has a problem: a route may name it all the same.
+type ReadOrigins = [(String, Option<Arc<OriginPool>>)];
+
 pub(super) fn read(edge: &Section<'_>, relations: &Relations<'_>) -> Option<Edge> {
     let workers = edge.optional("workers", "one per core", at_least_one(1024));
     let listeners = edge.list("listeners", Entries::AtLeastOne, |listener| {
@@ -131,7 +134,7 @@ fn read_health(health: &Section<'_>) -> Option<Health> {
 
 fn read_routes(
     edge: &Section<'_>,
-    origins: Option<&[(String, Option<Arc<OriginPool>>)]>,
+    origins: Option<&ReadOrigins>,
     signing: Option<&Signing>,
 ) -> Option<Vec<Arc<Route>>> {
     let mut names = Names::default();
@@ -151,7 +154,7 @@ fn read_routes(
 
 fn read_route(
     route: &Section<'_>,
-    origins: Option<&[(String, Option<Arc<OriginPool>>)]>,
+    origins: Option<&ReadOrigins>,
     signing: Option<&Signing>,
 ) -> Option<Route> {
     let given_name = route.optional("name", "host and path", name());

@@ -29,8 +29,9 @@ use std::path::Path;
 use serde_yaml::{Mapping, Value};
 
 pub use checked::*;
+pub use parsers::read_secret;
 pub use problem::{Problem, Problems, Reason, Warning};
-pub use units::{UnitFault, show_duration, show_size};
+pub use units::{UnitFault, duration as read_duration, show_duration, show_size};
 
 use parsers::{address, one_of};
 use reader::{Reader, Section, TOP, wrong_type};

@@ -254,12 +254,18 @@ pub(super) fn access_log(base: &Path) -> Parser<'_, AccessLog> {
 /// A file that holds one secret on one line.
 pub(super) fn secret_file(base: &Path) -> Parser<'_, Secret> {
     checked_text("a file that only its owner can read", |text| {
-        read_secret(base.join(text))
+        read_secret(&base.join(text))
     })
 }
 
-fn read_secret(file: PathBuf) -> Result<Secret, Reason> {
-    let (mut handle, mode) = open_regular(&file)?;
+/// Reads a file that holds one secret on one line; white space around it is dropped.
+///
+/// # Errors
+/// When it cannot be read, is open to every user of the machine, is empty, longer than 4 KiB, or holds
+/// anything but one line of visible ASCII. The error never repeats the contents.
+pub fn read_secret(file: &Path) -> Result<Secret, Reason> {
+    let (mut handle, mode) = open_regular(file)?;
+    let file = file.to_owned();
     if mode & 0o007 != 0 {
         return Err(Reason::WorldAccessible { file, mode });
     }

@@ -49,12 +49,15 @@ impl Reader {
     }
 }
 
+/// Turns a scalar of the file into a checked value.
+type Check<'p, T> = Box<dyn Fn(&Value) -> Result<T, Reason> + 'p>;
+
 /// How a scalar is read: what the operator may write, and the check.
 pub(super) struct Parser<'p, T> {
     /// What may stand here, in words: a range, or a list.
     pub(super) values: String,
     /// The check itself.
-    pub(super) parse: Box<dyn Fn(&Value) -> Result<T, Reason> + 'p>,
+    pub(super) parse: Check<'p, T>,
 }
 
 /// One mapping of the file, or the empty one that stands for an absent section whose keys all have defaults.

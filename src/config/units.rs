@@ -61,12 +61,12 @@ pub fn duration(text: &str) -> Result<Duration, UnitFault> {
     amount(text, &TIMES, TIME_UNITS, "30s").map(Duration::from_millis)
 }
 
-/// The shortest exact way to write a size that [`size`] reads back.
+/// The shortest exact way to write a size that a configuration reads back.
 pub fn show_size(bytes: u64) -> String {
     show(bytes, &SIZES[..5], "B")
 }
 
-/// The shortest exact way to write a duration that [`duration`] reads back; below a millisecond is dropped.
+/// The shortest exact way to write a duration that a configuration reads back; below a millisecond is dropped.
 pub fn show_duration(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if millis == 0 {

@@ -1,1 +1,396 @@
-//! Placeholder while the house is being built.
+//! The edge: listeners, lanes, and the steps of a request.
+//!
+//! | step | function | outcomes |
+//! |---|---|---|
+//! | accept | [`listen`] → [`lane_h1`] or [`lane_h2`] | a head, as read |
+//! | admit | [`admit::admit`] | a [`Request`], or a [`admit::GateRefusal`] |
+//! | route | [`RouteTable::find`] | a route, or [`Failure::NoRoute`] |
+//! | authorize | [`authorize::Authorizer::authorize`] | shared, origin only, or a refusal |
+//! | cache key | [`CacheKey::new`] | the key |
+//! | lookup | [`Cache::lookup`] | hit, stale, or a miss |
+//! | fill | [`Cache::fetch`] | a response that is arriving, or a fetch error |
+//! | deliver | `deliver::Node::deliver` | 200, 206, 304, 416, or whatever the origin said |
+//! | pass | [`pass`] | what is not for the cache: pingora's proxy answers |
+//!
+//! Every failure leaves by one door ([`failure`]); every request ends in one access-log line and one
+//! set of counters ([`record`]).
+//!
+//! Invariants:
+//! - `authorize-before-lookup`: nothing is looked up, fetched or passed for a request that its
+//!   route's access does not allow.
+//! - `forward-what-is-keyed`: path and query go to the origin byte for byte as they were keyed; only
+//!   the signature's parameters are forwarded without being keyed.
+//! - `one-line-per-request`: whatever happens, a request is recorded once.
+//!
+//! The lanes hold nothing clever: each turns its session into a [`Request`], calls [`Node::answer`]
+//! and writes what it decides.
+
+pub mod admit;
+pub mod authorize;
+pub mod downstream;
+pub mod failure;
+pub mod lane_h1;
+pub mod lane_h2;
+pub mod listen;
+pub mod origin_client;
+pub mod pass;
+pub mod record;
+pub mod request;
+pub mod tls;
+
+mod deliver;
+mod held_stream;
+
+use std::sync::Arc;
+
+use http::header::{
+    CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, VIA,
+};
+use http::{HeaderMap, Method};
+
+pub use failure::Failure;
+pub use listen::{Edge, StartError};
+pub use request::Request;
+
+use crate::cache::fetch::OriginRequest;
+use crate::cache::policy::cache_control::CacheControl;
+use crate::cache::policy::{conditional, fields};
+use crate::cache::{Ask, Cache, CacheKey, Lookup, Miss, StoredResponse};
+use crate::clock::SharedClock;
+use crate::config;
+use crate::observe::{AccessLog, Metrics, Outcome, RouteMetrics};
+use crate::routing::RouteTable;
+use crate::signing::query_without_signature;
+use authorize::{Authorized, Authorizer};
+use deliver::{Delivered, Delivery, wanted_range};
+use downstream::{CacheStatus, Downstream};
+use origin_client::OriginClient;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// How often a request starts over because an object changed before its first byte was sent.
+const ATTEMPTS: u32 = 3;
+
+/// Everything the steps need, shared by all lanes.
+pub struct Node {
+    routes: Vec<Routed>,
+    table: RouteTable,
+    pools: Vec<Arc<OriginClient>>,
+    authorizer: Authorizer,
+    cache: Arc<Cache>,
+    limits: config::Limits,
+    timeouts: config::Timeouts,
+    metrics: Arc<Metrics>,
+    unrouted: Arc<RouteMetrics>,
+    access_log: AccessLog,
+    clock: SharedClock,
+}
+
+struct Routed {
+    config: Arc<config::Route>,
+    metrics: Arc<RouteMetrics>,
+}
+
+/// A request that has been let in, routed and authorized.
+pub struct Visit {
+    /// The request.
+    pub request: Request,
+    /// Its route, by number.
+    pub route: usize,
+    /// Its cache key.
+    pub key: CacheKey,
+}
+
+/// A request that pingora's proxy is to answer.
+pub struct Ticket {
+    /// The request, authorized.
+    pub visit: Visit,
+    /// Why it is not for the cache.
+    pub why: Outcome,
+}
+
+/// What came of [`Node::answer`].
+pub enum Answered {
+    /// The client has its answer.
+    Done,
+    /// Not for the cache: pass it on with this ticket.
+    Pass(Box<Ticket>),
+}
+
+/// Why the cache was not enough.
+struct Shortfall {
+    outcome: Outcome,
+    stale: Option<Arc<StoredResponse>>,
+}
+
+impl Node {
+    /// Takes an admitted request through the steps.
+    pub async fn answer<D: Downstream>(
+        self: &Arc<Self>,
+        request: Request,
+        client: &mut D,
+    ) -> Answered {
+        let Some(route) = self.table.find(request.authority(), request.path()) else {
+            self.fail(&request, None, Failure::NoRoute, client).await;
+            return Answered::Done;
+        };
+        let access = self.routes[route].config.access;
+        let now = self.clock.wall();
+        let authorized = match self.authorizer.authorize(access, &request, now) {
+            Ok(authorized) => authorized,
+            Err(refusal) => {
+                self.fail(&request, Some(route), refusal.into(), client)
+                    .await;
+                return Answered::Done;
+            }
+        };
+        let key = cache_key(&request);
+        let visit = Visit {
+            request,
+            route,
+            key,
+        };
+        if let Some(why) = not_for_the_cache(&visit.request, authorized) {
+            return Answered::Pass(Box::new(Ticket { visit, why }));
+        }
+        for _ in 0..ATTEMPTS {
+            let delivery = match self.find(&visit).await {
+                Ok(Found::Delivery(delivery)) => delivery,
+                Ok(Found::Pass(why)) => return Answered::Pass(Box::new(Ticket { visit, why })),
+                Err(failure) => {
+                    self.fail(&visit.request, Some(route), failure, client)
+                        .await;
+                    return Answered::Done;
+                }
+            };
+            match self.deliver(&visit, delivery, client).await {
+                Delivered::Done => return Answered::Done,
+                Delivered::StartOver => {}
+            }
+        }
+        // The object changes faster than it can be read: let the origin answer alone.
+        Answered::Pass(Box::new(Ticket {
+            visit,
+            why: Outcome::Bypass,
+        }))
+    }
+
+    /// Lookup, and fill when that is not enough.
+    async fn find(self: &Arc<Self>, visit: &Visit) -> Result<Found, Failure> {
+        let request = &visit.request;
+        let directives = CacheControl::of_request(&request.fields);
+        let now = self.clock.now();
+        let shortfall = match self
+            .cache
+            .lookup(&visit.key, &request.fields, &directives, now)
+        {
+            Lookup::Hit(response) => return Ok(Found::Delivery(self.hit(visit, response))),
+            Lookup::Miss(Miss::Pass) => return Ok(Found::Pass(Outcome::Bypass)),
+            Lookup::Miss(Miss::Key) => Shortfall {
+                outcome: Outcome::Miss,
+                stale: None,
+            },
+            Lookup::Miss(Miss::Variant) => Shortfall {
+                outcome: Outcome::VaryMiss,
+                stale: None,
+            },
+            Lookup::Stale(response) => {
+                let fresh_for_others = response
+                    .head
+                    .freshness
+                    .satisfies(&CacheControl::default(), now);
+                Shortfall {
+                    outcome: if fresh_for_others {
+                        Outcome::Request
+                    } else {
+                        Outcome::Stale
+                    },
+                    stale: Some(response),
+                }
+            }
+        };
+        if directives.only_if_cached {
+            return Err(Failure::NotCached);
+        }
+        if request.method == Method::HEAD {
+            return Ok(Found::Pass(shortfall.outcome));
+        }
+        self.fetch(visit, shortfall).await
+    }
+
+    fn hit(&self, visit: &Visit, response: Arc<StoredResponse>) -> Delivery {
+        let ttl_seconds = response.head.freshness.ttl_seconds(self.clock.now());
+        let whole = response.body.length().is_none_or(|length| {
+            self.cache
+                .holds(&response, &wanted_span(&visit.request, length))
+        });
+        let (outcome, cache_status) = if whole {
+            (Outcome::Hit, CacheStatus::Hit { ttl_seconds })
+        } else {
+            let partial = CacheStatus::Forward {
+                why: Outcome::Partial.as_str(),
+                status: None,
+                collapsed: false,
+                stored: true,
+                detail: None,
+            };
+            (Outcome::Partial, partial)
+        };
+        Delivery {
+            response,
+            outcome,
+            cache_status,
+            reader: None,
+            origin_server: None,
+            collapsed: false,
+        }
+    }
+
+    async fn fetch(
+        self: &Arc<Self>,
+        visit: &Visit,
+        shortfall: Shortfall,
+    ) -> Result<Found, Failure> {
+        let request = &visit.request;
+        let pool = self.pool_of(visit.route);
+        let ask = Ask {
+            key: visit.key.clone(),
+            request: self.origin_request(visit),
+            range: wanted_range(request),
+            if_range: request.fields.get(IF_RANGE).cloned(),
+            stale: shortfall.stale,
+            alone: false,
+            origin: pool.clone(),
+        };
+        let answer = self
+            .cache
+            .fetch(ask)
+            .await
+            .map_err(|error| Failure::Fetch {
+                origin: pool.name().to_owned(),
+                error,
+            })?;
+        let not_stored = answer.response.head.not_stored;
+        Ok(Found::Delivery(Delivery {
+            outcome: shortfall.outcome,
+            cache_status: CacheStatus::Forward {
+                why: shortfall.outcome.as_str(),
+                status: Some(answer.forward_status.as_u16()),
+                collapsed: answer.collapsed,
+                stored: not_stored.is_none(),
+                detail: not_stored.map(|why| why.word()),
+            },
+            reader: Some(answer.reader),
+            origin_server: Some(answer.server),
+            collapsed: answer.collapsed,
+            response: answer.response,
+        }))
+    }
+
+    fn pool_of(&self, route: usize) -> &Arc<OriginClient> {
+        &self.pools[self.routes[route].config.origin]
+    }
+
+    /// The request as the cache sends it to the origin: conditions and ranges are the cache's
+    /// business, and nothing goes along that could shape what other clients are served.
+    fn origin_request(&self, visit: &Visit) -> OriginRequest {
+        let request = &visit.request;
+        let mut forwarded = request.fields.clone();
+        fields::remove_hop_by_hop(&mut forwarded);
+        fields::remove_unkeyed(&mut forwarded);
+        for name in [
+            CONTENT_LENGTH,
+            EXPECT,
+            IF_MATCH,
+            IF_MODIFIED_SINCE,
+            IF_NONE_MATCH,
+            IF_RANGE,
+            IF_UNMODIFIED_SINCE,
+            RANGE,
+        ] {
+            forwarded.remove(name);
+        }
+        add_forwarding_fields(&mut forwarded, request);
+        OriginRequest {
+            target: String::from_utf8_lossy(&request.target).into_owned(),
+            fields: forwarded,
+            selecting: request.fields.clone(),
+            ring_key: visit.key.as_bytes().into(),
+        }
+    }
+}
+
+/// What the look-up and the fill came to.
+enum Found {
+    Delivery(Delivery),
+    Pass(Outcome),
+}
+
+fn cache_key(request: &Request) -> CacheKey {
+    let query = request.query().map(query_without_signature);
+    // A URL that carried nothing but a signature is the URL without any query.
+    let query = query.as_deref().filter(|query| !query.is_empty());
+    CacheKey::new(
+        request.peer.scheme(),
+        request.authority(),
+        request.path(),
+        query,
+    )
+}
+
+/// Why pingora's proxy must answer, if it must.
+fn not_for_the_cache(request: &Request, authorized: Authorized) -> Option<Outcome> {
+    if request.method != Method::GET && request.method != Method::HEAD {
+        return Some(Outcome::Method);
+    }
+    let odd = request.upgrade
+        || request.body != request::BodyLength::None
+        || authorized == Authorized::OriginOnly
+        || conditional::needs_origin(&request.fields);
+    odd.then_some(Outcome::Bypass)
+}
+
+/// The bytes that a request asks for, as far as can be told before delivery.
+fn wanted_span(request: &Request, length: u64) -> std::ops::Range<u64> {
+    use crate::cache::policy::range::{RangeRequest, resolve};
+    match wanted_range(request) {
+        RangeRequest::Single(spec) => resolve(spec, length).unwrap_or(0..0),
+        RangeRequest::Whole | RangeRequest::Several => 0..length,
+    }
+}
+
+/// Tells the origin whom it is serving: `Host` as the client sent it, the client's address, the
+/// scheme, the request id, and that we stand between (RFC 9110 §7.6.3).
+fn add_forwarding_fields(forwarded: &mut HeaderMap, request: &Request) {
+    if let Ok(host) = HeaderValue::from_bytes(&request.authority)
+        && !request.authority.is_empty()
+    {
+        forwarded.insert(HOST, host);
+    }
+    let client = request.peer.client.to_string();
+    let chain = match forwarded.get(X_FORWARDED_FOR).map(HeaderValue::to_str) {
+        Some(Ok(earlier)) => format!("{earlier}, {client}"),
+        _ => client,
+    };
+    if let Ok(chain) = HeaderValue::try_from(chain) {
+        forwarded.insert(X_FORWARDED_FOR, chain);
+    }
+    let scheme = HeaderValue::from_static(request.peer.scheme().as_str());
+    forwarded.insert(X_FORWARDED_PROTO, scheme);
+    if let Ok(id) = HeaderValue::from_str(request.id.as_str()) {
+        forwarded.insert(X_REQUEST_ID, id);
+    }
+    forwarded.append(VIA, HeaderValue::from_static(via(request)));
+}
+
+/// Our mark in `Via`: the protocol the request came in, and our name.
+fn via(request: &Request) -> &'static str {
+    match request.protocol {
+        crate::observe::Protocol::Http10 => "1.0 tidegate",
+        crate::observe::Protocol::Http11 => "1.1 tidegate",
+        crate::observe::Protocol::H2 => "2 tidegate",
+    }
+}

@@ -97,6 +97,12 @@ impl Keyring {
         self.keys.is_empty()
     }
 
+    /// How many derived keys of an access key id are remembered.
+    #[cfg(test)]
+    pub(super) fn derived_keys(&self, access_key_id: &str) -> usize {
+        self.keys[access_key_id].derived.load().len()
+    }
+
     /// The signing key of `access_key_id` for one date (`yyyymmdd`) and region, or `None` when the
     /// id is unknown.
     pub(super) fn signing_key(

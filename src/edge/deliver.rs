@@ -1,0 +1,323 @@
+//! Delivery: a stored (or arriving) response becomes the answer to one request.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{Method, StatusCode};
+
+use super::downstream::{
+    CacheStatus, ClientGone, ContentRange, Downstream, ReplyHead, ReplyLength, Selection,
+};
+use super::failure::Failure;
+use super::record::{Ending, log_failure};
+use super::request::Request;
+use super::{Node, Visit};
+use crate::cache::fill::FillReader;
+use crate::cache::policy::conditional::{Precondition, evaluate, if_range_holds};
+use crate::cache::policy::range::{RangeRequest, parse, resolve};
+use crate::cache::read::Refetch;
+use crate::cache::{BodyError, BodyReader, StoredResponse};
+use crate::clock::Moment;
+use crate::observe::Outcome;
+
+/// A response and how we came by it.
+pub(super) struct Delivery {
+    pub(super) response: Arc<StoredResponse>,
+    pub(super) outcome: Outcome,
+    pub(super) cache_status: CacheStatus,
+    /// A place at the fill that brings the body.
+    pub(super) reader: Option<FillReader>,
+    pub(super) origin_server: Option<Arc<str>>,
+    pub(super) collapsed: bool,
+}
+
+/// How a delivery ended.
+pub(super) enum Delivered {
+    /// The client has it all, or as much as it waited for; the connection's fate is the lane's.
+    Done,
+    /// Not a byte was sent, because the object changed under our hands: start over.
+    StartOver,
+}
+
+/// What of the body is sent.
+enum Part {
+    NotModified,
+    Whole,
+    Span(Range<u64>, u64),
+}
+
+impl Node {
+    /// Answers `visit` with `delivery`.
+    pub(super) async fn deliver<D: Downstream>(
+        self: &Arc<Self>,
+        visit: &Visit,
+        delivery: Delivery,
+        client: &mut D,
+    ) -> Delivered {
+        let request = &visit.request;
+        let response = delivery.response.clone();
+        let part = match choose_part(request, &response) {
+            Ok(part) => part,
+            Err(failure) => {
+                self.fail(request, Some(visit.route), failure, client).await;
+                return Delivered::Done;
+            }
+        };
+        let now = self.clock.now();
+        let length = response.body.length();
+        let (status, reply_length, span) = match &part {
+            Part::NotModified => (StatusCode::NOT_MODIFIED, ReplyLength::Nothing, Some(0..0)),
+            Part::Span(span, _) => (
+                StatusCode::PARTIAL_CONTENT,
+                ReplyLength::Known(span.end - span.start),
+                Some(span.clone()),
+            ),
+            Part::Whole => {
+                let framing = match (response.head.status, length) {
+                    (StatusCode::NO_CONTENT, _) => ReplyLength::Nothing,
+                    (_, Some(length)) => ReplyLength::Known(length),
+                    (_, None) => ReplyLength::Unknown,
+                };
+                (
+                    response.head.status,
+                    framing,
+                    length.map(|length| 0..length),
+                )
+            }
+        };
+        let content_range = match part {
+            Part::Span(span, length) => Some(ContentRange::Span(span, length)),
+            Part::NotModified | Part::Whole => None,
+        };
+        let head = ReplyHead {
+            status,
+            stored: Some((
+                &response.head,
+                if status == StatusCode::NOT_MODIFIED {
+                    Selection::NotModified
+                } else {
+                    Selection::All
+                },
+            )),
+            fields: &[],
+            length: reply_length,
+            content_range: content_range.clone(),
+            age_seconds: age(&delivery, now),
+            cache_status: Some(delivery.cache_status),
+            request_id: request.id,
+            close: false,
+        };
+        let mut ending = Ending::new(delivery.outcome);
+        ending.route = Some(visit.route);
+        ending.status = Some(status.as_u16());
+        ending.reason = response.head.not_stored.map(|why| why.word());
+        ending.content_range = content_range.as_ref();
+        ending.origin_server = delivery.origin_server.as_deref();
+        ending.collapsed = delivery.collapsed;
+
+        let no_body = request.method == Method::HEAD || reply_length == ReplyLength::Nothing;
+        if no_body {
+            ending.first_byte = Some(self.clock.now());
+            ending.aborted = client.head(&head, Bytes::new(), true).await.is_err();
+            self.record(request, &ending);
+            return Delivered::Done;
+        }
+
+        let arriving = delivery.reader.is_some();
+        let mut body = BodyReader::new(
+            self.cache.clone(),
+            response.clone(),
+            span.as_ref().map_or(0, |span| span.start),
+            span.map(|span| span.end),
+            delivery.reader,
+            self.refetch(visit, &response),
+        );
+        let mut first = Bytes::new();
+        if !arriving {
+            match body.next().await {
+                Ok(bytes) => first = bytes.unwrap_or_default(),
+                Err(BodyError::Fill(crate::cache::fill::FillError::Changed)) => {
+                    return Delivered::StartOver;
+                }
+                Err(error) => {
+                    let failure = Failure::Body {
+                        origin: self.pool_of(visit.route).name().to_owned(),
+                        error,
+                    };
+                    self.fail(request, Some(visit.route), failure, client).await;
+                    return Delivered::Done;
+                }
+            }
+        }
+        ending.first_byte = Some(self.clock.now());
+        let mut fault = None;
+        let sent = send(&head, first, &mut body, client, &mut fault).await;
+        ending.bytes_memory = body.from_memory;
+        ending.bytes_origin = body.from_origin;
+        ending.aborted = sent.is_err() || fault.is_some();
+        if let Some(error) = fault {
+            let failure = Failure::Body {
+                origin: self.pool_of(visit.route).name().to_owned(),
+                error,
+            };
+            let reply = failure.reply();
+            ending.reason = Some(reply.reason);
+            log_failure(request, &failure, reply.fault);
+            client.abort().await;
+        }
+        self.record(request, &ending);
+        Delivered::Done
+    }
+
+    /// How to ask for what is missing of a body in blocks. A body in one piece needs no such thing.
+    fn refetch(&self, visit: &Visit, response: &StoredResponse) -> Option<Refetch> {
+        if response.head.not_stored.is_some() || response.body.whole().is_some() {
+            return None;
+        }
+        Some(Refetch {
+            key: visit.key.clone(),
+            request: self.origin_request(visit),
+            origin: self.pool_of(visit.route).clone(),
+        })
+    }
+
+    /// The one door: answers with a failure and records it.
+    pub(super) async fn fail<D: Downstream>(
+        &self,
+        request: &Request,
+        route: Option<usize>,
+        failure: Failure,
+        client: &mut D,
+    ) {
+        let reply = failure.reply();
+        log_failure(request, &failure, reply.fault);
+        if let (Failure::Signature(refusal), Some(route)) = (&failure, route) {
+            self.routes[route]
+                .metrics
+                .record_signature_refusal(refusal.reason());
+        }
+        let body = reply.body(&request.id);
+        let fields = failure_fields(reply.status, self.clock.wall());
+        let content_range = match failure {
+            Failure::RangeNotSatisfiable { length } => Some(ContentRange::Unsatisfied(length)),
+            _ => None,
+        };
+        let head = ReplyHead {
+            status: reply.status,
+            stored: None,
+            fields: &fields,
+            length: ReplyLength::Known(body.len() as u64),
+            content_range: content_range.clone(),
+            age_seconds: None,
+            cache_status: None,
+            request_id: request.id,
+            close: reply.close,
+        };
+        let body = if request.method == Method::HEAD {
+            Bytes::new()
+        } else {
+            body
+        };
+        let mut ending = Ending::new(reply.outcome);
+        ending.route = route;
+        ending.status = Some(reply.status.as_u16());
+        ending.reason = Some(reply.reason);
+        ending.content_range = content_range.as_ref();
+        ending.first_byte = Some(self.clock.now());
+        ending.bytes_own = body.len() as u64;
+        ending.aborted = client.head(&head, body, true).await.is_err();
+        self.record(request, &ending);
+    }
+}
+
+/// The fields of an error document. No cache may keep it.
+pub(super) fn failure_fields(
+    status: StatusCode,
+    now: std::time::SystemTime,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let mut fields = vec![
+        (CONTENT_TYPE, HeaderValue::from_static("application/xml")),
+        (
+            http::header::CACHE_CONTROL,
+            HeaderValue::from_static("no-store"),
+        ),
+    ];
+    if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(now)) {
+        fields.push((DATE, date));
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        fields.push((RETRY_AFTER, HeaderValue::from_static("1")));
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        // What a client could use instead (RFC 9110 §15.5.6).
+        let allowed = "GET, HEAD, PUT, POST, DELETE, OPTIONS, PATCH";
+        fields.push((http::header::ALLOW, HeaderValue::from_static(allowed)));
+    }
+    fields
+}
+
+/// `Age` goes with what came out of the cache, and with what was old on arrival (RFC 9111 §5.1).
+fn age(delivery: &Delivery, now: Moment) -> Option<u64> {
+    let age = delivery.response.head.freshness.current_age(now).as_secs();
+    let reused = delivery.outcome == Outcome::Hit || delivery.outcome == Outcome::Partial;
+    (reused || age > 0).then_some(age)
+}
+
+fn choose_part(request: &Request, response: &StoredResponse) -> Result<Part, Failure> {
+    let stored = &response.head.fields;
+    if response.head.status != StatusCode::OK {
+        return Ok(Part::Whole);
+    }
+    if evaluate(&request.fields, stored) == Precondition::NotModified {
+        return Ok(Part::NotModified);
+    }
+    // Range is defined for GET only (RFC 9110 §14.2). Without a known length the whole is sent.
+    let (Some(length), true) = (response.body.length(), request.method == Method::GET) else {
+        return Ok(Part::Whole);
+    };
+    match wanted_range(request) {
+        RangeRequest::Single(spec) if if_range_holds(&request.fields, stored) => {
+            match resolve(spec, length) {
+                Ok(span) => Ok(Part::Span(span, length)),
+                Err(_) => Err(Failure::RangeNotSatisfiable { length }),
+            }
+        }
+        RangeRequest::Single(_) | RangeRequest::Several | RangeRequest::Whole => Ok(Part::Whole),
+    }
+}
+
+/// The range that a request asks for; several `Range` fields ask for none.
+pub(super) fn wanted_range(request: &Request) -> RangeRequest {
+    let mut fields = request.fields.get_all(http::header::RANGE).iter();
+    match (fields.next(), fields.next()) {
+        (Some(value), None) if request.method == Method::GET => parse(value.as_bytes()),
+        _ => RangeRequest::Whole,
+    }
+}
+
+/// Sends head and body; a fault of the body's is left in `fault`.
+async fn send<D: Downstream>(
+    head: &ReplyHead<'_>,
+    first: Bytes,
+    body: &mut BodyReader,
+    client: &mut D,
+    fault: &mut Option<BodyError>,
+) -> Result<(), ClientGone> {
+    let last = head.length == ReplyLength::Known(first.len() as u64);
+    client.head(head, first, last).await?;
+    if last {
+        return Ok(());
+    }
+    loop {
+        match body.next().await {
+            Ok(Some(bytes)) => client.data(bytes).await?,
+            Ok(None) => return client.finish().await,
+            Err(error) => {
+                *fault = Some(error);
+                return Ok(());
+            }
+        }
+    }
+}

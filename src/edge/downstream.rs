@@ -1,0 +1,204 @@
+//! How delivery writes to a client, whatever the client speaks. One implementation per lane.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{HeaderName, HeaderValue};
+
+use super::request::RequestId;
+use crate::cache::stored::Head;
+
+/// The client is gone or too slow; there is nobody to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientGone;
+
+/// The `Cache-Status` of a response (RFC 9211).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheStatus {
+    /// Answered from a stored response.
+    Hit {
+        /// Remaining freshness in seconds.
+        ttl_seconds: i64,
+    },
+    /// The request went forward.
+    Forward {
+        /// Why (`fwd`).
+        why: &'static str,
+        /// The origin's status (`fwd-status`).
+        status: Option<u16>,
+        /// Another request had already asked (`collapsed`).
+        collapsed: bool,
+        /// The response is stored (`stored`).
+        stored: bool,
+        /// Why it is not.
+        detail: Option<&'static str>,
+    },
+}
+
+impl fmt::Display for CacheStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CacheStatus::Hit { ttl_seconds } => write!(f, "tidegate; hit; ttl={ttl_seconds}"),
+            CacheStatus::Forward {
+                why,
+                status,
+                collapsed,
+                stored,
+                detail,
+            } => {
+                write!(f, "tidegate; fwd={why}")?;
+                if let Some(status) = status {
+                    write!(f, "; fwd-status={status}")?;
+                }
+                if *stored {
+                    f.write_str("; stored")?;
+                }
+                if *collapsed {
+                    f.write_str("; collapsed")?;
+                }
+                match detail {
+                    Some(detail) => write!(f, "; detail={detail}"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// `Content-Range` of a 206 or a 416.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContentRange {
+    /// These bytes of a representation of that length.
+    Span(Range<u64>, u64),
+    /// None; the representation has that length.
+    Unsatisfied(u64),
+}
+
+impl fmt::Display for ContentRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ContentRange::Span(span, length) => {
+                write!(f, "bytes {}-{}/{length}", span.start, span.end - 1)
+            }
+            ContentRange::Unsatisfied(length) => write!(f, "bytes */{length}"),
+        }
+    }
+}
+
+/// How long the body is, for framing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyLength {
+    /// No body and no length: 204, 304.
+    Nothing,
+    /// This many bytes; on a HEAD, what a GET would get.
+    Known(u64),
+    /// Until it ends.
+    Unknown,
+}
+
+/// Which of a stored response's fields are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selection {
+    /// All.
+    All,
+    /// Those that a 304 carries (RFC 9110 §15.4.5).
+    NotModified,
+}
+
+/// The head of a response, in parts that each lane writes its own way.
+#[derive(Debug)]
+pub struct ReplyHead<'a> {
+    /// Status.
+    pub status: StatusCode,
+    /// The stored fields, and which of them.
+    pub stored: Option<(&'a Head, Selection)>,
+    /// Fields of our own making.
+    pub fields: &'a [(HeaderName, HeaderValue)],
+    /// Framing.
+    pub length: ReplyLength,
+    /// `Content-Range`.
+    pub content_range: Option<ContentRange>,
+    /// `Age`, seconds.
+    pub age_seconds: Option<u64>,
+    /// `Cache-Status`.
+    pub cache_status: Option<CacheStatus>,
+    /// `X-Request-Id`.
+    pub request_id: RequestId,
+    /// The connection ends with this response.
+    pub close: bool,
+}
+
+/// Whether a stored field belongs on a 304 (RFC 9110 §15.4.5), plus those that let a client's cache
+/// update what it stores.
+pub fn on_not_modified(name: &HeaderName) -> bool {
+    use http::header::{
+        CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY, VIA,
+    };
+    [
+        CACHE_CONTROL,
+        CONTENT_LOCATION,
+        DATE,
+        ETAG,
+        EXPIRES,
+        LAST_MODIFIED,
+        VARY,
+        VIA,
+    ]
+    .contains(name)
+}
+
+/// A client that awaits one response.
+pub trait Downstream: Send {
+    /// Writes the head and the first bytes of the body; `last` when nothing follows.
+    ///
+    /// # Errors
+    /// [`ClientGone`].
+    fn head(
+        &mut self,
+        head: &ReplyHead<'_>,
+        first: Bytes,
+        last: bool,
+    ) -> impl Future<Output = Result<(), ClientGone>> + Send;
+
+    /// Writes more of the body.
+    ///
+    /// # Errors
+    /// [`ClientGone`].
+    fn data(&mut self, bytes: Bytes) -> impl Future<Output = Result<(), ClientGone>> + Send;
+
+    /// The body is whole.
+    ///
+    /// # Errors
+    /// [`ClientGone`].
+    fn finish(&mut self) -> impl Future<Output = Result<(), ClientGone>> + Send;
+
+    /// The body cannot be completed: lets the client see that it is cut short.
+    fn abort(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cache_status_is_spelled_as_rfc_9211_asks() {
+        assert_eq!(
+            CacheStatus::Hit { ttl_seconds: 42 }.to_string(),
+            "tidegate; hit; ttl=42"
+        );
+        let forward = CacheStatus::Forward {
+            why: "miss",
+            status: Some(200),
+            collapsed: true,
+            stored: true,
+            detail: None,
+        };
+        assert_eq!(
+            forward.to_string(),
+            "tidegate; fwd=miss; fwd-status=200; stored; collapsed"
+        );
+    }
+}

@@ -1,0 +1,172 @@
+//! A stream that gives pingora exactly one request.
+//!
+//! When our HTTP/1.1 loop hands a connection to pingora's proxy, it has already read the head and
+//! perhaps more. Bytes of the next, pipelined request must come back with the connection, but
+//! pingora keeps what it over-read to itself. So it never gets to over-read: this stream replays
+//! the bytes of one request, lets it read on to that request's end, and holds back the rest.
+//!
+//! Where the end cannot be told without reading the body (chunked coding) or there is none (an
+//! upgrade), nothing is held back; pingora then closes the connection if a client pipelined behind
+//! such a request, which RFC 9112 §9.3.2 tells clients to expect.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use bytes::{Buf, Bytes, BytesMut};
+use pingora::protocols::tls::SslDigest;
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    Stream, TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct HeldStream {
+    inner: Stream,
+    /// Read by the loop already, part of this request.
+    replay: Bytes,
+    /// Bytes of this request that are still to be read from the client; `None` = unknown.
+    remaining: Option<u64>,
+    /// Read while pingora watched for the client to leave: the next request's.
+    held: BytesMut,
+}
+
+impl HeldStream {
+    /// Wraps `inner`: `replay` comes first, then `remaining` bytes more.
+    pub fn new(inner: Stream, replay: Bytes, remaining: Option<u64>) -> Self {
+        HeldStream {
+            inner,
+            replay,
+            remaining,
+            held: BytesMut::new(),
+        }
+    }
+
+    /// The connection, and what was read of the next request.
+    pub fn into_parts(self) -> (Stream, BytesMut) {
+        (self.inner, self.held)
+    }
+}
+
+impl AsyncRead for HeldStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.replay.is_empty() {
+            let len = this.replay.len().min(buf.remaining());
+            buf.put_slice(&this.replay[..len]);
+            this.replay.advance(len);
+            return Poll::Ready(Ok(()));
+        }
+        match this.remaining {
+            None => Pin::new(&mut this.inner).poll_read(cx, buf),
+            Some(0) => {
+                if !this.held.is_empty() {
+                    // The next request is here and waits its turn.
+                    return Poll::Pending;
+                }
+                let mut bytes = [0; 4096];
+                let mut scratch = ReadBuf::new(&mut bytes);
+                std::task::ready!(Pin::new(&mut this.inner).poll_read(cx, &mut scratch))?;
+                if scratch.filled().is_empty() {
+                    // The client has left: pingora may know.
+                    return Poll::Ready(Ok(()));
+                }
+                this.held.extend_from_slice(scratch.filled());
+                Poll::Pending
+            }
+            Some(remaining) => {
+                let room = usize::try_from(remaining)
+                    .unwrap_or(usize::MAX)
+                    .min(buf.remaining());
+                // `part` writes into the unfilled bytes of `buf`, which then has to be told.
+                let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
+                std::task::ready!(Pin::new(&mut this.inner).poll_read(cx, &mut part))?;
+                let len = part.filled().len();
+                buf.advance(len);
+                this.remaining = Some(remaining - len as u64);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for HeldStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+#[async_trait]
+impl Shutdown for HeldStream {
+    async fn shutdown(&mut self) {
+        self.inner.shutdown().await;
+    }
+}
+
+impl UniqueID for HeldStream {
+    fn id(&self) -> UniqueIDType {
+        self.inner.id()
+    }
+}
+
+impl Ssl for HeldStream {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.inner.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.inner.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for HeldStream {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.inner.get_timing_digest()
+    }
+}
+
+impl GetProxyDigest for HeldStream {
+    fn get_proxy_digest(&self) -> Option<Arc<pingora::protocols::raw_connect::ProxyDigest>> {
+        self.inner.get_proxy_digest()
+    }
+}
+
+impl GetSocketDigest for HeldStream {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.inner.get_socket_digest()
+    }
+}
+
+impl Peek for HeldStream {}

@@ -1,0 +1,266 @@
+//! Accepting: pingora's listeners, and which lane a connection takes.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pingora::apps::ServerApp;
+use pingora::listeners::tls::TlsSettings;
+use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
+use pingora::protocols::{ALPN, Stream};
+use pingora::proxy::HttpProxy;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{Fds, ShutdownWatch};
+use pingora::services::Service as _;
+use pingora::services::listening::Service;
+use tokio::sync::{mpsc, watch};
+
+use super::authorize::Authorizer;
+use super::lane_h2::Streams;
+use super::origin_client::OriginClient;
+use super::pass::PassLane;
+use super::request::Peer;
+use super::tls::{CertificateError, Certificates};
+use super::{Node, Routed, lane_h1};
+use crate::cache::Cache;
+use crate::clock::SharedClock;
+use crate::config;
+use crate::observe::{AccessLog, AccessLogError, ConnectionMetrics, Metrics};
+use crate::routing::{RingError, RouteTable};
+
+/// Why an edge cannot start; the operator's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A pool cannot be used.
+    #[error("edge.origins.{pool}: {error}")]
+    Origin {
+        /// The pool's name.
+        pool: String,
+        /// What is wrong with it.
+        error: RingError,
+    },
+    /// The access log cannot be written.
+    #[error("edge.access_log: {0}")]
+    AccessLog(#[from] AccessLogError),
+    /// A listener's certificates cannot be used.
+    #[error("edge.listeners[{index}].tls: {error}")]
+    Certificate {
+        /// The listener, counted from 0.
+        index: usize,
+        /// What is wrong with them.
+        error: CertificateError,
+    },
+    /// The TLS settings are not accepted.
+    #[error("edge.listeners[{index}].tls: {reason}")]
+    Tls {
+        /// The listener, counted from 0.
+        index: usize,
+        /// What pingora says.
+        reason: String,
+    },
+}
+
+/// What every connection needs.
+pub(super) struct Lanes {
+    pub(super) node: Arc<Node>,
+    pub(super) proxy: Arc<HttpProxy<PassLane>>,
+}
+
+/// An edge node, ready to serve.
+pub struct Edge {
+    lanes: Arc<Lanes>,
+    listeners: Vec<Prepared>,
+}
+
+struct Prepared {
+    config: config::Listener,
+    tls: Option<TlsSettings>,
+    connections: ConnectionMetrics,
+}
+
+impl Edge {
+    /// Prepares an edge node; opens no socket.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn new(
+        config: &config::Edge,
+        metrics: Arc<Metrics>,
+        clock: SharedClock,
+    ) -> Result<Self, StartError> {
+        let mut pools = Vec::new();
+        for pool in &config.origins {
+            let client = OriginClient::new(pool, &metrics, clock.clone()).map_err(|error| {
+                StartError::Origin {
+                    pool: pool.name.clone(),
+                    error,
+                }
+            })?;
+            pools.push(Arc::new(client));
+        }
+        let mut listeners = Vec::new();
+        for (index, listener) in config.listeners.iter().enumerate() {
+            let tls = listener.tls.as_ref().map(|tls| {
+                let certificates = Certificates::load(tls)
+                    .map_err(|error| StartError::Certificate { index, error })?;
+                tls_settings(certificates).map_err(|reason| StartError::Tls { index, reason })
+            });
+            listeners.push(Prepared {
+                config: listener.clone(),
+                tls: tls.transpose()?,
+                connections: metrics.listener(&listener.address.to_string()),
+            });
+        }
+        let cache = Cache::new(&config.cache, clock.clone());
+        publish(&metrics, &cache, &pools);
+        let node = Arc::new(Node {
+            routes: config
+                .routes
+                .iter()
+                .map(|route| Routed {
+                    config: route.clone(),
+                    metrics: metrics.route(&route.name),
+                })
+                .collect(),
+            table: RouteTable::new(&config.routes),
+            pools,
+            authorizer: Authorizer::new(&config.signing),
+            cache,
+            limits: config.limits.clone(),
+            timeouts: config.timeouts.clone(),
+            unrouted: metrics.route(""),
+            access_log: AccessLog::open(&config.access_log, &metrics)?,
+            metrics,
+            clock,
+        });
+        let settings = ServerConf {
+            threads: config.workers.get(),
+            ..ServerConf::default()
+        };
+        let mut proxy = HttpProxy::new(PassLane::new(node.clone()), Arc::new(settings));
+        proxy.handle_init_modules();
+        Ok(Edge {
+            lanes: Arc::new(Lanes {
+                node,
+                proxy: Arc::new(proxy),
+            }),
+            listeners,
+        })
+    }
+
+    /// Serves on `sockets`, which are bound to the configured listeners in their order, until
+    /// `shutdown` turns true and the last connection has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops accepting; connections go on until the runtime ends.
+    pub async fn serve(self, sockets: Vec<TcpListener>, shutdown: watch::Receiver<bool>) {
+        // Every connection holds a sender; when the last is gone, so is the last connection.
+        let (open, mut all_closed) = mpsc::channel::<()>(1);
+        let mut services = Vec::new();
+        for (prepared, socket) in self.listeners.into_iter().zip(sockets) {
+            let address = prepared.config.address.to_string();
+            let mut service = Service::new(
+                format!("edge {address}"),
+                Acceptor {
+                    lanes: self.lanes.clone(),
+                    streams: Arc::new(Streams::new(self.lanes.clone())),
+                    connections: prepared.connections,
+                    open: open.clone(),
+                },
+            );
+            match prepared.tls {
+                None => service.add_tcp(&address),
+                Some(settings) => service.add_tls_with_settings(&address, None, settings),
+            }
+            let mut descriptors = Fds::new();
+            descriptors.add(address, socket.into_raw_fd());
+            services.push((service, descriptors));
+        }
+        drop(open);
+        for client in &self.lanes.node.pools {
+            let checks = client.ring().clone().run_health_checks(shutdown.clone());
+            tokio::spawn(checks);
+        }
+        let accepting: Vec<_> = services
+            .into_iter()
+            .map(|(mut service, descriptors)| {
+                let shutdown = shutdown.clone();
+                tokio::spawn(async move {
+                    let descriptors = Arc::new(descriptors.into());
+                    service.start_service(Some(descriptors), shutdown, 1).await;
+                })
+            })
+            .collect();
+        for accepting in accepting {
+            // A listener that panicked has logged so; the others go on.
+            let _ = accepting.await;
+        }
+        let _ = all_closed.recv().await;
+        self.lanes.node.access_log.flush_and_close();
+    }
+}
+
+fn tls_settings(certificates: Certificates) -> Result<TlsSettings, String> {
+    let mut settings = TlsSettings::intermediate("", "").map_err(|error| error.to_string())?;
+    settings.set_cert_resolver(Arc::new(certificates));
+    settings.enable_h2();
+    Ok(settings)
+}
+
+/// Gauges are read when somebody asks.
+fn publish(metrics: &Arc<Metrics>, cache: &Arc<Cache>, pools: &[Arc<OriginClient>]) {
+    let memory = metrics.cache_tier("memory");
+    memory.set_limit(cache.memory().limit_bytes());
+    let (cache, pools) = (cache.clone(), pools.to_vec());
+    metrics.on_gather(Box::new(move || {
+        memory.set_held(cache.memory().bytes(), cache.memory().objects());
+        for pool in &pools {
+            pool.publish_health();
+        }
+    }));
+}
+
+/// The application behind each listener.
+struct Acceptor {
+    lanes: Arc<Lanes>,
+    streams: Arc<Streams>,
+    connections: ConnectionMetrics,
+    open: mpsc::Sender<()>,
+}
+
+#[async_trait]
+impl ServerApp for Acceptor {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let _open = self.open.clone();
+        let _counted = self.connections.opened();
+        if stream.selected_alpn_proto() == Some(ALPN::H2) {
+            return self.streams.process_new(stream, shutdown).await;
+        }
+        let tls = stream.get_ssl_digest();
+        let digest = stream.get_socket_digest();
+        let peer = Peer {
+            client: client_address(digest.as_ref().and_then(|digest| digest.peer_addr())),
+            tls: tls.as_deref().map(super::tls::version_name),
+        };
+        lane_h1::serve(&self.lanes, stream, peer, shutdown).await;
+        None
+    }
+}
+
+/// The client's IP address; a client without one sits on a Unix socket of this machine.
+pub(super) fn client_address(address: Option<&PeerAddress>) -> IpAddr {
+    match address {
+        Some(PeerAddress::Inet(address)) => canonical(*address),
+        _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
+    }
+}
+
+/// An IPv4 client of a dual-stack listener is logged as such.
+fn canonical(address: SocketAddr) -> IpAddr {
+    address.ip().to_canonical()
+}

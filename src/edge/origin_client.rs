@@ -1,0 +1,344 @@
+//! Fetching from an origin for the cache: the next server on the ring, a pooled connection, one GET.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, StatusCode};
+use pingora::connectors::http::v1::Connector;
+use pingora::http::RequestHeader;
+use pingora::protocols::http::v1::client::HttpSession;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
+
+use crate::cache::fetch::{
+    FetchError, Framing, Origin, OriginBody, OriginRequest, OriginResponse, Phase,
+};
+use crate::clock::SharedClock;
+use crate::config;
+use crate::observe::{Metrics, OriginMetrics, OriginResult};
+use crate::routing::{Attempt, OriginRing, RingError, Server};
+
+/// A GET may be sent again after a pooled connection turned out to be dead; a pool full of dead
+/// ones is emptied no further than this before the request goes elsewhere.
+const STALE_CONNECTIONS: u32 = 64;
+
+/// One origin pool: its ring, its connections, its counters.
+pub struct OriginClient {
+    name: String,
+    ring: Arc<OriginRing>,
+    targets: Vec<Target>,
+    connector: Arc<Connector>,
+    clock: SharedClock,
+    timeouts: Timeouts,
+}
+
+struct Target {
+    peer: HttpPeer,
+    name: Arc<str>,
+    metrics: Arc<OriginMetrics>,
+}
+
+#[derive(Clone, Copy)]
+struct Timeouts {
+    read: Duration,
+    write: Duration,
+}
+
+impl OriginClient {
+    /// Prepares for `pool`.
+    ///
+    /// # Errors
+    /// [`RingError`] when a server's name does not resolve.
+    pub fn new(
+        pool: &config::OriginPool,
+        metrics: &Metrics,
+        clock: SharedClock,
+    ) -> Result<Self, RingError> {
+        let ring = Arc::new(OriginRing::new(pool)?);
+        let targets = ring
+            .servers()
+            .iter()
+            .map(|server| Target {
+                peer: peer(pool, server),
+                name: Arc::from(server.name.as_str()),
+                metrics: metrics.origin_server(&pool.name, &server.name),
+            })
+            .collect();
+        Ok(OriginClient {
+            name: pool.name.clone(),
+            ring,
+            targets,
+            connector: Arc::new(Connector::new(None)),
+            clock,
+            timeouts: Timeouts {
+                read: pool.read_timeout,
+                write: pool.write_timeout,
+            },
+        })
+    }
+
+    /// The pool's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The ring.
+    pub fn ring(&self) -> &Arc<OriginRing> {
+        &self.ring
+    }
+
+    /// How to reach a server of the ring.
+    pub fn peer(&self, server: &Server) -> HttpPeer {
+        self.targets[server.index].peer.clone()
+    }
+
+    /// The counters of a server of the ring.
+    pub fn metrics(&self, server: &Server) -> &OriginMetrics {
+        &self.targets[server.index].metrics
+    }
+
+    /// Publishes the health of every server.
+    pub fn publish_health(&self) {
+        for server in self.ring.servers() {
+            self.metrics(server).set_healthy(server.is_healthy());
+        }
+    }
+
+    /// Translates an error of pingora's.
+    pub fn fetch_error(&self, error: &Error, server: &Server, phase: Phase) -> FetchError {
+        let server = self.targets[server.index].name.clone();
+        let reason = error.root_cause().to_string();
+        match error.etype() {
+            ErrorType::ConnectTimedout
+            | ErrorType::ConnectRefused
+            | ErrorType::ConnectNoRoute
+            | ErrorType::ConnectError
+            | ErrorType::BindError
+            | ErrorType::SocketError
+            | ErrorType::ConnectProxyFailure
+            | ErrorType::TLSHandshakeFailure
+            | ErrorType::TLSHandshakeTimedout => FetchError::Connect { server, reason },
+            ErrorType::ReadTimedout => FetchError::Timeout {
+                server,
+                after: self.timeouts.read,
+                phase,
+            },
+            ErrorType::WriteTimedout => FetchError::Timeout {
+                server,
+                after: self.timeouts.write,
+                phase,
+            },
+            ErrorType::InvalidHTTPHeader => FetchError::Invalid {
+                server,
+                reason: error.to_string(),
+            },
+            _ => FetchError::Broken {
+                server,
+                phase,
+                reason,
+            },
+        }
+    }
+
+    async fn ask(
+        &self,
+        server: &Arc<Server>,
+        request: &OriginRequest,
+    ) -> Result<OriginResponse, FetchError> {
+        let target = &self.targets[server.index];
+        for _ in 0..STALE_CONNECTIONS {
+            let started = self.clock.now();
+            let elapsed = || self.clock.monotonic().saturating_sub(started.monotonic);
+            let (mut session, reused) = match self.connector.get_http_session(&target.peer).await {
+                Ok(connected) => connected,
+                Err(error) => {
+                    self.ring.report(server, Attempt::Failed);
+                    target.metrics.record(OriginResult::ConnectError, elapsed());
+                    return Err(FetchError::Connect {
+                        server: target.name.clone(),
+                        reason: error.to_string(),
+                    });
+                }
+            };
+            if !reused {
+                self.ring.report(server, Attempt::Connected);
+            }
+            session.read_timeout = Some(self.timeouts.read);
+            session.write_timeout = Some(self.timeouts.write);
+            match exchange_heads(&mut session, request).await {
+                Ok((status, fields)) => {
+                    target
+                        .metrics
+                        .record(OriginResult::Status(status.as_u16()), elapsed());
+                    let framing = framing(status, &fields);
+                    return Ok(OriginResponse {
+                        status,
+                        fields,
+                        framing,
+                        server: target.name.clone(),
+                        requested: started,
+                        received: self.clock.now(),
+                        body: Box::new(PooledBody {
+                            session: Some(session),
+                            connector: self.connector.clone(),
+                            peer: target.peer.clone(),
+                            server: target.name.clone(),
+                            read_timeout: self.timeouts.read,
+                        }),
+                    });
+                }
+                Err((phase, error)) => {
+                    let error = self.fetch_error(&error, server, phase);
+                    let result = match error {
+                        FetchError::Timeout { .. } => OriginResult::Timeout,
+                        _ => OriginResult::Aborted,
+                    };
+                    target.metrics.record(result, elapsed());
+                    // The server may have closed an idle connection just as we took it.
+                    if !(reused && matches!(error, FetchError::Broken { .. })) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Err(FetchError::Broken {
+            server: target.name.clone(),
+            phase: Phase::AwaitingHead,
+            reason: "every pooled connection was closed".to_owned(),
+        })
+    }
+}
+
+fn peer(pool: &config::OriginPool, server: &Server) -> HttpPeer {
+    let mut peer = HttpPeer::new(server.address, false, String::new());
+    peer.options.connection_timeout = Some(pool.connect_timeout);
+    peer.options.total_connection_timeout = Some(pool.connect_timeout);
+    peer.options.read_timeout = Some(pool.read_timeout);
+    peer.options.write_timeout = Some(pool.write_timeout);
+    peer.options.idle_timeout = Some(pool.idle_timeout);
+    peer
+}
+
+async fn exchange_heads(
+    session: &mut HttpSession,
+    request: &OriginRequest,
+) -> Result<(StatusCode, HeaderMap), (Phase, Box<Error>)> {
+    let head = request_head(request).map_err(|error| (Phase::Sending, error))?;
+    session
+        .write_request_header(Box::new(head))
+        .await
+        .map_err(|error| (Phase::Sending, error))?;
+    loop {
+        session
+            .read_response()
+            .await
+            .map_err(|error| (Phase::AwaitingHead, error))?;
+        let Some(head) = session.resp_header() else {
+            continue;
+        };
+        // Interim responses are not for the cache (RFC 9110 §15.2); we asked for no upgrade.
+        if !head.status.is_informational() {
+            return Ok((head.status, head.headers.clone()));
+        }
+    }
+}
+
+fn request_head(request: &OriginRequest) -> Result<RequestHeader, Box<Error>> {
+    let fields = &request.fields;
+    let mut head = RequestHeader::build("GET", request.target.as_bytes(), Some(fields.len()))?;
+    for (name, value) in fields {
+        head.append_header(name.clone(), value.clone())?;
+    }
+    Ok(head)
+}
+
+fn framing(status: StatusCode, fields: &HeaderMap) -> Framing {
+    if status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
+        return Framing::Length(0);
+    }
+    if fields.contains_key(TRANSFER_ENCODING) {
+        return Framing::Chunked;
+    }
+    // pingora has refused responses whose lengths contradict one another.
+    let length = fields
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.split(',').next())
+        .and_then(|text| text.trim().parse().ok());
+    length.map_or(Framing::UntilClose, Framing::Length)
+}
+
+#[async_trait]
+impl Origin for OriginClient {
+    async fn fetch(&self, request: &OriginRequest) -> Result<OriginResponse, FetchError> {
+        let mut last = None;
+        let candidates: Vec<Arc<Server>> =
+            self.ring.candidates(&request.ring_key).cloned().collect();
+        for server in &candidates {
+            match self.ask(server, request).await {
+                Ok(response) => return Ok(response),
+                // A GET is safe to send to the next server, as long as the last one did not take
+                // all the time there is.
+                Err(error @ (FetchError::Connect { .. } | FetchError::Broken { .. })) => {
+                    last = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or(FetchError::Connect {
+            server: Arc::from("-"),
+            reason: "the pool has no server".to_owned(),
+        }))
+    }
+}
+
+/// A body on a pooled connection. The connection goes back to the pool after a clean end and is
+/// closed in every other case.
+struct PooledBody {
+    session: Option<HttpSession>,
+    connector: Arc<Connector>,
+    peer: HttpPeer,
+    server: Arc<str>,
+    read_timeout: Duration,
+}
+
+#[async_trait]
+impl OriginBody for PooledBody {
+    async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+        let Some(session) = &mut self.session else {
+            return Ok(None);
+        };
+        match session.read_body_bytes().await {
+            Ok(Some(bytes)) => Ok(Some(bytes)),
+            Ok(None) => {
+                if let Some(session) = self.session.take() {
+                    let idle = self.peer.options.idle_timeout;
+                    self.connector
+                        .release_http_session(session, &self.peer, idle)
+                        .await;
+                }
+                Ok(None)
+            }
+            Err(error) => {
+                self.session = None;
+                let server = self.server.clone();
+                let phase = Phase::ReadingBody;
+                Err(match error.etype() {
+                    ErrorType::ReadTimedout => FetchError::Timeout {
+                        server,
+                        after: self.read_timeout,
+                        phase,
+                    },
+                    _ => FetchError::Broken {
+                        server,
+                        phase,
+                        reason: error.root_cause().to_string(),
+                    },
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The pass lane: what is not for the cache goes through pingora's proxy, streaming both ways.
+//!
+//! The steps before it have let the request in, routed and authorized it; a [`Ticket`] says so. A
+//! request without one is refused (`authorize-before-lookup`).
+
+use std::any::Any;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::Method;
+use http::header::{CONTENT_LENGTH, HeaderValue, VIA};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Digest;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use super::deliver::failure_fields;
+use super::downstream::CacheStatus;
+use super::failure::Failure;
+use super::origin_client::OriginClient;
+use super::record::{Ending, log_failure};
+use super::{
+    Node, Ticket, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID, add_forwarding_fields,
+};
+use crate::cache::fetch::Phase;
+use crate::cache::policy::fields;
+use crate::cache::{CacheKey, Scheme};
+use crate::clock::Moment;
+use crate::observe::{OriginResult, Outcome};
+use crate::routing::{Attempt, Server};
+
+/// The hooks of pingora's proxy.
+pub struct PassLane {
+    node: Arc<Node>,
+}
+
+/// What a request carries through the hooks.
+#[derive(Default)]
+pub struct Passage {
+    ticket: Option<Arc<Ticket>>,
+    candidates: Option<Vec<Arc<Server>>>,
+    tried: usize,
+    server: Option<Arc<Server>>,
+    asked: Option<Moment>,
+    first_byte: Option<Moment>,
+    failure: Option<Failure>,
+}
+
+impl Passage {
+    /// The server that is being tried.
+    fn current(&self) -> Option<&Arc<Server>> {
+        self.candidates.as_ref()?.get(self.tried)
+    }
+
+    fn has_another(&self) -> bool {
+        self.candidates
+            .as_ref()
+            .is_some_and(|candidates| self.tried + 1 < candidates.len())
+    }
+}
+
+impl PassLane {
+    pub(super) fn new(node: Arc<Node>) -> Self {
+        PassLane { node }
+    }
+
+    fn pool(&self, ticket: &Ticket) -> &Arc<OriginClient> {
+        self.node.pool_of(ticket.visit.route)
+    }
+
+    /// Counts an attempt at an origin server.
+    fn count(&self, passage: &Passage, ticket: &Ticket, result: OriginResult) {
+        let Some(server) = passage.server.as_ref().or(passage.current()) else {
+            return;
+        };
+        let now = self.node.clock.monotonic();
+        let since = passage.asked.map_or(now, |asked| asked.monotonic);
+        let metrics = self.pool(ticket).metrics(server);
+        metrics.record(result, now.saturating_sub(since));
+    }
+
+    /// RFC 9111 §4.4: a success of an unsafe method invalidates what is stored of its URI. Before
+    /// the client hears of the success, so that its next GET cannot meet the old response.
+    fn invalidate(&self, ticket: &Ticket, response: &ResponseHeader) {
+        let request = &ticket.visit.request;
+        let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&request.method);
+        if is_safe || !(response.status.is_success() || response.status.is_redirection()) {
+            return;
+        }
+        self.node.cache.invalidate(&ticket.visit.key);
+        // A presigned upload has a query of its own, but it is the object that it changes.
+        for scheme in [Scheme::Http, Scheme::Https] {
+            let object = CacheKey::new(scheme, request.authority(), request.path(), None);
+            self.node.cache.invalidate(&object);
+        }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for PassLane {
+    type CTX = Passage;
+
+    fn new_ctx(&self) -> Passage {
+        Passage::default()
+    }
+
+    /// The HTTP/1.1 lane hands the ticket over as the connection's context.
+    fn on_connection_reuse(
+        &self,
+        _session: &mut Session,
+        passage: &mut Passage,
+        context: Box<dyn Any + Send + Sync>,
+    ) {
+        passage.ticket = context.downcast::<Ticket>().ok().map(Arc::from);
+    }
+
+    async fn early_request_filter(
+        &self,
+        session: &mut Session,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        if passage.ticket.is_none() {
+            // The h2 lane hands it over as an extension of the request.
+            let extensions = session.req_header_mut().extensions_mut();
+            passage.ticket = extensions.remove::<Arc<Ticket>>();
+        }
+        match passage.ticket {
+            Some(_) => Ok(()),
+            None => Err(Error::new_in(ErrorType::HTTPStatus(500))),
+        }
+    }
+
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        passage: &mut Passage,
+    ) -> Result<Box<HttpPeer>> {
+        let Some(ticket) = passage.ticket.clone() else {
+            return Err(Error::new_in(ErrorType::InternalError));
+        };
+        let pool = self.pool(&ticket);
+        passage.candidates.get_or_insert_with(|| {
+            let key = ticket.visit.key.as_bytes();
+            pool.ring().candidates(key).cloned().collect()
+        });
+        passage.asked = Some(self.node.clock.now());
+        match passage.current() {
+            Some(server) => Ok(Box::new(pool.peer(server))),
+            None => Err(Error::new_up(ErrorType::ConnectNoRoute)),
+        }
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        passage: &mut Passage,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        let Some(ticket) = passage.ticket.clone() else {
+            return error;
+        };
+        self.count(passage, &ticket, OriginResult::ConnectError);
+        if let Some(server) = passage.current() {
+            self.pool(&ticket).ring().report(server, Attempt::Failed);
+        }
+        // Nothing was sent yet: any request may go to the next server.
+        let another = passage.has_another();
+        if another {
+            passage.tried += 1;
+        }
+        error.set_retry(another);
+        error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        #[cfg(unix)] _fd: std::os::unix::io::RawFd,
+        _digest: Option<&Digest>,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        passage.server = passage.current().cloned();
+        if let (Some(ticket), Some(server), false) = (&passage.ticket, &passage.server, reused) {
+            self.pool(ticket).ring().report(server, Attempt::Connected);
+        }
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        upstream: &mut RequestHeader,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        let Some(ticket) = &passage.ticket else {
+            return Err(Error::new_in(ErrorType::InternalError));
+        };
+        let mut forwarded = upstream.headers.clone();
+        fields::remove_unkeyed(&mut forwarded);
+        let removed: Vec<_> = upstream
+            .headers
+            .keys()
+            .filter(|name| !forwarded.contains_key(*name))
+            .cloned()
+            .collect();
+        for name in removed {
+            upstream.remove_header(&name);
+        }
+        add_forwarding_fields(&mut forwarded, &ticket.visit.request);
+        for name in [
+            http::header::HOST,
+            X_FORWARDED_FOR,
+            X_FORWARDED_PROTO,
+            X_REQUEST_ID,
+        ] {
+            if let Some(value) = forwarded.get(&name) {
+                upstream.insert_header(name, value)?;
+            }
+        }
+        upstream.append_header(VIA, super::via(&ticket.visit.request))?;
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        let Some(ticket) = &passage.ticket else {
+            return Err(Error::new_in(ErrorType::InternalError));
+        };
+        if response.status.is_informational() && response.status.as_u16() != 101 {
+            return Ok(());
+        }
+        self.invalidate(ticket, response);
+        let request = &ticket.visit.request;
+        let status = CacheStatus::Forward {
+            why: ticket.why.as_str(),
+            status: Some(response.status.as_u16()),
+            collapsed: false,
+            stored: false,
+            detail: None,
+        };
+        response.append_header("Cache-Status", status.to_string())?;
+        response.append_header(VIA, super::via(request))?;
+        response.insert_header(X_REQUEST_ID, request.id.as_str())?;
+        passage.first_byte = Some(self.node.clock.now());
+        Ok(())
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        passage: &mut Passage,
+    ) -> FailToProxy {
+        let closed = FailToProxy {
+            error_code: 0,
+            can_reuse_downstream: false,
+        };
+        if *error.esource() == ErrorSource::Downstream || session.response_written().is_some() {
+            return closed;
+        }
+        let failure = self.failure(error, passage);
+        let reply = failure.reply();
+        let Some(ticket) = passage.ticket.clone() else {
+            return closed;
+        };
+        let request = &ticket.visit.request;
+        log_failure(request, &failure, reply.fault);
+        passage.failure = Some(failure);
+        let body = reply.body(&request.id);
+        let mut header = match ResponseHeader::build(reply.status, Some(8)) {
+            Ok(header) => header,
+            Err(_) => return closed,
+        };
+        let own = failure_fields(reply.status, self.node.clock.wall());
+        let built = own
+            .into_iter()
+            .chain([
+                (CONTENT_LENGTH, HeaderValue::from(body.len())),
+                (VIA, HeaderValue::from_static(super::via(request))),
+            ])
+            .try_for_each(|(name, value)| header.append_header(name, value).map(drop))
+            .and_then(|()| header.insert_header(X_REQUEST_ID, request.id.as_str()));
+        if built.is_err() {
+            return closed;
+        }
+        passage.first_byte = Some(self.node.clock.now());
+        let is_head = request.method == Method::HEAD;
+        let session = session.as_downstream_mut();
+        // What is left of the request's body is not worth reading.
+        session.set_keepalive(None);
+        let sent = session.write_response_header(Box::new(header)).await;
+        if sent.is_ok() && !is_head {
+            // A client that left in the meantime needs no error document.
+            let _ = session.write_response_body(body, true).await;
+        }
+        FailToProxy {
+            error_code: reply.status.as_u16(),
+            can_reuse_downstream: false,
+        }
+    }
+
+    fn suppress_error_log(&self, _: &Session, _: &Passage, _: &Error) -> bool {
+        // `fail_to_proxy` has said it, with the request's id.
+        true
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Passage) {
+        let Some(ticket) = passage.ticket.clone() else {
+            return;
+        };
+        let status = session.response_written().map(|head| head.status.as_u16());
+        if passage.server.is_some() {
+            let result = match (status, error) {
+                (Some(status), None) => OriginResult::Status(status),
+                (_, Some(error)) if *error.etype() == ErrorType::ReadTimedout => {
+                    OriginResult::Timeout
+                }
+                (Some(status), Some(_)) if passage.failure.is_none() => {
+                    OriginResult::Status(status)
+                }
+                _ => OriginResult::Aborted,
+            };
+            self.count(passage, &ticket, result);
+        }
+        let reply = passage.failure.as_ref().map(Failure::reply);
+        let mut ending = Ending::new(reply.as_ref().map_or(ticket.why, |reply| reply.outcome));
+        ending.route = Some(ticket.visit.route);
+        ending.status = status;
+        ending.reason = reply.as_ref().map(|reply| reply.reason);
+        ending.bytes_origin = session.body_bytes_sent() as u64;
+        ending.first_byte = passage.first_byte;
+        ending.origin_server = passage.server.as_ref().map(|server| server.name.as_str());
+        ending.aborted = error.is_some() && reply.is_none();
+        if ending.aborted && status.is_none() {
+            ending.outcome = Outcome::Error;
+        }
+        self.node.record(&ticket.visit.request, &ending);
+    }
+}
+
+impl PassLane {
+    fn failure(&self, error: &Error, passage: &Passage) -> Failure {
+        let (Some(ticket), Some(server)) = (
+            &passage.ticket,
+            passage.server.as_ref().or(passage.current()),
+        ) else {
+            return Failure::Internal;
+        };
+        if *error.esource() == ErrorSource::Internal {
+            return Failure::Internal;
+        }
+        let pool = self.pool(ticket);
+        Failure::Fetch {
+            origin: pool.name().to_owned(),
+            error: pool.fetch_error(error, server, Phase::AwaitingHead),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! A request as the steps see it: what was sent, by whom, and when; never a session.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+
+use crate::cache::Scheme;
+use crate::clock::Moment;
+use crate::observe::Protocol;
+use crate::signing::SignedRequest;
+
+/// A name for one request, unique enough to find it in every log: 16 random hex digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RequestId([u8; 16]);
+
+impl RequestId {
+    /// A new id.
+    pub fn random() -> Self {
+        use std::hash::{BuildHasher, RandomState};
+        thread_local! {
+            static SOURCE: (RandomState, std::cell::Cell<u64>) =
+                (RandomState::new(), std::cell::Cell::new(0));
+        }
+        // A keyed hash of a counter: unpredictable enough for a name, and no system call.
+        let number = SOURCE.with(|(keys, count)| {
+            count.set(count.get().wrapping_add(1));
+            keys.hash_one(count.get())
+        });
+        let mut digits = [0; 16];
+        for (place, digit) in digits.iter_mut().enumerate() {
+            let nibble = (number >> (60 - 4 * place)) & 0xf;
+            *digit = b"0123456789ABCDEF"[nibble as usize];
+        }
+        RequestId(digits)
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The client's end of the connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    /// Its address.
+    pub client: IpAddr,
+    /// The TLS version; `None` on plain HTTP.
+    pub tls: Option<&'static str>,
+}
+
+impl Peer {
+    /// The scheme that the client used.
+    pub fn scheme(&self) -> Scheme {
+        match self.tls {
+            Some(_) => Scheme::Https,
+            None => Scheme::Http,
+        }
+    }
+}
+
+/// How much body follows the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyLength {
+    /// None.
+    None,
+    /// `Content-Length`, more than zero.
+    Known(u64),
+    /// Chunked, or an h2 stream that does not end with its head.
+    Unknown,
+}
+
+/// An admitted request.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Its id.
+    pub id: RequestId,
+    /// When its first byte was seen.
+    pub started: Moment,
+    /// Who sent it.
+    pub peer: Peer,
+    /// What they speak.
+    pub protocol: Protocol,
+    /// The method.
+    pub method: Method,
+    /// The authority: `Host`, `:authority` or that of an absolute target; empty only on HTTP/1.0.
+    pub authority: Bytes,
+    /// Path and query exactly as sent.
+    pub target: Bytes,
+    /// Where in `target` the path ends.
+    pub path_end: usize,
+    /// The fields exactly as sent.
+    pub fields: HeaderMap,
+    /// The body that follows.
+    pub body: BodyLength,
+    /// The client asks to switch protocols.
+    pub upgrade: bool,
+}
+
+impl Request {
+    /// The raw path.
+    pub fn path(&self) -> &str {
+        text(&self.target[..self.path_end])
+    }
+
+    /// The raw query, without `?`.
+    pub fn query(&self) -> Option<&str> {
+        self.target
+            .get(self.path_end + 1..)
+            .filter(|_| self.target.len() > self.path_end)
+            .map(text)
+    }
+
+    /// The authority.
+    pub fn authority(&self) -> &str {
+        text(&self.authority)
+    }
+
+    /// The request as signatures see it.
+    pub fn signed(&self) -> SignedRequest<'_> {
+        SignedRequest {
+            method: self.method.as_str(),
+            path: self.path(),
+            query: self.query().unwrap_or_default(),
+            host: self.authority(),
+            headers: &self.fields,
+        }
+    }
+}
+
+/// The gate lets only visible ASCII through, so this never falls back.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}

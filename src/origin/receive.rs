@@ -1,0 +1,392 @@
+//! An upload on its way in: from the body of a request to a verified, unpublished blob.
+//!
+//! Bytes are gathered into batches; each batch is hashed and written on a blocking thread while the next one
+//! arrives, so an upload holds two batches in memory and no runtime thread waits for MD5 or the disk. Every
+//! promise of the client about its bytes (length, digests, signatures) is compared in [`Intake::finish`]
+//! before the blob gets its name: a mismatch leaves nothing behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::Body;
+use md5::{Digest as _, Md5};
+use tokio::task::JoinHandle;
+
+use super::blobs::{BlobError, BlobWriter, Blobs, Published};
+use super::checksums::{Algorithm, Checksum, ChecksumError, Running};
+use super::stats::Stats;
+use super::upload_body::{ChunkDecoder, Framing, FramingError, Piece, Trailer};
+use crate::signing::{ChunkSigner, Refusal};
+
+/// The largest object that one PUT may carry (S3, PutObject): 5 GiB.
+pub const OBJECT_MAX_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+/// Bytes gathered before a batch goes to the blocking thread.
+const BATCH_BYTES: usize = 256 * 1024;
+/// The longest silence of a client in the middle of its body.
+const BODY_SILENCE: Duration = Duration::from_secs(30);
+
+/// What the client has promised about its body.
+#[derive(Debug)]
+pub struct Plan {
+    /// Bytes of the object; `None` for a body in chunked transfer coding without a declared length.
+    pub length_bytes: Option<u64>,
+    /// Set when the body is `aws-chunked`; needs `length_bytes`.
+    pub framing: Option<Framing>,
+    /// Verifies the chunks; set exactly when the framing is signed.
+    pub signer: Option<ChunkSigner>,
+    /// `x-amz-content-sha256`.
+    pub sha256: Option<[u8; 32]>,
+    /// `Content-MD5`.
+    pub md5: Option<[u8; 16]>,
+    /// The additional checksum.
+    pub checksum: ChecksumPlan,
+}
+
+/// Where the additional checksum comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChecksumPlan {
+    /// The client sent none: we compute this one.
+    Compute(Algorithm),
+    /// It came in the head.
+    Given(Checksum),
+    /// It will come in the trailer.
+    InTrailer(Algorithm),
+}
+
+/// Why an upload was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// The `aws-chunked` framing is broken.
+    #[error(transparent)]
+    Framing(#[from] FramingError),
+    /// A chunk's or trailer's signature does not match.
+    #[error(transparent)]
+    Signature(#[from] Refusal),
+    /// The body ended early.
+    #[error("the body has {actual_bytes} bytes, {expected_bytes} were announced")]
+    Incomplete {
+        /// Announced.
+        expected_bytes: u64,
+        /// Came.
+        actual_bytes: u64,
+    },
+    /// The connection broke, or the chunked transfer coding did.
+    #[error("the body broke off after {received_bytes} bytes")]
+    BrokeOff {
+        /// Bytes that came.
+        received_bytes: u64,
+    },
+    /// The client fell silent.
+    #[error("no byte of the body for {seconds} s, after {received_bytes} bytes")]
+    Silent {
+        /// How long.
+        seconds: u64,
+        /// Bytes that came before.
+        received_bytes: u64,
+    },
+    /// More than [`OBJECT_MAX_BYTES`].
+    #[error("an upload has at most {limit_bytes} bytes, this one has {bytes} or more")]
+    TooLarge {
+        /// The limit.
+        limit_bytes: u64,
+        /// Announced, or received before giving up.
+        bytes: u64,
+    },
+    /// The bytes do not have the announced MD5.
+    #[error("the bytes do not have the announced MD5")]
+    Md5Mismatch,
+    /// The bytes do not have the announced SHA-256.
+    #[error("the bytes do not have the SHA-256 of x-amz-content-sha256")]
+    Sha256Mismatch,
+    /// The bytes do not have the announced checksum.
+    #[error("the bytes do not have the announced {}", algorithm.s3_name())]
+    ChecksumMismatch {
+        /// Which.
+        algorithm: Algorithm,
+    },
+    /// The trailer announced in `x-amz-trailer` did not come, or another one did.
+    #[error("the trailer does not hold what x-amz-trailer announced")]
+    TrailerFields,
+    /// The trailer's checksum cannot be read.
+    #[error("the trailer's checksum: {0}")]
+    TrailerChecksum(ChecksumError),
+    /// The bytes could not be stored.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The thread that hashes and writes died: a bug of ours.
+    #[error("the writing thread died")]
+    WriterDied,
+}
+
+/// A complete upload whose blob is durable.
+#[derive(Debug)]
+pub struct Received {
+    /// MD5 of the bytes in hexadecimal.
+    pub etag: String,
+    /// The additional checksum, computed here.
+    pub checksum: Checksum,
+    /// The blob.
+    pub blob: Published,
+}
+
+/// An upload whose bytes have all come, the last of them not yet hashed and written.
+pub struct Arrived {
+    intake: Box<Intake>,
+    rest: Vec<Piece>,
+}
+
+impl Arrived {
+    /// Hashes and writes what is left, compares every promise and publishes the blob. Blocks.
+    ///
+    /// # Errors
+    /// [`UploadError`]; nothing is left behind.
+    pub fn finish(mut self) -> Result<Received, UploadError> {
+        self.intake.absorb(self.rest)?;
+        self.intake.finish()
+    }
+}
+
+/// Takes in a body. Dropped half-way it leaves nothing behind.
+///
+/// # Errors
+/// [`UploadError`]; nothing is left behind.
+pub async fn receive<B>(
+    blobs: Arc<Blobs>,
+    body: B,
+    plan: Plan,
+    stats: &Stats,
+) -> Result<Arrived, UploadError>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    if let Some(bytes) = plan.length_bytes.filter(|bytes| *bytes > OBJECT_MAX_BYTES) {
+        return Err(UploadError::TooLarge {
+            limit_bytes: OBJECT_MAX_BYTES,
+            bytes,
+        });
+    }
+    let mut body = body;
+    let mut decoder = match (plan.framing, plan.length_bytes) {
+        (Some(framing), Some(length)) => Some(ChunkDecoder::new(framing, length)),
+        (Some(_), None) | (None, _) => None,
+    };
+    let mut stage = Stage::Idle(Box::new(Intake::new(blobs, plan)));
+    let mut pieces = Vec::new();
+    let mut gathered_bytes = 0;
+    let mut received_bytes = 0u64;
+    while let Some(mut bytes) = next_bytes(&mut body, received_bytes).await? {
+        stats.count_received(bytes.len());
+        received_bytes += bytes.len() as u64;
+        if decoder.is_none() && received_bytes > OBJECT_MAX_BYTES {
+            return Err(UploadError::TooLarge {
+                limit_bytes: OBJECT_MAX_BYTES,
+                bytes: received_bytes,
+            });
+        }
+        gathered_bytes += bytes.len();
+        match &mut decoder {
+            None => pieces.push(Piece::Data(bytes)),
+            Some(decoder) => {
+                while let Some(piece) = decoder.decode(&mut bytes)? {
+                    pieces.push(piece);
+                }
+            }
+        }
+        if gathered_bytes >= BATCH_BYTES {
+            let intake = stage.idle().await?;
+            stage = Stage::start(intake, std::mem::take(&mut pieces));
+            gathered_bytes = 0;
+        }
+    }
+    if let Some(decoder) = &decoder {
+        decoder.finish()?;
+    }
+    Ok(Arrived {
+        intake: stage.idle().await?,
+        rest: pieces,
+    })
+}
+
+/// The next bytes of a body, `None` at its end. HTTP trailers, which nobody announced to us, are passed over as
+/// RFC 9110 §6.5.1 allows.
+async fn next_bytes<B>(body: &mut B, received_bytes: u64) -> Result<Option<Bytes>, UploadError>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    loop {
+        let frame = tokio::time::timeout(BODY_SILENCE, body.frame())
+            .await
+            .map_err(|_| UploadError::Silent {
+                seconds: BODY_SILENCE.as_secs(),
+                received_bytes,
+            })?;
+        match frame {
+            None => return Ok(None),
+            Some(Err(_)) => return Err(UploadError::BrokeOff { received_bytes }),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(bytes) if bytes.is_empty() => {}
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(_trailers) => {}
+            },
+        }
+    }
+}
+
+/// Where the intake is: here, or on a blocking thread with a batch.
+enum Stage {
+    Idle(Box<Intake>),
+    Busy(JoinHandle<Result<Box<Intake>, UploadError>>),
+}
+
+impl Stage {
+    fn start(mut intake: Box<Intake>, pieces: Vec<Piece>) -> Self {
+        Stage::Busy(tokio::task::spawn_blocking(move || {
+            intake.absorb(pieces)?;
+            Ok(intake)
+        }))
+    }
+
+    async fn idle(self) -> Result<Box<Intake>, UploadError> {
+        match self {
+            Stage::Idle(intake) => Ok(intake),
+            Stage::Busy(handle) => handle.await.map_err(|_| UploadError::WriterDied)?,
+        }
+    }
+}
+
+/// Hashes, checks and writes. All of it blocks.
+struct Intake {
+    blobs: Arc<Blobs>,
+    plan: Plan,
+    writer: Option<BlobWriter>,
+    md5: Md5,
+    sha256: Option<digest::Context>,
+    chunk_sha256: digest::Context,
+    checksum: Running,
+}
+
+impl Intake {
+    fn new(blobs: Arc<Blobs>, plan: Plan) -> Self {
+        let algorithm = match &plan.checksum {
+            ChecksumPlan::Compute(algorithm) | ChecksumPlan::InTrailer(algorithm) => *algorithm,
+            ChecksumPlan::Given(checksum) => checksum.algorithm(),
+        };
+        Intake {
+            blobs,
+            writer: None,
+            md5: Md5::new(),
+            sha256: plan
+                .sha256
+                .is_some()
+                .then(|| digest::Context::new(&digest::SHA256)),
+            chunk_sha256: digest::Context::new(&digest::SHA256),
+            checksum: Running::new(algorithm),
+            plan,
+        }
+    }
+
+    fn absorb(&mut self, pieces: Vec<Piece>) -> Result<(), UploadError> {
+        for piece in pieces {
+            match piece {
+                Piece::Data(bytes) => self.take_in(&bytes)?,
+                Piece::ChunkEnd(signature) => self.check_chunk(signature.as_deref())?,
+                Piece::Trailer(trailer) => self.check_trailer(trailer)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, bytes: &[u8]) -> Result<(), UploadError> {
+        self.md5.update(bytes);
+        self.checksum.update(bytes);
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(bytes);
+        }
+        if self.plan.signer.is_some() {
+            self.chunk_sha256.update(bytes);
+        }
+        self.writer()?.write(bytes)?;
+        Ok(())
+    }
+
+    /// The blob comes into being with the first byte, or at the end of an empty object.
+    fn writer(&mut self) -> Result<&mut BlobWriter, UploadError> {
+        if self.writer.is_none() {
+            self.writer = Some(self.blobs.create()?);
+        }
+        Ok(self.writer.as_mut().expect("the writer was just made"))
+    }
+
+    fn check_chunk(&mut self, signature: Option<&str>) -> Result<(), UploadError> {
+        let (Some(signer), Some(signature)) = (&mut self.plan.signer, signature) else {
+            return Ok(());
+        };
+        let next = digest::Context::new(&digest::SHA256);
+        let chunk = std::mem::replace(&mut self.chunk_sha256, next).finish();
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(chunk.as_ref());
+        signer.verify_chunk(signature, &sha256)?;
+        Ok(())
+    }
+
+    fn check_trailer(&mut self, trailer: Trailer) -> Result<(), UploadError> {
+        if let (Some(signer), Some(signature)) = (&mut self.plan.signer, &trailer.signature) {
+            signer.verify_trailer(signature, &trailer.canonical())?;
+        }
+        let announced = match &self.plan.checksum {
+            ChecksumPlan::InTrailer(algorithm) => Some(*algorithm),
+            ChecksumPlan::Compute(_) | ChecksumPlan::Given(_) => None,
+        };
+        match (announced, trailer.fields.as_slice()) {
+            (None, []) => Ok(()),
+            (Some(algorithm), [(name, value)]) if name == algorithm.field_name() => {
+                let checksum =
+                    Checksum::parse(algorithm, value).map_err(UploadError::TrailerChecksum)?;
+                self.plan.checksum = ChecksumPlan::Given(checksum);
+                Ok(())
+            }
+            (Some(_) | None, _) => Err(UploadError::TrailerFields),
+        }
+    }
+
+    fn finish(mut self) -> Result<Received, UploadError> {
+        let actual_bytes = self.writer()?.length_bytes();
+        if let Some(expected_bytes) = self.plan.length_bytes
+            && actual_bytes != expected_bytes
+        {
+            return Err(UploadError::Incomplete {
+                expected_bytes,
+                actual_bytes,
+            });
+        }
+        let md5: [u8; 16] = self.md5.finalize().into();
+        if self.plan.md5.is_some_and(|expected| expected != md5) {
+            return Err(UploadError::Md5Mismatch);
+        }
+        if let (Some(sha256), Some(expected)) = (self.sha256, self.plan.sha256)
+            && sha256.finish().as_ref() != expected
+        {
+            return Err(UploadError::Sha256Mismatch);
+        }
+        let checksum = self.checksum.finish();
+        match self.plan.checksum {
+            ChecksumPlan::Compute(_) => {}
+            ChecksumPlan::Given(expected) if expected == checksum => {}
+            ChecksumPlan::Given(expected) => {
+                return Err(UploadError::ChecksumMismatch {
+                    algorithm: expected.algorithm(),
+                });
+            }
+            ChecksumPlan::InTrailer(_) => return Err(UploadError::TrailerFields),
+        }
+        let writer = self.writer.take().expect("the writer was made above");
+        Ok(Received {
+            etag: hex::encode(md5),
+            checksum,
+            blob: writer.publish()?,
+        })
+    }
+}

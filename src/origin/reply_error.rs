@@ -1,0 +1,368 @@
+//! The one place where faults become S3 errors.
+//!
+//! Every module's errors meet in [`Fault`]; [`Fault::row`] gives each its S3 code, status and blame. None of the
+//! matches has a wildcard, so a new fault does not compile until its author has chosen all three.
+
+use http::header::{ALLOW, CONTENT_RANGE};
+use http::{HeaderValue, Method, StatusCode};
+
+use super::blobs::BlobError;
+use super::conditional::{Condition, ConditionError};
+use super::fields::FieldError;
+use super::listing::ForeignToken;
+use super::meta::MetaError;
+use super::names::NameError;
+use super::query::Repeated;
+use super::range::unsatisfied_range;
+use super::receive::UploadError;
+use super::reply::{self, Reply};
+use super::upload_body::FramingError;
+use super::xml::{Document, XmlError};
+use crate::signing::Refusal;
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The signature grants nothing.
+    #[error("{refusal}")]
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// Whether the signature is in the query: S3 names its form errors after the place.
+        presigned: bool,
+    },
+    /// A bucket name, key or encoding is not acceptable.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A query parameter appears twice.
+    #[error(transparent)]
+    Repeated(#[from] Repeated),
+    /// A field cannot be honoured.
+    #[error(transparent)]
+    Field(#[from] FieldError),
+    /// A precondition cannot be evaluated.
+    #[error(transparent)]
+    Condition(#[from] ConditionError),
+    /// A precondition does not hold.
+    #[error("{} does not hold", .0.name())]
+    PreconditionFailed(Condition),
+    /// There is no such bucket.
+    #[error("no such bucket")]
+    NoSuchBucket,
+    /// There is no such object.
+    #[error("no such object")]
+    NoSuchKey,
+    /// The bucket is there already.
+    #[error("the bucket exists")]
+    BucketExists,
+    /// The bucket has objects.
+    #[error("the bucket is not empty")]
+    BucketNotEmpty,
+    /// The range begins behind the end.
+    #[error("the range begins behind the end of {length_bytes} bytes")]
+    RangeUnsatisfiable {
+        /// The object's length.
+        length_bytes: u64,
+    },
+    /// S3 has it, we do not.
+    #[error("{what} is not implemented")]
+    NotImplemented {
+        /// The sub-resource or method.
+        what: &'static str,
+    },
+    /// The target knows no such method.
+    #[error("the target takes only {allow}")]
+    MethodNotAllowed {
+        /// The methods it knows.
+        allow: &'static str,
+    },
+    /// A parameter has no acceptable value.
+    #[error("{name} has no valid value")]
+    InvalidParameter {
+        /// The parameter.
+        name: &'static str,
+    },
+    /// The continuation token is none of ours.
+    #[error(transparent)]
+    ForeignToken(#[from] ForeignToken),
+    /// The request document is malformed.
+    #[error(transparent)]
+    Xml(#[from] XmlError),
+    /// A bucket is asked for in a region that is not ours.
+    #[error("the store is in another region")]
+    OtherRegion,
+    /// An upload without length.
+    #[error("neither a length nor a chunked transfer coding")]
+    LengthMissing,
+    /// A `Content-MD5` or checksum field that cannot be one.
+    #[error("{name} is not a digest")]
+    InvalidDigest {
+        /// The field.
+        name: &'static str,
+    },
+    /// More than one checksum, a trailer nobody can read, or an algorithm without a value.
+    #[error("the checksum fields contradict each other")]
+    ChecksumFields,
+    /// An access control list other than the one every object has.
+    #[error("access control lists are not supported")]
+    AclNotSupported,
+    /// A storage class other than STANDARD.
+    #[error("no such storage class")]
+    StorageClass,
+    /// An upload failed.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    /// A blob failed.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The metadata failed.
+    #[error(transparent)]
+    Meta(#[from] MetaError),
+    /// A reader met one overwrite after another.
+    #[error("the object was replaced {times} times while it was being opened")]
+    Overtaken {
+        /// How often.
+        times: u32,
+    },
+    /// The machine's clock is outside the years 1970 to 9999.
+    #[error("the clock stands outside the years 1970 to 9999")]
+    ClockOutOfRange,
+    /// A task of ours died: a bug.
+    #[error("a task died")]
+    TaskDied,
+}
+
+/// Who can mend a fault: it decides how loudly we log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The client, by sending something else.
+    Client,
+    /// Whoever waits or makes room.
+    Capacity,
+    /// We, or whoever runs us.
+    Store,
+}
+
+/// How a fault is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// S3's code, also the log's word.
+    pub code: &'static str,
+    /// The status.
+    pub status: StatusCode,
+    /// Who can mend it.
+    pub blame: Blame,
+}
+
+impl Fault {
+    /// The S3 code, status and blame of every fault (S3 API reference, "Error responses").
+    pub fn row(&self) -> Row {
+        match self {
+            Fault::Refused { refusal, presigned } => refusal_row(refusal, *presigned),
+            Fault::Name(error) => name_row(error),
+            Fault::Field(error) => field_row(error),
+            Fault::Upload(error) => upload_row(error),
+            Fault::Blob(error) => blob_row(error),
+            Fault::Meta(error) => meta_row(error),
+            Fault::Repeated(Repeated)
+            | Fault::InvalidParameter { .. }
+            | Fault::ForeignToken(ForeignToken) => client(400, "InvalidArgument"),
+            Fault::Condition(ConditionError::Malformed) => client(400, "InvalidArgument"),
+            Fault::Condition(ConditionError::WriteIfNoneMatchTag | ConditionError::WriteDate) => {
+                client(501, "NotImplemented")
+            }
+            Fault::PreconditionFailed(_) => client(412, "PreconditionFailed"),
+            Fault::NoSuchBucket => client(404, "NoSuchBucket"),
+            Fault::NoSuchKey => client(404, "NoSuchKey"),
+            Fault::BucketExists => client(409, "BucketAlreadyOwnedByYou"),
+            Fault::BucketNotEmpty => client(409, "BucketNotEmpty"),
+            Fault::RangeUnsatisfiable { .. } => client(416, "InvalidRange"),
+            Fault::NotImplemented { .. } => client(501, "NotImplemented"),
+            Fault::MethodNotAllowed { .. } => client(405, "MethodNotAllowed"),
+            Fault::Xml(XmlError::Malformed { .. }) => client(400, "MalformedXML"),
+            Fault::Xml(XmlError::TooLong) => client(400, "MaxMessageLengthExceeded"),
+            Fault::OtherRegion => client(400, "IllegalLocationConstraintException"),
+            Fault::LengthMissing => client(411, "MissingContentLength"),
+            Fault::InvalidDigest { .. } => client(400, "InvalidDigest"),
+            Fault::ChecksumFields => client(400, "InvalidRequest"),
+            Fault::AclNotSupported => client(400, "AccessControlListNotSupported"),
+            Fault::StorageClass => client(400, "InvalidStorageClass"),
+            Fault::Overtaken { .. } => capacity("SlowDown"),
+            Fault::ClockOutOfRange | Fault::TaskDied => store(500, "InternalError"),
+        }
+    }
+
+    /// What the client is told. Faults of ours are not explained to strangers.
+    fn message(&self, row: Row) -> String {
+        match row.blame {
+            Blame::Store => "We encountered an internal error. Please try again.".to_owned(),
+            Blame::Capacity => "The store cannot take this now. Please try again later.".to_owned(),
+            Blame::Client => match row.code {
+                // One sentence for every cause that would tell a stranger how close a guess came.
+                "SignatureDoesNotMatch" => {
+                    "The request signature we calculated does not match the signature you provided."
+                        .to_owned()
+                }
+                _ => self.to_string(),
+            },
+        }
+    }
+
+    /// The reply. A HEAD gets no body (RFC 9110 §9.3.2).
+    pub fn reply(&self, method: &Method, path: &str, request_id: &str) -> Reply {
+        let row = self.row();
+        let mut reply = if method == Method::HEAD {
+            reply::empty(row.status)
+        } else {
+            let mut document = Document::new("Error", None);
+            document.text("Code", row.code);
+            document.text("Message", &self.message(row));
+            if let Fault::PreconditionFailed(condition) = self {
+                document.text("Condition", condition.name());
+            }
+            document.text("Resource", path);
+            document.text("RequestId", request_id);
+            reply::xml(row.status, document)
+        };
+        let headers = reply.headers_mut();
+        if let Fault::MethodNotAllowed { allow } = self {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if let Fault::RangeUnsatisfiable { length_bytes } = self
+            && let Ok(value) = HeaderValue::from_str(&unsatisfied_range(*length_bytes))
+        {
+            headers.insert(CONTENT_RANGE, value);
+        }
+        reply
+    }
+}
+
+fn refusal_row(refusal: &Refusal, presigned: bool) -> Row {
+    let malformed = if presigned {
+        client(400, "AuthorizationQueryParametersError")
+    } else {
+        client(400, "AuthorizationHeaderMalformed")
+    };
+    match refusal {
+        Refusal::NotSigned
+        | Refusal::HostNotSigned
+        | Refusal::UnsignedHeader { .. }
+        | Refusal::SignedHeaderAbsent { .. }
+        | Refusal::NotYetValid { .. }
+        | Refusal::Expired { .. } => client(403, "AccessDenied"),
+        Refusal::UnknownAccessKeyId => client(403, "InvalidAccessKeyId"),
+        Refusal::SignatureMismatch
+        | Refusal::ChunkSignatureMismatch { .. }
+        | Refusal::TrailerSignatureMismatch => client(403, "SignatureDoesNotMatch"),
+        Refusal::ClockSkew { .. } => client(403, "RequestTimeTooSkewed"),
+        Refusal::UnsupportedScheme | Refusal::SignedTwice | Refusal::UnsupportedPayload => {
+            client(400, "InvalidRequest")
+        }
+        Refusal::MissingParameter { .. }
+        | Refusal::DuplicateParameter { .. }
+        | Refusal::MalformedAuthorization
+        | Refusal::MalformedCredential
+        | Refusal::MalformedDate
+        | Refusal::MalformedExpires
+        | Refusal::ExpiresOutOfRange { .. }
+        | Refusal::MalformedSignedHeaders
+        | Refusal::MalformedSignature { .. }
+        | Refusal::CredentialDateMismatch
+        | Refusal::WrongRegion
+        | Refusal::WrongService => malformed,
+        Refusal::MalformedEscape { .. } => client(400, "InvalidURI"),
+        Refusal::MalformedPayloadHash => client(400, "InvalidArgument"),
+    }
+}
+
+fn name_row(error: &NameError) -> Row {
+    match error {
+        NameError::BucketLength { .. }
+        | NameError::BucketCharacter { .. }
+        | NameError::BucketDots { .. }
+        | NameError::BucketAddress
+        | NameError::BucketReserved => client(400, "InvalidBucketName"),
+        NameError::KeyTooLong { .. } => client(400, "KeyTooLongError"),
+        NameError::KeyEmpty
+        | NameError::PercentEncoding { .. }
+        | NameError::NotUtf8
+        | NameError::NotAbsolute => client(400, "InvalidURI"),
+    }
+}
+
+fn field_row(error: &FieldError) -> Row {
+    match error {
+        FieldError::NotImplemented { .. } => client(501, "NotImplemented"),
+        FieldError::Repeated { .. } | FieldError::Invalid { .. } => client(400, "InvalidArgument"),
+        FieldError::MetadataTooLarge { .. } => client(400, "MetadataTooLarge"),
+    }
+}
+
+fn upload_row(error: &UploadError) -> Row {
+    match error {
+        UploadError::Signature(refusal) => refusal_row(refusal, false),
+        UploadError::Blob(error) => blob_row(error),
+        UploadError::Framing(
+            FramingError::TooLittleData { .. }
+            | FramingError::TooMuchData { .. }
+            | FramingError::Truncated { .. },
+        )
+        | UploadError::Incomplete { .. }
+        | UploadError::BrokeOff { .. } => client(400, "IncompleteBody"),
+        UploadError::Framing(
+            FramingError::ChunkHead { .. }
+            | FramingError::ChunkEnd { .. }
+            | FramingError::Excess { .. },
+        ) => client(400, "InvalidRequest"),
+        UploadError::Framing(FramingError::Trailer { .. })
+        | UploadError::TrailerFields
+        | UploadError::TrailerChecksum(_) => client(400, "MalformedTrailerError"),
+        UploadError::Silent { .. } => client(400, "RequestTimeout"),
+        UploadError::TooLarge { .. } => client(400, "EntityTooLarge"),
+        UploadError::Md5Mismatch | UploadError::ChecksumMismatch { .. } => client(400, "BadDigest"),
+        UploadError::Sha256Mismatch => client(400, "XAmzContentSHA256Mismatch"),
+        UploadError::WriterDied => store(500, "InternalError"),
+    }
+}
+
+fn blob_row(error: &BlobError) -> Row {
+    match error {
+        BlobError::WritesRefused => store(503, "ServiceUnavailable"),
+        BlobError::NoSpace { .. } => capacity("ServiceUnavailable"),
+        BlobError::IdsExhausted { .. }
+        | BlobError::Write { .. }
+        | BlobError::Read { .. }
+        | BlobError::Missing { .. }
+        | BlobError::Length { .. }
+        | BlobError::Corrupt { .. }
+        | BlobError::ChecksumCount { .. } => store(500, "InternalError"),
+    }
+}
+
+fn meta_row(error: &MetaError) -> Row {
+    match error {
+        MetaError::WritesRefused | MetaError::Fenced { .. } => store(503, "ServiceUnavailable"),
+        MetaError::NoSpace(_) | MetaError::Closed => capacity("ServiceUnavailable"),
+        MetaError::Sql(_) | MetaError::ImpossibleRow { .. } => store(500, "InternalError"),
+    }
+}
+
+fn client(status: u16, code: &'static str) -> Row {
+    row(status, code, Blame::Client)
+}
+
+fn capacity(code: &'static str) -> Row {
+    row(503, code, Blame::Capacity)
+}
+
+fn store(status: u16, code: &'static str) -> Row {
+    row(status, code, Blame::Store)
+}
+
+fn row(status: u16, code: &'static str, blame: Blame) -> Row {
+    Row {
+        code,
+        status: StatusCode::from_u16(status).expect("the table holds valid statuses"),
+        blame,
+    }
+}

@@ -1,0 +1,82 @@
+//! The HTTP side: accept, speak HTTP/1.1 through hyper, drain on shutdown.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::answer;
+use super::store::Store;
+
+/// The longest request head in bytes, and the most fields in it.
+const HEAD_MAX_BYTES: usize = 32 * 1024;
+const HEAD_MAX_FIELDS: usize = 100;
+/// The longest wait for a request head, also on an idle connection.
+const HEAD_WAIT: Duration = Duration::from_secs(30);
+/// The pause after a failed accept: the cause is mostly a lack of file descriptors, which only time mends.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves the store on `listener` until `shutdown` holds true or its sender is gone; then stops accepting,
+/// lets the requests in flight finish and returns. Dropped earlier, it cuts every connection.
+pub async fn serve(store: Store, listener: TcpListener, mut shutdown: watch::Receiver<bool>) {
+    // Owns the connections, so that dropping this future ends them.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _peer)) => {
+                    connections.spawn(connection(store.clone(), stream, shutdown.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            () = stopped(&mut shutdown) => break,
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Returns when the store shall stop.
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    // A sender that is gone can no longer ask for a stop, so its absence is one.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+async fn connection(store: Store, stream: TcpStream, mut shutdown: watch::Receiver<bool>) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection was gone before it began");
+        return;
+    }
+    let service = service_fn(move |request| {
+        let store = store.clone();
+        async move { Ok::<_, Infallible>(answer(&store, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WAIT)
+        .max_header_size(HEAD_MAX_BYTES)
+        .max_headers(HEAD_MAX_FIELDS)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = stopped(&mut shutdown) => {
+            // Ends an idle connection now and a busy one behind its response.
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}

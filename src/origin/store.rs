@@ -1,0 +1,343 @@
+//! Opening and closing the store, and the things the program itself puts into it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::UNIX_EPOCH;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http_body_util::Full;
+
+use super::blobs::{self, Blobs, Swept};
+use super::checksums::Algorithm;
+use super::conditional::WriteCondition;
+use super::disk::{Disk, RealDisk};
+use super::fields::StoredFields;
+use super::latch::WriteLatch;
+use super::meta::{self, BucketCreated, BucketRow, MetaOpenError, Reader, Writer};
+use super::names::{BucketName, ObjectKey};
+use super::operations::put_object;
+use super::receive::{self, ChecksumPlan, Plan};
+use super::reply_error::Fault;
+use super::stats::Stats;
+use crate::clock::SharedClock;
+use crate::config;
+use crate::signing::Keyring;
+
+/// The last millisecond that an HTTP date can name: the end of the year 9999.
+const MODIFIED_MAX_MS: i64 = 253_402_300_799_999;
+
+/// The S3-compatible store. Cheap to clone; all clones are one store.
+#[derive(Clone)]
+pub struct Store {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
+    pub(super) blobs: Arc<Blobs>,
+    pub(super) keyring: Keyring,
+    pub(super) region: String,
+    pub(super) clock: SharedClock,
+    pub(super) stats: Arc<Stats>,
+    latch: Arc<WriteLatch>,
+    swept: Swept,
+    next_request: AtomicU64,
+    lock: Arc<File>,
+}
+
+/// Why the store did not open. Nothing on disk was harmed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("{path} is in use by {}", pid.map_or("another process".to_owned(), |pid| format!("process {pid}")))]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// Who, as far as the lock file tells.
+        pid: Option<u32>,
+    },
+    /// A folder cannot be made or written.
+    #[error("cannot use the folder {path}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The system's word for it.
+        source: io::Error,
+    },
+    /// The lock file cannot be made, written or locked.
+    #[error("cannot use the lock file {path}")]
+    LockFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's word for it.
+        source: io::Error,
+    },
+    /// The metadata cannot be opened.
+    #[error(transparent)]
+    Meta(#[from] MetaOpenError),
+    /// What an earlier run left behind cannot be swept.
+    #[error("cannot sweep {path}")]
+    Sweep {
+        /// The blob folder.
+        path: PathBuf,
+        /// The system's word for it.
+        source: io::Error,
+    },
+    /// The system gave no random number.
+    #[error("the system gave no random number")]
+    Random,
+    /// The opening thread died: a bug of ours.
+    #[error("the opening thread died")]
+    OpenerDied,
+}
+
+/// What became of [`Store::create_bucket`].
+pub type Created = BucketCreated;
+
+impl Store {
+    /// Opens the store under `config.data`, making what is missing (folders with mode 0700), and sweeps
+    /// what dead writers left behind.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; a second opening while one is alive gets [`OpenError::Locked`].
+    pub async fn open(config: &config::Origin, clock: SharedClock) -> Result<Store, OpenError> {
+        Store::open_on(config, clock, Arc::new(RealDisk)).await
+    }
+
+    /// As [`Store::open`], writing blobs through `disk`.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_on(
+        config: &config::Origin,
+        clock: SharedClock,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Store, OpenError> {
+        let data = config.data.clone();
+        let lock = blocking(move || lock_folder(&data)).await?;
+        let meta_folder = config.data.join("meta");
+        make_folder(&meta_folder)?;
+        let opened = meta::open(&meta_folder.join("tg.db")).await?;
+        let root = config.data.join("blobs");
+        let generation = opened.generation;
+        let swept = {
+            let (root, disk) = (root.clone(), Arc::clone(&disk));
+            let named = opened.named_blobs;
+            blocking(move || prepare_blobs(&root, generation, &named, disk.as_ref())).await?
+        };
+        tracing::info!(
+            generation,
+            unfinished = swept.unfinished,
+            orphans = swept.orphans,
+            foreign = swept.foreign,
+            "store opened"
+        );
+        let latch = Arc::new(WriteLatch::default());
+        let (writer, task) = Writer::start(opened.connection, generation, Arc::clone(&latch));
+        // The lock lives as long as anything that can commit.
+        let lock_of_writer = Arc::clone(&lock);
+        tokio::spawn(async move {
+            task.await;
+            drop(lock_of_writer);
+        });
+        let keys = config
+            .credentials
+            .iter()
+            .map(|key| (key.access_key_id.clone(), key.secret.clone()));
+        Ok(Store {
+            inner: Arc::new(Inner {
+                reader: opened.reader,
+                writer,
+                blobs: Arc::new(Blobs::new(root, generation, disk, Arc::clone(&latch))),
+                keyring: Keyring::new(keys),
+                region: config.region.clone(),
+                clock,
+                stats: Arc::new(Stats::default()),
+                latch,
+                swept,
+                next_request: AtomicU64::new(random_u64()?),
+                lock,
+            }),
+        })
+    }
+
+    /// Makes a bucket.
+    ///
+    /// # Errors
+    /// [`Fault::Name`] or [`Fault::Meta`].
+    pub async fn create_bucket(&self, name: &str) -> Result<Created, Fault> {
+        let name = BucketName::new(name)?;
+        let now_ms = self.now_ms()?;
+        Ok(self.inner.writer.create_bucket(name, now_ms).await?)
+    }
+
+    /// Puts an object whose bytes are in memory, replacing the one under its key. Durable on return. Gives back
+    /// the ETag without quotes.
+    ///
+    /// # Errors
+    /// [`Fault`], as PutObject.
+    pub async fn put_object(
+        &self,
+        bucket: &str,
+        key: &str,
+        content_type: HeaderValue,
+        bytes: Bytes,
+    ) -> Result<String, Fault> {
+        let upload = put_object::Upload {
+            bucket: BucketName::new(bucket)?,
+            key: ObjectKey::new(key)?,
+            condition: WriteCondition::default(),
+            fields: StoredFields::with_content_type(content_type),
+            modified_ms: self.now_ms()?,
+        };
+        let plan = Plan {
+            length_bytes: Some(bytes.len() as u64),
+            framing: None,
+            signer: None,
+            sha256: None,
+            md5: None,
+            checksum: ChecksumPlan::Compute(Algorithm::Crc64Nvme),
+        };
+        let inner = &self.inner;
+        let blobs = Arc::clone(&inner.blobs);
+        let arrived = receive::receive(blobs, Full::new(bytes), plan, &inner.stats).await?;
+        let committed = put_object::commit(self.clone(), upload, arrived).await?;
+        Ok(committed.etag)
+    }
+
+    /// Whether there is such an object.
+    ///
+    /// # Errors
+    /// [`Fault::Name`] or [`Fault::Meta`].
+    pub async fn object_exists(&self, bucket: &str, key: &str) -> Result<bool, Fault> {
+        let bucket = BucketName::new(bucket)?;
+        let key = ObjectKey::new(key)?;
+        let reader = &self.inner.reader;
+        match reader.bucket(&bucket).await? {
+            Some(bucket) => Ok(reader.object(bucket.id, &key).await?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    /// What the store has counted since it was opened.
+    pub fn stats(&self) -> &Stats {
+        &self.inner.stats
+    }
+
+    /// What the sweep at opening removed.
+    pub fn swept(&self) -> Swept {
+        self.inner.swept
+    }
+
+    /// Whether writes are refused because one failed: the store must be opened again.
+    pub fn refuses_writes(&self) -> bool {
+        self.inner.latch.has_fallen()
+    }
+
+    /// Commits what waits and lets go of the folder. Requests still in flight on other clones fail.
+    pub async fn close(self) {
+        self.inner.writer.close().await;
+        self.inner.reader.close().await;
+        if let Err(error) = self.inner.lock.unlock() {
+            tracing::warn!(%error, "the lock is held until the process ends");
+        }
+    }
+
+    pub(super) async fn bucket(&self, name: &BucketName) -> Result<BucketRow, Fault> {
+        let bucket = self.inner.reader.bucket(name).await?;
+        bucket.ok_or(Fault::NoSuchBucket)
+    }
+
+    /// The wall clock in milliseconds since 1970.
+    pub(super) fn now_ms(&self) -> Result<i64, Fault> {
+        let now = self.inner.clock.wall();
+        now.duration_since(UNIX_EPOCH)
+            .ok()
+            .and_then(|since| i64::try_from(since.as_millis()).ok())
+            .filter(|ms| *ms <= MODIFIED_MAX_MS)
+            .ok_or(Fault::ClockOutOfRange)
+    }
+
+    /// A request id: unique within this opening, and unlikely to meet one of another.
+    pub(super) fn next_request_id(&self) -> String {
+        let number = self.inner.next_request.fetch_add(1, Ordering::Relaxed);
+        // An odd multiplier maps distinct numbers to distinct ids that do not look like a count.
+        format!("{:016X}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+}
+
+fn lock_folder(data: &Path) -> Result<Arc<File>, OpenError> {
+    make_folder(data)?;
+    let path = data.join("LOCK");
+    let failed = |source| OpenError::LockFile {
+        path: path.clone(),
+        source,
+    };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            // Who holds it is a courtesy; the refusal stands without it.
+            let pid = match file.read_to_string(&mut text) {
+                Ok(_) => text.trim().parse().ok(),
+                Err(_) => None,
+            };
+            return Err(OpenError::Locked {
+                path: path.clone(),
+                pid,
+            });
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    file.set_len(0).map_err(failed)?;
+    writeln!(file, "{}", std::process::id()).map_err(failed)?;
+    Ok(Arc::new(file))
+}
+
+fn make_folder(path: &Path) -> Result<(), OpenError> {
+    blobs::create_private_folder(path).map_err(|source| OpenError::Folder {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn prepare_blobs(
+    root: &Path,
+    generation: i64,
+    named: &[i64],
+    disk: &dyn Disk,
+) -> Result<Swept, OpenError> {
+    blobs::prepare(root, disk).map_err(|source| OpenError::Folder {
+        path: root.to_owned(),
+        source,
+    })?;
+    blobs::sweep(root, generation, named, disk).map_err(|source| OpenError::Sweep {
+        path: root.to_owned(),
+        source,
+    })
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+) -> Result<T, OpenError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| OpenError::OpenerDied)?
+}
+
+fn random_u64() -> Result<u64, OpenError> {
+    getrandom::u64().map_err(|_| OpenError::Random)
+}

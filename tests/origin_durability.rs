@@ -1,0 +1,321 @@
+//! What the store keeps through stops, failing disks and flipped bits.
+
+mod origin_support;
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+use origin_support::{Call, Server, blob_files, folder, pattern};
+use tidegate::clock::SystemClock;
+use tidegate::origin::blobs::Swept;
+use tidegate::origin::disk::{Disk, RealDisk};
+use tidegate::origin::{OpenError, meta};
+
+/// `row-is-truth`, `durable-before-visible`
+#[test]
+fn acknowledged_objects_survive_a_stop_without_close() {
+    let data = folder();
+    let mut acknowledged: Vec<(String, Vec<u8>)> = Vec::new();
+    for round in 0..3usize {
+        let server = Server::start(data.path());
+        server.put("/films", b"");
+        for (target, bytes) in &acknowledged {
+            let get = server.get(target);
+            assert!(get.body == *bytes, "{target} in round {round}");
+        }
+        for object in 0..4usize {
+            let target = format!("/films/{round}-{object}");
+            let bytes = pattern(object * 100_001 + round);
+            assert_eq!(server.put(&target, &bytes).status, 200);
+            acknowledged.push((target, bytes));
+        }
+        // An upload in flight: its bytes have begun to arrive when the crash comes.
+        let call = Call::new("PUT", "/films/half")
+            .body(&[7; 10])
+            .field("expect", "100-continue");
+        let mut client = server.client();
+        client.send(&call.head(server.address), b"");
+        assert_eq!(client.head().unwrap().0, 100);
+        client.send("", b"half");
+        server.crash();
+    }
+    let server = Server::start(data.path());
+    for (target, bytes) in &acknowledged {
+        assert!(server.get(target).body == *bytes, "{target}");
+    }
+    assert_eq!(server.get("/films/half").status, 404);
+    assert_eq!(blob_files(data.path()).len(), acknowledged.len());
+    server.stop();
+}
+
+/// `delete-needs-proof`
+#[test]
+fn opening_sweeps_what_dead_writers_left_and_nothing_else() {
+    let data = folder();
+    let server = Server::start(data.path());
+    server.put("/films", b"");
+    server.put("/films/a", b"kept");
+    server.crash();
+    let blobs = data.path().join("blobs");
+    // Generation 1, number 0x77: what the crashed writer could have left at each stage.
+    std::fs::write(blobs.join("tmp/0000010000000077"), b"unfinished").unwrap();
+    std::fs::write(blobs.join("d0/big/78/0000010000000078"), b"orphan").unwrap();
+    std::fs::write(blobs.join("tmp/notes.txt"), b"somebody's").unwrap();
+    std::fs::write(blobs.join("d0/big/00/README"), b"somebody's").unwrap();
+    let server = Server::start(data.path());
+    assert_eq!(
+        server.store.swept(),
+        Swept {
+            unfinished: 1,
+            orphans: 1,
+            foreign: 2
+        }
+    );
+    assert_eq!(blob_files(data.path()).len(), 3);
+    assert_eq!(server.get("/films/a").body, b"kept");
+    server.stop();
+}
+
+#[test]
+fn nobody_else_may_enter_the_folders() {
+    let data = folder();
+    let server = Server::start(&data.path().join("origin"));
+    for part in [
+        "origin",
+        "origin/meta",
+        "origin/blobs",
+        "origin/blobs/tmp",
+        "origin/blobs/d0/big/00",
+    ] {
+        let mode = std::fs::metadata(data.path().join(part))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o077, 0, "{part}");
+    }
+    server.stop();
+}
+
+#[test]
+fn a_database_of_another_program_or_version_is_left_alone() {
+    let data = folder();
+    Server::start(data.path()).stop();
+    let path = data.path().join("meta/tg.db");
+    let stamp = |offset, value: u32| {
+        let file = File::options().write(true).open(&path).unwrap();
+        // SQLite's header holds user_version at 60 and application_id at 68, both big-endian.
+        file.write_all_at(&value.to_be_bytes(), offset).unwrap();
+    };
+    let open = || Server::try_start(data.path(), SystemClock::shared(), Arc::new(RealDisk));
+    stamp(60, 2);
+    match open() {
+        Err(OpenError::Meta(meta::MetaOpenError::SchemaVersion { found: 2, .. })) => {}
+        other => panic!("{:?}", other.err()),
+    }
+    stamp(60, 1);
+    stamp(68, 0x1234);
+    match open() {
+        Err(OpenError::Meta(meta::MetaOpenError::Foreign { found: 0x1234, .. })) => {}
+        other => panic!("{:?}", other.err()),
+    }
+}
+
+/// `verify-on-read`
+#[test]
+fn a_flipped_bit_is_never_served() {
+    let data = folder();
+    let server = Server::start(data.path());
+    server.put("/films", b"");
+    let bytes = pattern(1 << 20);
+    server.put("/films/a", &bytes);
+    let path = blob_files(data.path()).pop().unwrap();
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let flip = |offset: u64| {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, offset).unwrap();
+        file.write_all_at(&[byte[0] ^ 4], offset).unwrap();
+    };
+    flip(1000);
+    let get = server.get("/films/a");
+    assert_eq!((get.status, get.code().as_str()), (500, "InternalError"));
+    let behind = server.call(Call::new("GET", "/films/a").field("range", "bytes=65536-65540"));
+    assert_eq!(
+        (behind.status, behind.body.as_slice()),
+        (206, &bytes[65_536..65_541])
+    );
+    flip(1000);
+    assert!(server.get("/films/a").body == bytes);
+    // Behind the first read the status is out, so the connection must end short.
+    flip(900_000);
+    let get = server.get("/films/a");
+    assert_eq!((get.status, get.complete), (200, false));
+    assert!(bytes.starts_with(&get.body));
+    flip(900_000);
+    for length in [(1 << 20) - 1, (1 << 20) + 1] {
+        file.set_len(length).unwrap();
+        assert_eq!(server.get("/films/a").status, 500, "{length} bytes");
+    }
+    server.stop();
+}
+
+/// Which call of the disk fails, and how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Failing {
+    Write,
+    SyncFile,
+    Rename,
+    SyncFolder,
+}
+
+/// A disk whose `failing` call answers with `error` once `healthy` such calls have passed.
+struct FailingDisk {
+    failing: Failing,
+    error: io::ErrorKind,
+    healthy: AtomicI64,
+    failures: AtomicUsize,
+}
+
+impl FailingDisk {
+    fn new(failing: Failing, error: io::ErrorKind, healthy: i64) -> Arc<Self> {
+        Arc::new(FailingDisk {
+            failing,
+            error,
+            healthy: AtomicI64::new(healthy),
+            failures: AtomicUsize::new(0),
+        })
+    }
+
+    fn pass(&self, call: Failing) -> io::Result<()> {
+        if call == self.failing && self.healthy.fetch_sub(1, Ordering::SeqCst) == 0 {
+            self.failures.fetch_add(1, Ordering::SeqCst);
+            return Err(self.error.into());
+        }
+        Ok(())
+    }
+}
+
+impl Disk for FailingDisk {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        RealDisk.create(path)
+    }
+    fn write(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
+        self.pass(Failing::Write)?;
+        RealDisk.write(file, bytes)
+    }
+    fn sync_file(&self, file: &File) -> io::Result<()> {
+        self.pass(Failing::SyncFile)?;
+        RealDisk.sync_file(file)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.pass(Failing::Rename)?;
+        RealDisk.rename(from, to)
+    }
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        // Opening the store syncs three folders.
+        self.pass(Failing::SyncFolder)?;
+        RealDisk.sync_folder(folder)
+    }
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        RealDisk.unlink(path)
+    }
+}
+
+#[test]
+fn after_a_failed_write_or_sync_the_store_reads_but_refuses_writes_until_reopened() {
+    for (failing, opening_calls) in [
+        (Failing::Write, 0),
+        (Failing::SyncFile, 0),
+        (Failing::Rename, 0),
+        (Failing::SyncFolder, 3),
+    ] {
+        let data = folder();
+        let disk = FailingDisk::new(failing, io::ErrorKind::Other, opening_calls + 1);
+        let server = Server::try_start(data.path(), SystemClock::shared(), disk.clone()).unwrap();
+        server.put("/films", b"");
+        assert_eq!(server.put("/films/a", b"good").status, 200);
+        assert!(!server.store.refuses_writes());
+        let failed = server.put("/films/a", b"lost");
+        assert_eq!(
+            (failed.status, failed.code().as_str()),
+            (500, "InternalError"),
+            "{failing:?}"
+        );
+        assert_eq!(disk.failures.load(Ordering::SeqCst), 1);
+        assert!(server.store.refuses_writes());
+        // The disk would work again; the store does not try.
+        for call in [
+            Call::new("PUT", "/films/b").body(b"late"),
+            Call::new("DELETE", "/films/a"),
+            Call::new("PUT", "/other"),
+        ] {
+            let refused = server.call(call);
+            assert_eq!(
+                (refused.status, refused.code().as_str()),
+                (503, "ServiceUnavailable"),
+                "{failing:?}"
+            );
+        }
+        assert_eq!(server.get("/films/a").body, b"good");
+        server.stop();
+        let server = Server::start(data.path());
+        assert_eq!(server.get("/films/a").body, b"good", "{failing:?}");
+        assert_eq!(server.put("/films/b", b"now").status, 200);
+        assert_eq!(
+            blob_files(data.path()).len(),
+            2,
+            "{failing:?} left something"
+        );
+        server.stop();
+    }
+}
+
+#[test]
+fn a_full_disk_fails_one_upload_and_not_the_store() {
+    let data = folder();
+    let disk = FailingDisk::new(Failing::Write, io::ErrorKind::StorageFull, 0);
+    let server = Server::try_start(data.path(), SystemClock::shared(), disk).unwrap();
+    server.put("/films", b"");
+    let failed = server.put("/films/a", b"too much");
+    assert_eq!(
+        (failed.status, failed.code().as_str()),
+        (503, "ServiceUnavailable")
+    );
+    assert_eq!(blob_files(data.path()).len(), 0);
+    assert_eq!(server.get("/films/a").status, 404);
+    assert_eq!(server.put("/films/a", b"fits").status, 200);
+    assert_eq!(server.get("/films/a").body, b"fits");
+    server.stop();
+}
+
+#[test]
+fn the_store_counts_what_it_did() {
+    let data = folder();
+    let server = Server::start(data.path());
+    server.put("/films", b"");
+    server.put("/films/a", b"hello");
+    server.get("/films/a");
+    server.get("/films/none");
+    let stats = server.store.stats();
+    let counts: Vec<_> = stats
+        .requests()
+        .iter()
+        .map(|line| (line.operation.name(), line.status, line.count))
+        .collect();
+    assert_eq!(
+        counts,
+        [
+            ("CreateBucket", 200, 1),
+            ("PutObject", 200, 1),
+            ("GetObject", 200, 1),
+            ("GetObject", 404, 1),
+        ]
+    );
+    assert_eq!(stats.received_bytes(), 5);
+    assert!(stats.sent_bytes() > 5, "the bytes and an error document");
+    server.stop();
+}
