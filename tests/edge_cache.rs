@@ -55,7 +55,8 @@ async fn cache_status_tells_what_happened() {
     let mut client = edge.client().await;
     let miss = client.get("/a").await;
     assert!(
-        miss.cache_status().starts_with("tidegate; fwd=uri-miss"),
+        miss.cache_status()
+            .starts_with("tidegate; fwd=miss; fwd-status=200"),
         "{miss:?}"
     );
     assert!(miss.cache_status().contains("; stored"), "{miss:?}");

@@ -181,6 +181,7 @@ async fn response_that_may_not_be_shared_goes_to_one_client_only() {
     };
     let mut first = origin.next().await;
     answer(&mut first).await;
+    first.finish();
     // Once that is known, the others ask side by side: all are here before one is answered.
     let mut rest = Vec::new();
     for _ in 1..clients.len() {

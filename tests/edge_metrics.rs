@@ -67,11 +67,7 @@ async fn requests_and_bytes_are_counted_once_each_under_their_labels() {
         1.0,
         "{metrics:?}"
     );
-    assert_eq!(
-        requests(&[media, r#"outcome="uri-miss""#]),
-        2.0,
-        "{metrics:?}"
-    );
+    assert_eq!(requests(&[media, r#"outcome="miss""#]), 2.0, "{metrics:?}");
     assert_eq!(
         requests(&[media, r#"outcome="method""#]),
         1.0,
@@ -151,7 +147,7 @@ async fn every_request_has_one_line_in_the_access_log() {
             "{line}"
         );
     }
-    assert_eq!(miss["outcome"], "uri-miss");
+    assert_eq!(miss["outcome"], "miss");
     assert_eq!(
         (&miss["path"], &miss["query"]),
         (&"/a".into(), &"x=1".into())
@@ -237,5 +233,5 @@ async fn request_in_flight_is_finished_after_a_stop_signal() {
     exchange.send("34").await;
     assert_eq!(client.read(2).await, b"34");
     assert_eq!(client.until_close().await, b"");
-    assert!(edge.stop().await.status.success());
+    assert!(edge.ended().await.status.success());
 }

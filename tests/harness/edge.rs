@@ -13,8 +13,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::{Client, Samples, own_address, within};
 
-/// What the edge logs once it serves.
-const READY: &str = "ready";
+/// How the line ends that the edge logs once it serves.
+const READY: &str = ": ready";
 
 /// The configuration of an edge; the rest is fixed.
 #[derive(Debug, Clone)]
@@ -174,9 +174,14 @@ impl Edge {
         kill_process(Pid::from_child(&self.child.0), Signal::TERM).unwrap();
     }
 
-    /// Asks the edge to stop and waits for its end; the access log is complete then.
+    /// Asks the edge to stop and waits for its end.
     pub async fn stop(mut self) -> StoppedEdge {
         self.ask_to_stop();
+        self.ended().await
+    }
+
+    /// Waits for the end of an edge that was asked to stop; the access log is complete then.
+    pub async fn ended(mut self) -> StoppedEdge {
         let access_log = self.access_log.clone();
         let ended = tokio::task::spawn_blocking(move || {
             let status = self.child.0.wait().unwrap();
