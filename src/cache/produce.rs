@@ -118,8 +118,8 @@ impl Production {
         response
             .body
             .with_fills(|fills| fills.push(self.flight.fill.clone()));
-        if response.head.not_stored.is_some() {
-            if !self.alone {
+        if let Some(why) = response.head.not_stored {
+            if !self.alone && why.is_the_rule_for(response.head.status) {
                 self.cache.remember_pass(&self.flight.primary_key);
             }
         } else if response

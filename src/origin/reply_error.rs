@@ -366,3 +366,83 @@ fn row(status: u16, code: &'static str, blame: Blame) -> Row {
         blame,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::origin::reply::ReplyBody;
+
+    fn text(reply: &Reply) -> &str {
+        match reply.body() {
+            ReplyBody::Whole(Some(bytes)) => std::str::from_utf8(bytes).unwrap(),
+            ReplyBody::Empty | ReplyBody::Whole(None) | ReplyBody::Blob(_) => "",
+        }
+    }
+
+    #[test]
+    fn an_error_is_an_s3_document_and_a_head_gets_none() {
+        let fault = Fault::PreconditionFailed(Condition::IfMatch);
+        let reply = fault.reply(&Method::PUT, "/films/<a>", "ID");
+        assert_eq!(reply.status(), 412);
+        assert_eq!(
+            text(&reply),
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>PreconditionFailed</Code>\
+             <Message>If-Match does not hold</Message><Condition>If-Match</Condition>\
+             <Resource>/films/&lt;a&gt;</Resource><RequestId>ID</RequestId></Error>"
+        );
+        let head = fault.reply(&Method::HEAD, "/films/a", "ID");
+        assert_eq!((head.status().as_u16(), text(&head)), (412, ""));
+    }
+
+    #[test]
+    fn a_fault_of_ours_is_not_explained_to_strangers() {
+        let fault = Fault::Blob(BlobError::Missing { id: 0xb10b });
+        let reply = fault.reply(&Method::GET, "/films/a", "ID");
+        assert_eq!(reply.status(), 500);
+        assert!(!text(&reply).contains("b10b"), "{}", text(&reply));
+    }
+
+    #[test]
+    fn refusals_have_the_codes_of_s3() {
+        let cases = [
+            (Refusal::NotSigned, false, 403, "AccessDenied"),
+            (
+                Refusal::UnknownAccessKeyId,
+                false,
+                403,
+                "InvalidAccessKeyId",
+            ),
+            (
+                Refusal::SignatureMismatch,
+                true,
+                403,
+                "SignatureDoesNotMatch",
+            ),
+            (
+                Refusal::WrongRegion,
+                false,
+                400,
+                "AuthorizationHeaderMalformed",
+            ),
+            (
+                Refusal::WrongRegion,
+                true,
+                400,
+                "AuthorizationQueryParametersError",
+            ),
+        ];
+        for (refusal, presigned, status, code) in cases {
+            let row = Fault::Refused { refusal, presigned }.row();
+            assert_eq!((row.status.as_u16(), row.code), (status, code));
+        }
+    }
+
+    #[test]
+    fn a_405_says_what_is_allowed_and_a_416_how_long_the_object_is() {
+        let reply = |fault: Fault| fault.reply(&Method::PATCH, "/", "ID");
+        let wrong_method = reply(Fault::MethodNotAllowed { allow: "GET" });
+        assert_eq!(wrong_method.headers()[ALLOW], "GET");
+        let behind = reply(Fault::RangeUnsatisfiable { length_bytes: 7 });
+        assert_eq!(behind.headers()[CONTENT_RANGE], "bytes */7");
+    }
+}
