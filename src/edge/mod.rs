@@ -339,8 +339,11 @@ enum Found {
 
 fn cache_key(request: &Request) -> CacheKey {
     let query = request.query().map(query_without_signature);
-    // A URL that carried nothing but a signature is the URL without any query.
-    let query = query.as_deref().filter(|query| !query.is_empty());
+    // A URL that carried nothing but a signature is the URL without any query; one that ends in a
+    // bare `?` is another URL.
+    let query = query
+        .as_deref()
+        .filter(|query| !query.is_empty() || request.query() == Some(""));
     CacheKey::new(
         request.peer.scheme(),
         request.authority(),
