@@ -7,7 +7,6 @@
 //! - `bound-before-touched`: every address is bound before a file is opened, so a second copy harms nothing.
 //! - `edge-stops-first`: the store answers until the edge has drained, because fills in flight need it.
 
-pub mod absent;
 mod listening;
 
 use std::future::Future;
@@ -26,9 +25,9 @@ use tracing::{error, info, warn};
 
 use crate::clock::SharedClock;
 use crate::config::{Config, Listener};
+use crate::edge::{self, Edge};
 use crate::observe::{Metrics, Readiness, admin};
 use crate::origin::{self, Store};
-use absent::edge::{self, Edge};
 
 pub use listening::{Holder, ListenError};
 
