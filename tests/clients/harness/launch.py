@@ -42,11 +42,11 @@ class Launcher:
         node.folder = folder
         return self._keep(node, ready)
 
-    def edge(self, origin_servers, *, memory="256MiB", edge=None):
-        """`tidegate edge --config`: plain HTTP, everything public."""
+    def edge(self, origin_servers, *, memory="256MiB", access="public", edge=None):
+        """`tidegate edge --config`: an edge without a store, plain HTTP."""
         folder = self._new_folder("edge")
         ports = {name: f"127.0.0.1:{free_port()}" for name in ("admin", "http")}
-        section = edge_section(ports["http"], origin_servers, memory=memory, access="public")
+        section = edge_section(ports["http"], origin_servers, memory=memory, access=access)
         config = {"admin": {"address": ports["admin"]}, "edge": section | (edge or {})}
         file = _write(folder, config, ports)
         return self._keep(Node(["edge", "--config", file], **ports), True)
