@@ -2,13 +2,15 @@
 
 import re
 import shlex
+import shutil
 import subprocess
+import sys
 
 import pytest
 
 from harness import s3
 from harness.curl import curl
-from harness.node import REPOSITORY, Node
+from harness.node import BINARY, REPOSITORY, Node
 from harness.ports import free_port
 
 SAMPLE = (REPOSITORY / "src/first_start/samples/sample.mp4").read_bytes()
@@ -176,3 +178,46 @@ def test_ctrl_c_during_a_download_finishes_it_and_stops(new_user, tmp_path):
         assert download.wait(10) == 0
     assert received == body
     assert node.wait_for_exit(5) == 0
+
+
+def test_the_five_things_of_the_readme_work_as_written(new_user, tmp_path):
+    """The blocks of shell in that section, run one after the other; only names of places are replaced."""
+    node, greeting = new_user()
+    readme = (REPOSITORY / "README.md").read_text()
+    section = readme.split("## Five things to try", 1)[1].split("\n## ", 1)[0]
+    blocks = re.findall(r"^```bash\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 6
+    http, https = (edge.split("//")[1] for edge in greeting.values("edge"))
+    script = "\n".join(f"echo '### {number}'\n{block}" for number, block in enumerate(blocks))
+    for written, here in {
+        "target/release/tidegate": str(BINARY),
+        # The environment that runs this has boto3 already.
+        "python3 -m venv /tmp/s3 && /tmp/s3/bin/pip install -q boto3": "true",
+        "/tmp/s3/bin/python": sys.executable,
+        "127.0.0.1:8080": http,
+        "127.0.0.1:8443": https,
+        "127.0.0.1:9000": greeting.value("store (S3)").split("//")[1],
+        "127.0.0.1:9900": node_admin(greeting),
+    }.items():
+        assert written in script, f"the README no longer says {written}"
+        script = script.replace(written, here)
+    shutil.copy(REPOSITORY / "README.md", tmp_path)
+    # `verify` ends with 1 when it has found something wrong, which is what is shown.
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    _, _, watch, hit, changed, store, count = re.split(r"^### \d\n", done.stdout, flags=re.MULTILINE)
+    assert curl(watch.strip()).body == SAMPLE
+    statuses = re.findall(r"^HTTP/\S+ (\d+)", hit, re.MULTILINE)
+    assert statuses == ["206", "206"]
+    first, second = re.findall(r"^cache-status: (.*)$", hit, re.MULTILINE | re.IGNORECASE)
+    assert "fwd=" in first and second.startswith("tidegate; hit")
+    assert "<Code>SignatureDoesNotMatch</Code>" in changed
+    assert store.strip() == "\n".join(readme.splitlines()[:3])
+    assert re.search(r'^tidegate_requests_total\{outcome="hit"', count, re.MULTILINE)
+    assert node.stop(seconds=5) == 0
+
+
+def node_admin(greeting):
+    return greeting.value("metrics").removeprefix("http://").removesuffix("/metrics")

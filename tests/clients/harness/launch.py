@@ -5,6 +5,7 @@ from pathlib import Path
 
 from .node import Node
 from .ports import free_port
+from .relay import Relay
 
 ACCESS_KEY_ID = "suite"
 SECRET = "a-secret-that-only-the-suites-know"
@@ -17,30 +18,35 @@ class Launcher:
     def __init__(self, folder):
         self.folder = Path(folder)
         self.nodes = []
+        self.relays = []
         self._count = 0
 
-    def up(self, *, folder=None, ready=True, memory="256MiB", edge=None, origin_servers=None):
+    def up(self, *, folder=None, memory="256MiB", edge=None, relayed=False):
         """`tidegate up --data`: edge with HTTP and HTTPS, store and admin in one process.
 
         `folder` is one that an earlier call has made, to start on the same data; `edge` is merged over
-        the edge section; `origin_servers` stands between the edge and the store instead of the store.
+        the edge section; `relayed` puts a relay between edge and store that counts, as `node.relay`.
         """
         if folder is None:
             folder = self._new_folder("up")
+            relay = None
             ports = {name: f"127.0.0.1:{free_port()}" for name in ("admin", "http", "https", "s3")}
+            if relayed:
+                relay = Relay(ports["s3"])
+                self.relays.append(relay)
+            server = relay.address if relay else ports["s3"]
+            section = edge_section(ports["http"], [server], https=ports["https"], memory=memory)
             config = {
                 "admin": {"address": ports["admin"]},
-                "edge": edge_section(
-                    ports["http"], origin_servers or [ports["s3"]], https=ports["https"], memory=memory
-                )
-                | (edge or {}),
+                "edge": section | (edge or {}),
                 "origin": store_section(ports["s3"]),
             }
             _write(folder, config, ports)
         ports = json.loads((folder / "ports.json").read_text())
         node = Node(["up", "--data", folder], ca=folder / "ca.pem", **ports)
         node.folder = folder
-        return self._keep(node, ready)
+        node.relay = self.relays[-1] if relayed else None
+        return self._keep(node)
 
     def edge(self, origin_servers, *, memory="256MiB", access="public", edge=None):
         """`tidegate edge --config`: an edge without a store, plain HTTP."""
@@ -49,7 +55,7 @@ class Launcher:
         section = edge_section(ports["http"], origin_servers, memory=memory, access=access)
         config = {"admin": {"address": ports["admin"]}, "edge": section | (edge or {})}
         file = _write(folder, config, ports)
-        return self._keep(Node(["edge", "--config", file], **ports), True)
+        return self._keep(Node(["edge", "--config", file], **ports))
 
     def store(self, *, folder=None):
         """`tidegate origin --config`: the store alone."""
@@ -61,7 +67,7 @@ class Launcher:
         ports = json.loads((folder / "ports.json").read_text())
         node = Node(["origin", "--config", folder / "tidegate.yaml"], **ports)
         node.folder = folder
-        return self._keep(node, True)
+        return self._keep(node)
 
     def _new_folder(self, name):
         self._count += 1
@@ -69,12 +75,14 @@ class Launcher:
         folder.mkdir(parents=True)
         return folder
 
-    def _keep(self, node, ready):
+    def _keep(self, node):
         self.nodes.append(node)
-        return node.wait_until_ready() if ready else node
+        return node.wait_until_ready()
 
     def close(self):
         """Ends every node; fails when one of them had died or panicked."""
+        for relay in self.relays:
+            relay.close()
         complaints = {" ".join(node.arguments): node.close() for node in self.nodes}
         complaints = {name: found for name, found in complaints.items() if found}
         assert not complaints, complaints
