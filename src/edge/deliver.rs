@@ -7,16 +7,14 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
 
-use super::downstream::{
-    CacheStatus, ClientGone, ContentRange, Downstream, ReplyHead, ReplyLength, Selection,
-};
+use super::downstream::{CacheStatus, ClientGone, Downstream, ReplyHead, ReplyLength, Selection};
 use super::failure::Failure;
 use super::record::{Ending, log_failure};
 use super::request::Request;
 use super::{Node, Visit};
+use crate::byte_range::{ContentRange, RangeRequest, parse, resolve};
 use crate::cache::fill::FillReader;
 use crate::cache::policy::conditional::{Precondition, evaluate, if_range_holds};
-use crate::cache::policy::range::{RangeRequest, parse, resolve};
 use crate::cache::read::Refetch;
 use crate::cache::{BodyError, BodyReader, StoredResponse};
 use crate::clock::Moment;
@@ -88,7 +86,7 @@ impl Node {
             }
         };
         let content_range = match part {
-            Part::Span(span, length) => Some(ContentRange::Span(span, length)),
+            Part::Span(span, length) => Some(ContentRange::part(span, length)),
             Part::NotModified | Part::Whole => None,
         };
         let head = ReplyHead {
@@ -201,7 +199,9 @@ impl Node {
         let body = reply.body(&request.id);
         let fields = failure_fields(reply.status, self.clock.wall());
         let content_range = match failure {
-            Failure::RangeNotSatisfiable { length } => Some(ContentRange::Unsatisfied(length)),
+            Failure::RangeNotSatisfiable { length } => {
+                Some(ContentRange::Unsatisfied { complete: length })
+            }
             _ => None,
         };
         let head = ReplyHead {

@@ -1,6 +1,6 @@
 //! The HTTP/1.1 lane: a loop of our own on pingora's stream, plain or TLS.
 //!
-//! read → parse → [`Node::answer`] → write, and again. What is not for the cache goes on to
+//! read → parse → [`super::Node::answer`] → write, and again. What is not for the cache goes on to
 //! pingora's proxy with the bytes already read; the connection comes back for the next request.
 
 use std::sync::Arc;
@@ -320,6 +320,10 @@ async fn pass(
     let mut session = ServerSession::new_http1(Box::new(held));
     session.set_keepalive(Some(lanes.node.timeouts.keep_alive.as_secs()));
     session.set_write_timeout(Some(lanes.node.timeouts.write));
+    // An interim 100 must not end the connection. What a client still sends after a final response
+    // is read and dropped for a while.
+    session.set_close_on_response_before_downstream_finish(false);
+    session.set_total_drain_timeout(Some(LINGER));
     session.set_connection_user_context(Some(ticket));
     let reused = lanes.proxy.process_new_http(session, shutdown).await?;
     let (stream, _) = reused.consume();

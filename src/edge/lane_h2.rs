@@ -26,6 +26,9 @@ use crate::observe::Protocol;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
+/// How long the rest of an unwanted request body is read before the stream is dropped.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// Frames of at most this size share a connection fairly.
 const WRITE_BYTES: usize = 64 * 1024;
 
@@ -79,6 +82,7 @@ impl HttpServerApp for Streams {
         };
         let id = RequestId::random();
         let head = Self::raw_head(&session);
+        let has_body = head.as_ref().is_ok_and(|head| !head.ends_with_head);
         let admitted = head.and_then(|raw| {
             check_limits(&raw, &node.limits)?;
             admit(raw, id, started, peer)
@@ -118,12 +122,23 @@ impl HttpServerApp for Streams {
                 }
             },
         }
+        if has_body {
+            drain(&mut session).await;
+        }
         None
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
         Some(&self.options)
     }
+}
+
+/// Reads and drops what is left of a body that nobody wanted: a stream that is dropped before its
+/// client has finished is reset, and the reset would overtake the response (RFC 9113 §8.1).
+async fn drain(session: &mut ServerSession) {
+    session.set_total_drain_timeout(Some(LINGER));
+    // The response is sent; whether the client finished its request changes nothing.
+    let _ = session.drain_request_body().await;
 }
 
 /// The limits that the HTTP/1.1 lane applies while it reads.

@@ -182,6 +182,10 @@ impl Node {
     async fn find(self: &Arc<Self>, visit: &Visit) -> Result<Found, Failure> {
         let request = &visit.request;
         let directives = CacheControl::of_request(&request.fields);
+        if directives.no_store {
+            // RFC 9111 §5.2.1.5: nothing of this exchange may be stored, so nobody may share it.
+            return Ok(Found::Pass(Outcome::Request));
+        }
         let now = self.clock.now();
         let shortfall = match self
             .cache
@@ -278,13 +282,13 @@ impl Node {
             outcome: shortfall.outcome,
             cache_status: CacheStatus::Forward {
                 why: shortfall.outcome.as_str(),
-                status: Some(answer.forward_status.as_u16()),
+                status: answer.forward_status.map(|status| status.as_u16()),
                 collapsed: answer.collapsed,
                 stored: not_stored.is_none(),
                 detail: not_stored.map(|why| why.word()),
             },
             reader: Some(answer.reader),
-            origin_server: Some(answer.server),
+            origin_server: answer.server,
             collapsed: answer.collapsed,
             response: answer.response,
         }))
@@ -355,7 +359,7 @@ fn not_for_the_cache(request: &Request, authorized: Authorized) -> Option<Outcom
 
 /// The bytes that a request asks for, as far as can be told before delivery.
 fn wanted_span(request: &Request, length: u64) -> std::ops::Range<u64> {
-    use crate::cache::policy::range::{RangeRequest, resolve};
+    use crate::byte_range::{RangeRequest, resolve};
     match wanted_range(request) {
         RangeRequest::Single(spec) => resolve(spec, length).unwrap_or(0..0),
         RangeRequest::Whole | RangeRequest::Several => 0..length,
