@@ -126,13 +126,6 @@ impl Node {
         }
 
         let arriving = delivery.reader.is_some();
-        let validated = matches!(
-            delivery.cache_status,
-            CacheStatus::Forward {
-                status: Some(304),
-                ..
-            }
-        );
         let mut body = BodyReader::new(
             self.cache.clone(),
             response.clone(),
@@ -164,14 +157,8 @@ impl Node {
         ending.first_byte = Some(self.clock.now());
         let mut fault = None;
         let sent = send(&head, first, &mut body, client, &mut fault).await;
-        if arriving && !validated {
-            // The fill may be over before its first reader starts; its bytes lie in the tier then,
-            // but they are the origin's all the same.
-            ending.bytes_origin = body.from_memory + body.from_origin;
-        } else {
-            ending.bytes_memory = body.from_memory;
-            ending.bytes_origin = body.from_origin;
-        }
+        ending.bytes_memory = body.from_memory;
+        ending.bytes_origin = body.from_origin;
         ending.aborted = sent.is_err() || fault.is_some();
         if let Some(error) = fault {
             let failure = Failure::Body {
