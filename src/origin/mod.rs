@@ -254,11 +254,7 @@ fn read_call(method: &Method, raw_path: &str, raw_query: &str) -> Result<(Call, 
 /// # Errors
 /// A name or an encoding that breaks a rule, or the fault that says that S3 has the operation and we
 /// do not.
-pub fn operation_of(
-    method: &Method,
-    raw_path: &str,
-    raw_query: &str,
-) -> Result<Operation, Fault> {
+pub fn operation_of(method: &Method, raw_path: &str, raw_query: &str) -> Result<Operation, Fault> {
     read_call(method, raw_path, raw_query).map(|(call, _)| call.operation())
 }
 
