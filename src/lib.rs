@@ -5,6 +5,7 @@
 // A panic must name the invariant that is broken: `expect("…")` does, `unwrap` does not. Tests may (clippy.toml).
 #![deny(clippy::unwrap_used)]
 
+pub mod byte_range;
 pub mod cache;
 pub mod cli;
 pub mod clock;

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use origin_support::{Call, Server, blob_files, folder, pattern};
 use tidegate::clock::SystemClock;
@@ -170,14 +170,15 @@ enum Failing {
     SyncFile,
     Rename,
     SyncFolder,
+    Unlink,
 }
 
-/// A disk whose `failing` call answers with `error` once `healthy` such calls have passed.
+/// A disk that fails one `failing` call, the one after `healthy` others, counted from [`FailingDisk::arm`].
 struct FailingDisk {
     failing: Failing,
     error: io::ErrorKind,
+    armed: AtomicBool,
     healthy: AtomicI64,
-    failures: AtomicUsize,
 }
 
 impl FailingDisk {
@@ -185,14 +186,23 @@ impl FailingDisk {
         Arc::new(FailingDisk {
             failing,
             error,
+            armed: AtomicBool::new(false),
             healthy: AtomicI64::new(healthy),
-            failures: AtomicUsize::new(0),
         })
     }
 
+    /// Opening the store may use the disk as it likes; what comes now counts.
+    fn arm(&self) {
+        self.armed.store(true, Ordering::SeqCst);
+    }
+
+    fn has_failed(&self) -> bool {
+        self.healthy.load(Ordering::SeqCst) < 0
+    }
+
     fn pass(&self, call: Failing) -> io::Result<()> {
-        if call == self.failing && self.healthy.fetch_sub(1, Ordering::SeqCst) == 0 {
-            self.failures.fetch_add(1, Ordering::SeqCst);
+        let counts = call == self.failing && self.armed.load(Ordering::SeqCst);
+        if counts && self.healthy.fetch_sub(1, Ordering::SeqCst) == 0 {
             return Err(self.error.into());
         }
         Ok(())
@@ -216,26 +226,27 @@ impl Disk for FailingDisk {
         RealDisk.rename(from, to)
     }
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        // Opening the store syncs three folders.
         self.pass(Failing::SyncFolder)?;
         RealDisk.sync_folder(folder)
     }
     fn unlink(&self, path: &Path) -> io::Result<()> {
+        self.pass(Failing::Unlink)?;
         RealDisk.unlink(path)
     }
 }
 
 #[test]
 fn after_a_failed_write_or_sync_the_store_reads_but_refuses_writes_until_reopened() {
-    for (failing, opening_calls) in [
-        (Failing::Write, 0),
-        (Failing::SyncFile, 0),
-        (Failing::Rename, 0),
-        (Failing::SyncFolder, 3),
+    for failing in [
+        Failing::Write,
+        Failing::SyncFile,
+        Failing::Rename,
+        Failing::SyncFolder,
     ] {
         let data = folder();
-        let disk = FailingDisk::new(failing, io::ErrorKind::Other, opening_calls + 1);
+        let disk = FailingDisk::new(failing, io::ErrorKind::Other, 1);
         let server = Server::try_start(data.path(), SystemClock::shared(), disk.clone()).unwrap();
+        disk.arm();
         server.put("/films", b"");
         assert_eq!(server.put("/films/a", b"good").status, 200);
         assert!(!server.store.refuses_writes());
@@ -245,7 +256,7 @@ fn after_a_failed_write_or_sync_the_store_reads_but_refuses_writes_until_reopene
             (500, "InternalError"),
             "{failing:?}"
         );
-        assert_eq!(disk.failures.load(Ordering::SeqCst), 1);
+        assert!(disk.has_failed());
         assert!(server.store.refuses_writes());
         // The disk would work again; the store does not try.
         for call in [
@@ -274,11 +285,31 @@ fn after_a_failed_write_or_sync_the_store_reads_but_refuses_writes_until_reopene
     }
 }
 
+/// `delete-needs-proof`: the commit that takes a blob's last name away is the proof, whenever it is acted upon.
+#[test]
+fn a_released_blob_that_could_not_be_removed_is_swept_at_the_next_opening() {
+    let data = folder();
+    let disk = FailingDisk::new(Failing::Unlink, io::ErrorKind::Other, 0);
+    let server = Server::try_start(data.path(), SystemClock::shared(), disk.clone()).unwrap();
+    disk.arm();
+    server.put("/films", b"");
+    server.put("/films/a", b"old");
+    assert_eq!(server.put("/films/a", b"new").status, 200);
+    assert_eq!(blob_files(data.path()).len(), 2);
+    server.stop();
+    let server = Server::start(data.path());
+    assert_eq!(server.store.swept().orphans, 1);
+    assert_eq!(blob_files(data.path()).len(), 1);
+    assert_eq!(server.get("/films/a").body, b"new");
+    server.stop();
+}
+
 #[test]
 fn a_full_disk_fails_one_upload_and_not_the_store() {
     let data = folder();
     let disk = FailingDisk::new(Failing::Write, io::ErrorKind::StorageFull, 0);
-    let server = Server::try_start(data.path(), SystemClock::shared(), disk).unwrap();
+    let server = Server::try_start(data.path(), SystemClock::shared(), disk.clone()).unwrap();
+    disk.arm();
     server.put("/films", b"");
     let failed = server.put("/films/a", b"too much");
     assert_eq!(

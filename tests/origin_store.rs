@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use origin_support::{Call, Server, blob_files, config, element, folder, pattern, runtime};
-use tidegate::clock::{Clock as _, ManualClock, SystemClock};
+use tidegate::clock::{ManualClock, SystemClock};
 use tidegate::origin::disk::RealDisk;
 use tidegate::origin::meta::BucketCreated;
 use tidegate::origin::{OpenError, Store};

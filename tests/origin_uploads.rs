@@ -147,6 +147,23 @@ fn a_client_that_goes_away_in_mid_upload_leaves_nothing_behind() {
     server.stop();
 }
 
+#[test]
+fn a_refusal_reaches_a_client_that_is_still_sending() {
+    let data = folder();
+    let server = Server::start(data.path());
+    let body = pattern(900_000);
+    for _ in 0..5 {
+        let mut client = server.client();
+        let call = Call::new("PUT", "/nowhere/a").body(&body);
+        client.send(&call.head(server.address), &body);
+        assert_eq!(client.response("PUT").code(), "NoSuchBucket");
+        // All of it was read, so the connection serves on.
+        client.send(&Call::new("GET", "/").head(server.address), b"");
+        assert_eq!(client.response("GET").status, 200);
+    }
+    server.stop();
+}
+
 /// Frames `body` the way SDKs do, with signatures when the payload is signed.
 struct Frames {
     key: hmac::Key,

@@ -11,10 +11,10 @@ use super::fetch::{FetchError, Origin, OriginRequest};
 use super::fill::{Fill, FillReader};
 use super::key::CacheKey;
 use super::policy::cache_control::CacheControl;
-use super::policy::range::RangeRequest;
 use super::policy::vary::{Vary, secondary_key};
 use super::stored::StoredResponse;
 use super::{Cache, Lookup, produce};
+use crate::byte_range::RangeRequest;
 
 /// A request that the cache could not answer from what it holds.
 pub struct Ask {
@@ -42,10 +42,11 @@ pub struct Answer {
     pub reader: FillReader,
     /// Somebody else had asked.
     pub collapsed: bool,
-    /// The origin's status (304 when it validated what was stored).
-    pub forward_status: http::StatusCode,
+    /// The origin's status (304 when it validated what was stored); `None` when the response was
+    /// stored by somebody else while this request was on its way here.
+    pub forward_status: Option<http::StatusCode>,
     /// The server that answered.
-    pub server: Arc<str>,
+    pub server: Option<Arc<str>>,
 }
 
 /// What a head-producing fill has come to.
@@ -140,11 +141,11 @@ impl Cache {
                     let (fill, writer) = Fill::new();
                     writer.finish();
                     return Ok(Answer {
-                        forward_status: response.head.status,
+                        forward_status: None,
                         response,
                         reader: fill.reader(),
                         collapsed: true,
-                        server: Arc::from(""),
+                        server: None,
                     });
                 }
                 Boarding::Own(flight, reader) => return wait(&flight, reader, false).await,
@@ -236,8 +237,8 @@ async fn wait(
             response,
             reader,
             collapsed,
-            forward_status,
-            server,
+            forward_status: Some(forward_status),
+            server: Some(server),
         }),
         Ok(HeadState::Failed(error)) => Err(error),
         Ok(HeadState::Pending) | Err(_) => Err(FetchError::Abandoned),

@@ -21,6 +21,8 @@ pub mod stored;
 
 mod collapse;
 mod produce;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

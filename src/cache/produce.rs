@@ -17,11 +17,11 @@ use super::key::CacheKey;
 use super::memory::Entry;
 use super::policy::blocks::{self, BLOCK_BYTES};
 use super::policy::cache_control::CacheControl;
-use super::policy::range::{RangeRequest, RangeSpec, parse_content_range};
 use super::policy::storable::{NotStored, may_store};
 use super::policy::vary::{Vary, secondary_key};
 use super::policy::{conditional, fields, freshness};
 use super::stored::{Body, Head, StoredResponse};
+use crate::byte_range::{RangeRequest, RangeSpec, parse_content_range};
 
 /// A body that nobody reads any more is still taken to its end when no more than this is missing.
 const FINISH_ANYWAY_BYTES: u64 = 4 * 1024 * 1024;
@@ -118,8 +118,8 @@ impl Production {
         response
             .body
             .with_fills(|fills| fills.push(self.flight.fill.clone()));
-        if response.head.not_stored.is_some() {
-            if !self.alone {
+        if let Some(why) = response.head.not_stored {
+            if !self.alone && why.is_the_rule_for(response.head.status) {
                 self.cache.remember_pass(&self.flight.primary_key);
             }
         } else if response
@@ -329,7 +329,7 @@ impl Production {
     }
 }
 
-fn parse_range_of(fields: &HeaderMap) -> Option<super::policy::range::ContentRange> {
+fn parse_range_of(fields: &HeaderMap) -> Option<crate::byte_range::ReceivedPart> {
     parse_content_range(fields.get(CONTENT_RANGE)?.as_bytes())
 }
 

@@ -7,16 +7,14 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
 
-use super::downstream::{
-    CacheStatus, ClientGone, ContentRange, Downstream, ReplyHead, ReplyLength, Selection,
-};
+use super::downstream::{CacheStatus, ClientGone, Downstream, ReplyHead, ReplyLength, Selection};
 use super::failure::Failure;
 use super::record::{Ending, log_failure};
 use super::request::Request;
 use super::{Node, Visit};
+use crate::byte_range::{ContentRange, RangeRequest, parse, resolve};
 use crate::cache::fill::FillReader;
 use crate::cache::policy::conditional::{Precondition, evaluate, if_range_holds};
-use crate::cache::policy::range::{RangeRequest, parse, resolve};
 use crate::cache::read::Refetch;
 use crate::cache::{BodyError, BodyReader, StoredResponse};
 use crate::clock::Moment;
@@ -29,6 +27,8 @@ pub(super) struct Delivery {
     pub(super) cache_status: CacheStatus,
     /// A place at the fill that brings the body.
     pub(super) reader: Option<FillReader>,
+    /// The origin sent the body for this request, or for one whose fill it shares.
+    pub(super) just_fetched: bool,
     pub(super) origin_server: Option<Arc<str>>,
     pub(super) collapsed: bool,
 }
@@ -88,7 +88,7 @@ impl Node {
             }
         };
         let content_range = match part {
-            Part::Span(span, length) => Some(ContentRange::Span(span, length)),
+            Part::Span(span, length) => Some(ContentRange::part(span, length)),
             Part::NotModified | Part::Whole => None,
         };
         let head = ReplyHead {
@@ -134,6 +134,9 @@ impl Node {
             delivery.reader,
             self.refetch(visit, &response),
         );
+        if delivery.just_fetched {
+            body = body.just_fetched();
+        }
         let mut first = Bytes::new();
         if !arriving {
             match body.next().await {
@@ -201,7 +204,9 @@ impl Node {
         let body = reply.body(&request.id);
         let fields = failure_fields(reply.status, self.clock.wall());
         let content_range = match failure {
-            Failure::RangeNotSatisfiable { length } => Some(ContentRange::Unsatisfied(length)),
+            Failure::RangeNotSatisfiable { length } => {
+                Some(ContentRange::Unsatisfied { complete: length })
+            }
             _ => None,
         };
         let head = ReplyHead {

@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::future::Future;
-use std::ops::Range;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 
 use super::request::RequestId;
+use crate::byte_range::ContentRange;
 use crate::cache::stored::Head;
 
 /// The client is gone or too slow; there is nobody to tell.
@@ -64,26 +64,6 @@ impl fmt::Display for CacheStatus {
                     None => Ok(()),
                 }
             }
-        }
-    }
-}
-
-/// `Content-Range` of a 206 or a 416.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ContentRange {
-    /// These bytes of a representation of that length.
-    Span(Range<u64>, u64),
-    /// None; the representation has that length.
-    Unsatisfied(u64),
-}
-
-impl fmt::Display for ContentRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ContentRange::Span(span, length) => {
-                write!(f, "bytes {}-{}/{length}", span.start, span.end - 1)
-            }
-            ContentRange::Unsatisfied(length) => write!(f, "bytes */{length}"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The HTTP/1.1 lane: a loop of our own on pingora's stream, plain or TLS.
 //!
-//! read → parse → [`Node::answer`] → write, and again. What is not for the cache goes on to
+//! read → parse → [`super::Node::answer`] → write, and again. What is not for the cache goes on to
 //! pingora's proxy with the bytes already read; the connection comes back for the next request.
 
 use std::sync::Arc;
@@ -204,6 +204,19 @@ impl Scan {
     }
 }
 
+/// Whether the request line ends in an HTTP version at all; httparse says "version" of whatever
+/// stands in its place, such as the rest of a target that holds a space.
+fn names_a_version(head: &[u8]) -> bool {
+    let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|b| *b == b' ').skip(2);
+    match (words.next(), words.next()) {
+        (Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None) => {
+            major.is_ascii_digit() && minor.is_ascii_digit()
+        }
+        _ => false,
+    }
+}
+
 fn admit_head(
     head: &Bytes,
     limits: &Limits,
@@ -248,7 +261,9 @@ fn parse(head: &Bytes, max_fields: usize) -> Result<RawHead<'_>, GateRefusal> {
     match parsed.parse(head) {
         Ok(httparse::Status::Complete(_)) => {}
         Err(httparse::Error::TooManyHeaders) => return Err(GateRefusal::TooManyFields),
-        Err(httparse::Error::Version) => return Err(GateRefusal::Version),
+        Err(httparse::Error::Version) if names_a_version(head) => {
+            return Err(GateRefusal::Version);
+        }
         Ok(httparse::Status::Partial) | Err(_) => return Err(GateRefusal::Malformed),
     }
     let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
@@ -687,6 +702,10 @@ mod tests {
             (&b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"[..], None),
             (b"GET / HTTP/1.2\r\n\r\n", Some(GateRefusal::Version)),
             (b"GET / HTTP/2.0\r\n\r\n", Some(GateRefusal::Version)),
+            (b"GET /a b HTTP/1.1\r\n\r\n", Some(GateRefusal::Malformed)),
+            (b"GET /  HTTP/1.1\r\n\r\n", Some(GateRefusal::Malformed)),
+            (b"GET / http/1.1\r\n\r\n", Some(GateRefusal::Malformed)),
+            (b"GET / SIP/2.0\r\n\r\n", Some(GateRefusal::Malformed)),
             (b"GET /\r\n\r\n", Some(GateRefusal::Malformed)),
             (b"GET\r\n\r\n", Some(GateRefusal::Malformed)),
             (

@@ -47,7 +47,7 @@ use http::header::{
     CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, VIA,
 };
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 
 pub use failure::Failure;
 pub use listen::{Edge, StartError};
@@ -182,6 +182,10 @@ impl Node {
     async fn find(self: &Arc<Self>, visit: &Visit) -> Result<Found, Failure> {
         let request = &visit.request;
         let directives = CacheControl::of_request(&request.fields);
+        if directives.no_store {
+            // RFC 9111 §5.2.1.5: nothing of this exchange may be stored, so nobody may share it.
+            return Ok(Found::Pass(Outcome::Request));
+        }
         let now = self.clock.now();
         let shortfall = match self
             .cache
@@ -244,6 +248,7 @@ impl Node {
             outcome,
             cache_status,
             reader: None,
+            just_fetched: false,
             origin_server: None,
             collapsed: false,
         }
@@ -278,13 +283,16 @@ impl Node {
             outcome: shortfall.outcome,
             cache_status: CacheStatus::Forward {
                 why: shortfall.outcome.as_str(),
-                status: Some(answer.forward_status.as_u16()),
+                status: answer.forward_status.map(|status| status.as_u16()),
                 collapsed: answer.collapsed,
                 stored: not_stored.is_none(),
                 detail: not_stored.map(|why| why.word()),
             },
             reader: Some(answer.reader),
-            origin_server: Some(answer.server),
+            just_fetched: answer
+                .forward_status
+                .is_some_and(|status| status != StatusCode::NOT_MODIFIED),
+            origin_server: answer.server,
             collapsed: answer.collapsed,
             response: answer.response,
         }))
@@ -331,8 +339,11 @@ enum Found {
 
 fn cache_key(request: &Request) -> CacheKey {
     let query = request.query().map(query_without_signature);
-    // A URL that carried nothing but a signature is the URL without any query.
-    let query = query.as_deref().filter(|query| !query.is_empty());
+    // A URL that carried nothing but a signature is the URL without any query; one that ends in a
+    // bare `?` is another URL.
+    let query = query
+        .as_deref()
+        .filter(|query| !query.is_empty() || request.query() == Some(""));
     CacheKey::new(
         request.peer.scheme(),
         request.authority(),
@@ -355,7 +366,7 @@ fn not_for_the_cache(request: &Request, authorized: Authorized) -> Option<Outcom
 
 /// The bytes that a request asks for, as far as can be told before delivery.
 fn wanted_span(request: &Request, length: u64) -> std::ops::Range<u64> {
-    use crate::cache::policy::range::{RangeRequest, resolve};
+    use crate::byte_range::{RangeRequest, resolve};
     match wanted_range(request) {
         RangeRequest::Single(spec) => resolve(spec, length).unwrap_or(0..0),
         RangeRequest::Whole | RangeRequest::Several => 0..length,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use http::header::{RANGE, REFERER, USER_AGENT};
 
 use super::Node;
-use super::downstream::ContentRange;
 use super::failure::{FailureReply, Fault};
 use super::request::{Peer, Request, RequestId};
+use crate::byte_range::ContentRange;
 use crate::clock::Moment;
 use crate::observe::{AccessRecord, Finished, Outcome, Protocol, Source};
 use crate::signing::query_without_signature;

@@ -48,7 +48,8 @@ pub struct Running {
 }
 
 enum State {
-    Crc(crc_fast::Digest),
+    /// Boxed because it carries its folding tables.
+    Crc(Box<crc_fast::Digest>),
     Sha(digest::Context),
 }
 
@@ -157,13 +158,17 @@ impl Checksum {
     }
 }
 
+fn crc(algorithm: CrcAlgorithm) -> State {
+    State::Crc(Box::new(crc_fast::Digest::new(algorithm)))
+}
+
 impl Running {
     /// Begins.
     pub fn new(algorithm: Algorithm) -> Self {
         let state = match algorithm {
-            Algorithm::Crc32 => State::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32IsoHdlc)),
-            Algorithm::Crc32c => State::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi)),
-            Algorithm::Crc64Nvme => State::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme)),
+            Algorithm::Crc32 => crc(CrcAlgorithm::Crc32IsoHdlc),
+            Algorithm::Crc32c => crc(CrcAlgorithm::Crc32Iscsi),
+            Algorithm::Crc64Nvme => crc(CrcAlgorithm::Crc64Nvme),
             Algorithm::Sha1 => State::Sha(digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY)),
             Algorithm::Sha256 => State::Sha(digest::Context::new(&digest::SHA256)),
         };

@@ -258,6 +258,8 @@ mod tests {
     const EXACT: &str = "Thu, 01 Jan 1970 00:16:40 GMT";
     const AFTER: &str = "Thu, 01 Jan 1970 00:16:41 GMT";
 
+    type Fields = &'static [(&'static str, &'static str)];
+
     fn object() -> Validators<'static> {
         Validators {
             etag: "abc",
@@ -282,7 +284,7 @@ mod tests {
         use ReadDecision::{NotModified, PreconditionFailed, Proceed};
         let match_failed = PreconditionFailed(Condition::IfMatch);
         let date_failed = PreconditionFailed(Condition::IfUnmodifiedSince);
-        let cases: &[(&[(&str, &str)], ReadDecision)] = &[
+        let cases: &[(Fields, ReadDecision)] = &[
             (&[], Proceed),
             (&[("if-match", "\"abc\"")], Proceed),
             (&[("if-match", "abc")], Proceed),
@@ -352,7 +354,7 @@ mod tests {
     #[test]
     fn write_preconditions_know_absence_and_the_current_tag() {
         use WriteDecision::{NoSuchKey, PreconditionFailed, Proceed};
-        let cases: &[(&[(&str, &str)], Option<&str>, WriteDecision)] = &[
+        let cases: &[(Fields, Option<&str>, WriteDecision)] = &[
             (&[], None, Proceed),
             (&[], Some("abc"), Proceed),
             (&[("if-none-match", "*")], None, Proceed),

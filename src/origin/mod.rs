@@ -11,13 +11,13 @@
 //!   the transaction still decides.
 //! - `verify-on-read`: every block that is sent was compared with its checksum.
 //!
-//! The path of a request, in the order of [`dispatch`]:
+//! The path of a request, in the order of `dispatch`:
 //!
 //! | step | function | outcomes |
 //! |---|---|---|
 //! | who asks | [`authorize::authorize`] | a caller, or a refusal |
 //! | for what | [`names::parse_target`], [`query::Query::parse`] | a target, or a bad name |
-//! | which operation | [`choose`] | an operation, 405 or 501 |
+//! | which operation | `choose` | an operation, 405 or 501 |
 //! | do it | one file in [`operations`] | a reply, or a fault |
 //! | tell faults | [`reply_error::Fault::reply`] | S3's error document |
 
@@ -33,10 +33,10 @@ pub mod meta;
 pub mod names;
 pub mod operations;
 pub mod query;
-pub mod range;
 pub mod receive;
 pub mod reply;
 pub mod reply_error;
+mod request_body;
 mod serve;
 pub mod stats;
 mod store;
@@ -64,6 +64,7 @@ use operations::{
 use query::Query;
 use reply::{Reply, ReplyBody};
 use reply_error::Blame;
+use request_body::RequestBody;
 use stats::Operation;
 
 use crate::signing::carries_presignature;
@@ -119,17 +120,19 @@ const SUBRESOURCES: [&str; 43] = [
 /// Answers one request. Never fails: every fault becomes an S3 error here.
 async fn answer<B>(store: &Store, request: Request<B>) -> Reply
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Body<Data = Bytes> + Send + Unpin,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let request_id = store.next_request_id();
     let (parts, body) = request.into_parts();
+    let mut body = RequestBody::new(body, &parts.headers);
     let mut operation = Operation::None;
-    let outcome = dispatch(store, &parts, body, &mut operation).await;
+    let outcome = dispatch(store, &parts, &mut body, &mut operation).await;
     let mut reply = match outcome {
         Ok(reply) => reply,
         Err(fault) => {
             log_fault(&fault, operation, &request_id);
+            body.drain().await;
             fault.reply(&parts.method, parts.uri.path(), &request_id)
         }
     };
@@ -148,11 +151,11 @@ where
 async fn dispatch<B>(
     store: &Store,
     request: &Parts,
-    body: B,
+    body: &mut RequestBody<B>,
     operation: &mut Operation,
 ) -> Result<Reply, Fault>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Body<Data = Bytes> + Send + Unpin,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let inner = &store.inner;

@@ -2,7 +2,7 @@
 //!
 //! Bytes are gathered into batches; each batch is hashed and written on a blocking thread while the next one
 //! arrives, so an upload holds two batches in memory and no runtime thread waits for MD5 or the disk. Every
-//! promise of the client about its bytes (length, digests, signatures) is compared in [`Intake::finish`]
+//! promise of the client about its bytes (length, digests, signatures) is compared in [`Arrived::finish`]
 //! before the blob gets its name: a mismatch leaves nothing behind.
 
 use std::sync::Arc;

@@ -13,11 +13,11 @@ use super::listing::ForeignToken;
 use super::meta::MetaError;
 use super::names::NameError;
 use super::query::Repeated;
-use super::range::unsatisfied_range;
 use super::receive::UploadError;
 use super::reply::{self, Reply};
 use super::upload_body::FramingError;
 use super::xml::{Document, XmlError};
+use crate::byte_range::ContentRange;
 use crate::signing::Refusal;
 
 /// Why a request was not done.
@@ -228,10 +228,12 @@ impl Fault {
         if let Fault::MethodNotAllowed { allow } = self {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
-        if let Fault::RangeUnsatisfiable { length_bytes } = self
-            && let Ok(value) = HeaderValue::from_str(&unsatisfied_range(*length_bytes))
-        {
-            headers.insert(CONTENT_RANGE, value);
+        if let Fault::RangeUnsatisfiable { length_bytes } = self {
+            let complete = *length_bytes;
+            let unsatisfied = ContentRange::Unsatisfied { complete };
+            if let Ok(value) = HeaderValue::try_from(unsatisfied.to_string()) {
+                headers.insert(CONTENT_RANGE, value);
+            }
         }
         reply
     }
@@ -364,5 +366,85 @@ fn row(status: u16, code: &'static str, blame: Blame) -> Row {
         code,
         status: StatusCode::from_u16(status).expect("the table holds valid statuses"),
         blame,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::origin::reply::ReplyBody;
+
+    fn text(reply: &Reply) -> &str {
+        match reply.body() {
+            ReplyBody::Whole(Some(bytes)) => std::str::from_utf8(bytes).unwrap(),
+            ReplyBody::Empty | ReplyBody::Whole(None) | ReplyBody::Blob(_) => "",
+        }
+    }
+
+    #[test]
+    fn an_error_is_an_s3_document_and_a_head_gets_none() {
+        let fault = Fault::PreconditionFailed(Condition::IfMatch);
+        let reply = fault.reply(&Method::PUT, "/films/<a>", "ID");
+        assert_eq!(reply.status(), 412);
+        assert_eq!(
+            text(&reply),
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>PreconditionFailed</Code>\
+             <Message>If-Match does not hold</Message><Condition>If-Match</Condition>\
+             <Resource>/films/&lt;a&gt;</Resource><RequestId>ID</RequestId></Error>"
+        );
+        let head = fault.reply(&Method::HEAD, "/films/a", "ID");
+        assert_eq!((head.status().as_u16(), text(&head)), (412, ""));
+    }
+
+    #[test]
+    fn a_fault_of_ours_is_not_explained_to_strangers() {
+        let fault = Fault::Blob(BlobError::Missing { id: 0xb10b });
+        let reply = fault.reply(&Method::GET, "/films/a", "ID");
+        assert_eq!(reply.status(), 500);
+        assert!(!text(&reply).contains("b10b"), "{}", text(&reply));
+    }
+
+    #[test]
+    fn refusals_have_the_codes_of_s3() {
+        let cases = [
+            (Refusal::NotSigned, false, 403, "AccessDenied"),
+            (
+                Refusal::UnknownAccessKeyId,
+                false,
+                403,
+                "InvalidAccessKeyId",
+            ),
+            (
+                Refusal::SignatureMismatch,
+                true,
+                403,
+                "SignatureDoesNotMatch",
+            ),
+            (
+                Refusal::WrongRegion,
+                false,
+                400,
+                "AuthorizationHeaderMalformed",
+            ),
+            (
+                Refusal::WrongRegion,
+                true,
+                400,
+                "AuthorizationQueryParametersError",
+            ),
+        ];
+        for (refusal, presigned, status, code) in cases {
+            let row = Fault::Refused { refusal, presigned }.row();
+            assert_eq!((row.status.as_u16(), row.code), (status, code));
+        }
+    }
+
+    #[test]
+    fn a_405_says_what_is_allowed_and_a_416_how_long_the_object_is() {
+        let reply = |fault: Fault| fault.reply(&Method::PATCH, "/", "ID");
+        let wrong_method = reply(Fault::MethodNotAllowed { allow: "GET" });
+        assert_eq!(wrong_method.headers()[ALLOW], "GET");
+        let behind = reply(Fault::RangeUnsatisfiable { length_bytes: 7 });
+        assert_eq!(behind.headers()[CONTENT_RANGE], "bytes */7");
     }
 }

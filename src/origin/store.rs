@@ -119,11 +119,11 @@ impl Store {
         clock: SharedClock,
         disk: Arc<dyn Disk>,
     ) -> Result<Store, OpenError> {
-        let data = config.data.clone();
-        let lock = blocking(move || lock_folder(&data)).await?;
-        let meta_folder = config.data.join("meta");
-        make_folder(&meta_folder)?;
-        let opened = meta::open(&meta_folder.join("tg.db")).await?;
+        let lock = {
+            let (data, disk) = (config.data.clone(), Arc::clone(&disk));
+            blocking(move || lock_folder(&data, disk.as_ref())).await?
+        };
+        let opened = meta::open(&config.data.join("meta/tg.db")).await?;
         let root = config.data.join("blobs");
         let generation = opened.generation;
         let swept = {
@@ -272,8 +272,13 @@ impl Store {
     }
 }
 
-fn lock_folder(data: &Path) -> Result<Arc<File>, OpenError> {
-    make_folder(data)?;
+fn lock_folder(data: &Path, disk: &dyn Disk) -> Result<Arc<File>, OpenError> {
+    make_folder(data, disk)?;
+    make_folder(&data.join("meta"), disk)?;
+    disk.sync_folder(data).map_err(|source| OpenError::Folder {
+        path: data.to_owned(),
+        source,
+    })?;
     let path = data.join("LOCK");
     let failed = |source| OpenError::LockFile {
         path: path.clone(),
@@ -308,8 +313,8 @@ fn lock_folder(data: &Path) -> Result<Arc<File>, OpenError> {
     Ok(Arc::new(file))
 }
 
-fn make_folder(path: &Path) -> Result<(), OpenError> {
-    blobs::create_private_folder(path).map_err(|source| OpenError::Folder {
+fn make_folder(path: &Path, disk: &dyn Disk) -> Result<(), OpenError> {
+    blobs::make_private_folder(path, disk).map_err(|source| OpenError::Folder {
         path: path.to_owned(),
         source,
     })

@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(
             String::from_utf8(document.finish()).unwrap(),
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Root xmlns=\"ns\">\
-             <Key>a&lt;b&gt;&amp;&quot;c&quot;&#x1;&#xd;&#xfffe;é</Key><Empty></Empty></Root>"
+             <Key>a&lt;b&gt;&amp;&quot;c&quot;&#x1;&#13;&#xfffe;é</Key><Empty></Empty></Root>"
         );
     }
 

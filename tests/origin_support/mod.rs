@@ -87,12 +87,12 @@ impl Server {
     }
 
     pub fn ask_to_stop(&self) {
-        self.stop.send(true).unwrap();
+        self.stop.send_replace(true);
     }
 
     /// Stops the way an operator does: requests in flight finish, then the store is closed.
     pub fn stop(self) {
-        self.stop.send(true).unwrap();
+        self.stop.send_replace(true);
         self.runtime.block_on(self.served).unwrap();
         self.runtime.block_on(self.store.close());
     }

@@ -7,6 +7,5 @@ pub mod cache_control;
 pub mod conditional;
 pub mod fields;
 pub mod freshness;
-pub mod range;
 pub mod storable;
 pub mod vary;

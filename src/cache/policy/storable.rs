@@ -49,6 +49,22 @@ impl NotStored {
             NotStored::UnverifiableEnd => "unverifiable-end",
         }
     }
+
+    /// Whether the next response for the same key is likely to be refused for the same reason, so
+    /// that requests for it had better not wait for one another. One client's own fields and a
+    /// passing error say nothing about the next response.
+    pub fn is_the_rule_for(self, status: StatusCode) -> bool {
+        match self {
+            NotStored::NoStore
+            | NotStored::Private
+            | NotStored::SetCookie
+            | NotStored::VaryStar
+            | NotStored::NoFreshness
+            | NotStored::PartialWithoutValidator
+            | NotStored::UnverifiableEnd => status.is_success() || status.is_redirection(),
+            NotStored::Status | NotStored::RequestNoStore | NotStored::Authorization => false,
+        }
+    }
 }
 
 /// Decides for a GET and its final response; `status` is 200 for a 206 that answers our own range.
@@ -138,6 +154,15 @@ mod tests {
             Duration::from_secs(60),
         );
         may_store(&fields(request), status, &response, &directives, lifetime).err()
+    }
+
+    #[test]
+    fn one_client_or_one_error_does_not_stop_collapsing_for_all() {
+        let ok = StatusCode::OK;
+        assert!(NotStored::Private.is_the_rule_for(ok));
+        assert!(!NotStored::RequestNoStore.is_the_rule_for(ok));
+        assert!(!NotStored::Authorization.is_the_rule_for(ok));
+        assert!(!NotStored::NoStore.is_the_rule_for(StatusCode::SERVICE_UNAVAILABLE));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Metadata: buckets, object rows and writer generations in SQLite.
 //!
-//! - `row-is-truth`: an object exists exactly when its row is committed. One task writes ([`writer`]), one
+//! - `row-is-truth`: an object exists exactly when its row is committed. One task writes ([`Writer`]), one
 //!   transaction per batch is the only commit point, and `synchronous=FULL` makes a commit durable.
 //! - Readers use a pool of their own and see committed rows only.
 //!
 //! Keys are BLOBs, so that the database compares them byte by byte.
 
+mod changes;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -362,7 +363,7 @@ impl Reader {
         let rows = sqlx::query(sql)
             .bind(bucket)
             .bind(key.as_slice())
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .bind(i64::try_from(limit).expect("a page is far shorter than i64::MAX"))
             .fetch_all(&self.pool)
             .await
             .map_err(read_failed)?;

@@ -8,14 +8,15 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{Connection as _, Row as _, Sqlite, Transaction};
+use sqlx::Connection as _;
+use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::MetaError;
+use super::changes::{create_bucket, delete, delete_bucket, put};
 use crate::origin::blobs::{BlobId, Published};
 use crate::origin::checksums::Checksum;
-use crate::origin::conditional::{Condition, WriteCondition, WriteDecision};
+use crate::origin::conditional::{Condition, WriteCondition};
 use crate::origin::latch::WriteLatch;
 use crate::origin::names::{BucketName, ObjectKey};
 
@@ -358,159 +359,4 @@ impl Job {
             Job::Close { answer } => Refused::Close(answer),
         }
     }
-}
-
-type Changes<'c> = Transaction<'c, Sqlite>;
-
-async fn bucket_id(
-    changes: &mut Changes<'_>,
-    name: &BucketName,
-) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar("SELECT id FROM buckets WHERE name = ?")
-        .bind(name.as_str())
-        .fetch_optional(&mut **changes)
-        .await
-}
-
-async fn create_bucket(
-    changes: &mut Changes<'_>,
-    name: &BucketName,
-    created_ms: i64,
-) -> Result<BucketCreated, sqlx::Error> {
-    if bucket_id(changes, name).await?.is_some() {
-        return Ok(BucketCreated::AlreadyExists);
-    }
-    sqlx::query("INSERT INTO buckets (name, created_ms) VALUES (?, ?)")
-        .bind(name.as_str())
-        .bind(created_ms)
-        .execute(&mut **changes)
-        .await?;
-    Ok(BucketCreated::Created)
-}
-
-async fn delete_bucket(
-    changes: &mut Changes<'_>,
-    name: &BucketName,
-) -> Result<BucketDeleted, sqlx::Error> {
-    let Some(bucket) = bucket_id(changes, name).await? else {
-        return Ok(BucketDeleted::NoSuchBucket);
-    };
-    let occupied: Option<i64> =
-        sqlx::query_scalar("SELECT 1 FROM objects WHERE bucket = ? LIMIT 1")
-            .bind(bucket)
-            .fetch_optional(&mut **changes)
-            .await?;
-    if occupied.is_some() {
-        return Ok(BucketDeleted::NotEmpty);
-    }
-    sqlx::query("DELETE FROM buckets WHERE id = ?")
-        .bind(bucket)
-        .execute(&mut **changes)
-        .await?;
-    Ok(BucketDeleted::Deleted)
-}
-
-async fn put(changes: &mut Changes<'_>, object: NewObject) -> Result<ObjectPut, sqlx::Error> {
-    let Some(bucket) = bucket_id(changes, &object.bucket).await? else {
-        return Ok(ObjectPut::NoSuchBucket);
-    };
-    let current = current_object(changes, bucket, &object.key).await?;
-    match object
-        .condition
-        .decide(current.as_ref().map(|c| c.etag.as_str()))
-    {
-        WriteDecision::Proceed => {}
-        WriteDecision::PreconditionFailed(condition) => {
-            return Ok(ObjectPut::PreconditionFailed(condition));
-        }
-        WriteDecision::NoSuchKey => return Ok(ObjectPut::NoSuchKey),
-    }
-    // Lengths are at most 5 GiB, far inside i64.
-    let length = i64::try_from(object.blob.length_bytes).unwrap_or(i64::MAX);
-    sqlx::query("INSERT INTO blobs (id, length, block_crcs) VALUES (?, ?, ?)")
-        .bind(object.blob.id.row())
-        .bind(length)
-        .bind(object.blob.block_crcs.to_bytes())
-        .execute(&mut **changes)
-        .await?;
-    sqlx::query(
-        "INSERT OR REPLACE INTO objects
-         (bucket, key, size, etag, modified_ms, checksum_algorithm, checksum, blob, fields)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(bucket)
-    .bind(object.key.as_str().as_bytes())
-    .bind(length)
-    .bind(&object.etag)
-    .bind(object.modified_ms)
-    .bind(object.checksum.algorithm().s3_name())
-    .bind(object.checksum.bytes())
-    .bind(object.blob.id.row())
-    .bind(&object.fields)
-    .execute(&mut **changes)
-    .await?;
-    let released = current.map(|current| current.blob);
-    release(changes, released).await?;
-    Ok(ObjectPut::Committed { released })
-}
-
-async fn delete(
-    changes: &mut Changes<'_>,
-    bucket: &BucketName,
-    key: &ObjectKey,
-    condition: &WriteCondition,
-) -> Result<ObjectDeleted, sqlx::Error> {
-    let Some(bucket) = bucket_id(changes, bucket).await? else {
-        return Ok(ObjectDeleted::NoSuchBucket);
-    };
-    let current = current_object(changes, bucket, key).await?;
-    match condition.decide(current.as_ref().map(|c| c.etag.as_str())) {
-        WriteDecision::Proceed => {}
-        WriteDecision::PreconditionFailed(condition) => {
-            return Ok(ObjectDeleted::PreconditionFailed(condition));
-        }
-        WriteDecision::NoSuchKey => return Ok(ObjectDeleted::NoSuchKey),
-    }
-    sqlx::query("DELETE FROM objects WHERE bucket = ? AND key = ?")
-        .bind(bucket)
-        .bind(key.as_str().as_bytes())
-        .execute(&mut **changes)
-        .await?;
-    let released = current.map(|current| current.blob);
-    release(changes, released).await?;
-    Ok(ObjectDeleted::Deleted { released })
-}
-
-struct Current {
-    etag: String,
-    blob: BlobId,
-}
-
-async fn current_object(
-    changes: &mut Changes<'_>,
-    bucket: i64,
-    key: &ObjectKey,
-) -> Result<Option<Current>, sqlx::Error> {
-    sqlx::query("SELECT etag, blob FROM objects WHERE bucket = ? AND key = ?")
-        .bind(bucket)
-        .bind(key.as_str().as_bytes())
-        .try_map(|row: SqliteRow| {
-            Ok(Current {
-                etag: row.try_get("etag")?,
-                blob: BlobId::from_row(row.try_get("blob")?),
-            })
-        })
-        .fetch_optional(&mut **changes)
-        .await
-}
-
-/// Forgets a blob in the transaction that takes away its last name: the proof that its file may go.
-async fn release(changes: &mut Changes<'_>, blob: Option<BlobId>) -> Result<(), sqlx::Error> {
-    if let Some(blob) = blob {
-        sqlx::query("DELETE FROM blobs WHERE id = ?")
-            .bind(blob.row())
-            .execute(&mut **changes)
-            .await?;
-    }
-    Ok(())
 }

@@ -30,7 +30,7 @@ pub async fn run<B>(
     body: B,
 ) -> Result<Reply, Fault>
 where
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     refuse_other_acl(fields)?;
@@ -56,7 +56,7 @@ where
 /// Reads a small document and compares it with what the head promised.
 async fn read_document<B>(headers: &HeaderMap, payload: Payload, body: B) -> Result<Bytes, Fault>
 where
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let collected = Limited::new(body, DOCUMENT_MAX_BYTES).collect().await;

@@ -11,12 +11,12 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{field_value, modified};
+use crate::byte_range::{self, ContentRange, RangeRequest};
 use crate::origin::blobs::{BlobError, BlobReader};
 use crate::origin::conditional::{ReadDecision, Validators, decide_read, range_applies};
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
 use crate::origin::meta::{MetaError, ObjectRow};
 use crate::origin::names::{BucketName, ObjectKey};
-use crate::origin::range::{RangeDecision, content_range, decide};
 use crate::origin::reply::{self, BlobBody, Reply, ReplyBody};
 use crate::origin::reply_error::Fault;
 use crate::origin::store::Store;
@@ -106,22 +106,26 @@ async fn answer(
             return Err(Fault::PreconditionFailed(condition));
         }
     }
-    let range_field = fields
-        .headers
-        .get(RANGE)
-        .and_then(|value| value.to_str().ok())
-        .filter(|_| range_applies(fields.headers, validators));
-    let (status, range) = match decide(range_field, length_bytes) {
-        RangeDecision::Whole => {
+    // A field that is malformed, of another unit, or names several ranges is ignored: RFC 9110 §14.2 allows
+    // it, and S3 does so.
+    let asked = match fields.headers.get(RANGE) {
+        Some(value) if range_applies(fields.headers, validators) => {
+            byte_range::parse(value.as_bytes())
+        }
+        _ => RangeRequest::Whole,
+    };
+    let (status, range) = match asked {
+        RangeRequest::Whole | RangeRequest::Several => {
             add_checksum(fields, &row, &mut headers)?;
             (StatusCode::OK, 0..length_bytes)
         }
-        RangeDecision::Part(part) => {
-            let value = field_value(&content_range(&part, length_bytes));
-            headers.insert(CONTENT_RANGE, value);
+        RangeRequest::Single(spec) => {
+            let part = byte_range::resolve(spec, length_bytes)
+                .map_err(|_| Fault::RangeUnsatisfiable { length_bytes })?;
+            let value = ContentRange::part(part.clone(), length_bytes).to_string();
+            headers.insert(CONTENT_RANGE, field_value(&value));
             (StatusCode::PARTIAL_CONTENT, part)
         }
-        RangeDecision::Unsatisfiable => return Err(Fault::RangeUnsatisfiable { length_bytes }),
     };
     headers.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
     let body = match want {

@@ -8,16 +8,21 @@
 //!
 //! Layout: `tmp/<id>` while a blob is written, `d0/big/<last two digits>/<id>` afterwards.
 
+mod folder;
+mod reading;
+mod writing;
+
 use std::fs::File;
 use std::io;
-use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
+
+pub use folder::{Swept, make_private_folder, prepare, sweep};
+pub use reading::BlobReader;
+pub use writing::BlobWriter;
 
 use super::disk::Disk;
 use super::latch::WriteLatch;
@@ -140,17 +145,6 @@ pub struct Blobs {
     latch: Arc<WriteLatch>,
 }
 
-/// What a sweep did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Uploads of dead writers that never got their name.
-    pub unfinished: u64,
-    /// Named blobs of dead writers that no row names.
-    pub orphans: u64,
-    /// Files that are none of ours; they stay.
-    pub foreign: u64,
-}
-
 impl BlobId {
     /// Takes an id from a metadata row.
     pub fn from_row(id: i64) -> Self {
@@ -209,81 +203,6 @@ fn crc32c(bytes: &[u8]) -> u32 {
     crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes) as u32
 }
 
-/// Makes the folders of a blob root that does not have them yet.
-pub fn prepare(root: &Path, disk: &dyn Disk) -> io::Result<()> {
-    let big = root.join("d0/big");
-    for folder in [root.join("tmp"), big.clone()] {
-        create_private_folder(&folder)?;
-    }
-    for shard in 0..SHARDS {
-        create_private_folder(&big.join(format!("{shard:02x}")))?;
-    }
-    for folder in [&big, &root.join("d0"), root] {
-        disk.sync_folder(folder)?;
-    }
-    Ok(())
-}
-
-/// Makes a folder, and those above it, that only its owner may enter.
-pub fn create_private_folder(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-}
-
-/// Removes what dead writers left behind. `named` holds every id that a row names, in ascending order.
-///
-/// Files of the live generation stay whatever the rows say: their commit may be under way. Files whose names we
-/// did not make stay too.
-pub fn sweep(
-    root: &Path,
-    live_generation: i64,
-    named: &[i64],
-    disk: &dyn Disk,
-) -> io::Result<Swept> {
-    let mut swept = Swept::default();
-    let dead = |id: BlobId| id.generation() != live_generation;
-    for_each_file(&root.join("tmp"), |path, id| {
-        match id {
-            Some(id) if dead(id) => {
-                disk.unlink(path)?;
-                swept.unfinished += 1;
-            }
-            Some(_) => {}
-            None => swept.foreign += 1,
-        }
-        Ok(())
-    })?;
-    for shard in 0..SHARDS {
-        for_each_file(&root.join(format!("d0/big/{shard:02x}")), |path, id| {
-            match id {
-                Some(id) if dead(id) && named.binary_search(&id.row()).is_err() => {
-                    disk.unlink(path)?;
-                    swept.orphans += 1;
-                }
-                Some(_) => {}
-                None => swept.foreign += 1,
-            }
-            Ok(())
-        })?;
-    }
-    Ok(swept)
-}
-
-fn for_each_file(
-    folder: &Path,
-    mut visit: impl FnMut(&Path, Option<BlobId>) -> io::Result<()>,
-) -> io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let id = entry.file_name().to_str().and_then(BlobId::parse);
-        visit(&entry.path(), id)?;
-    }
-    Ok(())
-}
-
 impl Blobs {
     /// A blob folder whose new ids belong to `generation`, which must never have written here before.
     pub fn new(
@@ -321,17 +240,14 @@ impl Blobs {
             .disk
             .create(&temporary)
             .map_err(|source| write_failed(id, source, &self.latch))?;
-        Ok(BlobWriter {
+        Ok(BlobWriter::new(
             id,
             file,
-            temporary: Some(temporary),
-            root: self.root.clone(),
-            disk: Arc::clone(&self.disk),
-            latch: Arc::clone(&self.latch),
-            length_bytes: 0,
-            block: Vec::new(),
-            block_crcs: BlockCrcs::default(),
-        })
+            temporary,
+            self.root.clone(),
+            Arc::clone(&self.disk),
+            Arc::clone(&self.latch),
+        ))
     }
 
     /// Opens a blob and compares its length. Blocks.
@@ -373,12 +289,7 @@ impl Blobs {
                 actual_bytes,
             });
         }
-        Ok(BlobReader {
-            id,
-            file,
-            length_bytes,
-            block_crcs,
-        })
+        Ok(BlobReader::new(id, file, length_bytes, block_crcs))
     }
 
     /// Removes a blob that a committed transaction has released (`delete-needs-proof`). Blocks. Readers that
@@ -400,169 +311,5 @@ fn write_failed(id: BlobId, source: io::Error, latch: &WriteLatch) -> BlobError 
             latch.fall();
             BlobError::Write { id: id.0, source }
         }
-    }
-}
-
-/// A blob being written. Dropped before [`BlobWriter::publish`] it leaves nothing behind.
-pub struct BlobWriter {
-    id: BlobId,
-    file: File,
-    /// `None` once the file has its final name.
-    temporary: Option<PathBuf>,
-    root: PathBuf,
-    disk: Arc<dyn Disk>,
-    latch: Arc<WriteLatch>,
-    length_bytes: u64,
-    /// The unfinished block, kept for its checksum and to write in whole blocks.
-    block: Vec<u8>,
-    block_crcs: BlockCrcs,
-}
-
-impl BlobWriter {
-    /// Appends. Blocks.
-    ///
-    /// # Errors
-    /// [`BlobError::NoSpace`] or [`BlobError::Write`]; the blob is lost either way.
-    pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), BlobError> {
-        self.length_bytes += bytes.len() as u64;
-        while !bytes.is_empty() {
-            if self.block.is_empty() && bytes.len() >= BLOCK_BYTES {
-                let whole = bytes.len() - bytes.len() % BLOCK_BYTES;
-                let (blocks, rest) = bytes.split_at(whole);
-                self.block_crcs
-                    .0
-                    .extend(blocks.chunks(BLOCK_BYTES).map(crc32c));
-                self.append(blocks)?;
-                bytes = rest;
-                continue;
-            }
-            let take = (BLOCK_BYTES - self.block.len()).min(bytes.len());
-            self.block.extend_from_slice(&bytes[..take]);
-            bytes = &bytes[take..];
-            if self.block.len() == BLOCK_BYTES {
-                self.flush_block()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Bytes so far.
-    pub fn length_bytes(&self) -> u64 {
-        self.length_bytes
-    }
-
-    /// Makes the blob durable and gives it its final name. Blocks until file and folder are synced.
-    ///
-    /// # Errors
-    /// [`BlobError::NoSpace`], or [`BlobError::Write`], after which the store refuses writes.
-    pub fn publish(mut self) -> Result<Published, BlobError> {
-        if !self.block.is_empty() {
-            self.flush_block()?;
-        }
-        if self.latch.has_fallen() {
-            return Err(BlobError::WritesRefused);
-        }
-        let outcome = self.settle();
-        outcome.map_err(|source| write_failed(self.id, source, &self.latch))?;
-        Ok(Published {
-            id: self.id,
-            length_bytes: self.length_bytes,
-            block_crcs: std::mem::take(&mut self.block_crcs),
-        })
-    }
-
-    fn settle(&mut self) -> io::Result<()> {
-        self.disk.sync_file(&self.file)?;
-        if let Some(temporary) = &self.temporary {
-            self.disk.rename(temporary, &self.id.path(&self.root))?;
-            self.temporary = None;
-        }
-        self.disk.sync_folder(&self.id.folder(&self.root))
-    }
-
-    fn flush_block(&mut self) -> Result<(), BlobError> {
-        let mut block = std::mem::take(&mut self.block);
-        self.block_crcs.0.push(crc32c(&block));
-        self.append(&block)?;
-        block.clear();
-        self.block = block;
-        Ok(())
-    }
-
-    fn append(&self, bytes: &[u8]) -> Result<(), BlobError> {
-        self.disk
-            .write(&self.file, bytes)
-            .map_err(|source| write_failed(self.id, source, &self.latch))
-    }
-}
-
-impl Drop for BlobWriter {
-    fn drop(&mut self) {
-        let Some(temporary) = self.temporary.take() else {
-            return;
-        };
-        // This writer made the file and nobody else knows its name: proof enough.
-        if let Err(error) = self.disk.unlink(&temporary) {
-            tracing::warn!(path = %temporary.display(), %error, "an abandoned upload stays until the next start");
-        }
-    }
-}
-
-/// An open blob of the right length.
-#[derive(Debug)]
-pub struct BlobReader {
-    id: BlobId,
-    file: File,
-    length_bytes: u64,
-    block_crcs: BlockCrcs,
-}
-
-impl BlobReader {
-    /// Reads the beginning of `range`: up to [`READ_BYTES`], less when it ends or a block boundary comes
-    /// sooner. Every block it touches is read whole and verified. Blocks.
-    ///
-    /// # Errors
-    /// [`BlobError::Read`] or [`BlobError::Corrupt`].
-    pub fn read(&self, range: Range<u64>) -> Result<Bytes, BlobError> {
-        let block_bytes = BLOCK_BYTES as u64;
-        let end = range.end.min(self.length_bytes);
-        if range.start >= end {
-            return Ok(Bytes::new());
-        }
-        let first_block = range.start / block_bytes;
-        let aligned_start = first_block * block_bytes;
-        let aligned_end = end
-            .next_multiple_of(block_bytes)
-            .min(aligned_start + READ_BYTES as u64)
-            .min(self.length_bytes);
-        // At most READ_BYTES, so the sizes below fit every usize.
-        let mut buffer = vec![0; (aligned_end - aligned_start) as usize];
-        self.file
-            .read_exact_at(&mut buffer, aligned_start)
-            .map_err(|source| BlobError::Read {
-                id: self.id.0,
-                offset: aligned_start,
-                source,
-            })?;
-        for (block, bytes) in (first_block..).zip(buffer.chunks(BLOCK_BYTES)) {
-            let expected = self.block_crcs.0[block as usize];
-            let actual = crc32c(bytes);
-            if actual != expected {
-                return Err(BlobError::Corrupt {
-                    id: self.id.0,
-                    block,
-                    expected,
-                    actual,
-                });
-            }
-        }
-        let skip = (range.start - aligned_start) as usize;
-        let keep = (end.min(aligned_end) - aligned_start) as usize;
-        Ok(Bytes::from(buffer).slice(skip..keep))
-    }
-
-    /// The blob's length.
-    pub fn length_bytes(&self) -> u64 {
-        self.length_bytes
     }
 }

@@ -1,5 +1,7 @@
-//! The `Range` request field and `Content-Range` (RFC 9110 §14), byte ranges only.
+//! The `Range` and `Content-Range` fields (RFC 9110 §14), byte ranges only. Pure; the cache and the
+//! store read and write them by the same rules.
 
+use std::fmt;
 use std::ops::Range;
 
 /// One range as the client spelled it.
@@ -110,18 +112,60 @@ pub fn resolve(spec: RangeSpec, length: u64) -> Result<Range<u64>, Unsatisfiable
     }
 }
 
-/// A parsed `Content-Range` of a 206: which bytes of how many.
+/// A `Content-Range` field (RFC 9110 §14.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContentRange {
-    /// The bytes that follow.
+pub enum ContentRange {
+    /// Of a 206: the bytes that follow.
+    Part {
+        /// The bytes; never empty.
+        span: Range<u64>,
+        /// The complete length; absent when it is not known (`*`).
+        complete: Option<u64>,
+    },
+    /// Of a 416: none of the range lies inside.
+    Unsatisfied {
+        /// The complete length.
+        complete: u64,
+    },
+}
+
+impl ContentRange {
+    /// The field of a 206 that carries `span` of `complete` bytes.
+    pub fn part(span: Range<u64>, complete: u64) -> Self {
+        ContentRange::Part {
+            span,
+            complete: Some(complete),
+        }
+    }
+}
+
+impl fmt::Display for ContentRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ContentRange::Part { span, complete } => {
+                write!(f, "bytes {}-{}/", span.start, span.end.saturating_sub(1))?;
+                match complete {
+                    Some(complete) => complete.fmt(f),
+                    None => f.write_str("*"),
+                }
+            }
+            ContentRange::Unsatisfied { complete } => write!(f, "bytes */{complete}"),
+        }
+    }
+}
+
+/// A parsed `bytes first-last/complete`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceivedPart {
+    /// The bytes that follow; never empty.
     pub span: Range<u64>,
     /// The complete length; absent for `*`.
     pub complete: Option<u64>,
 }
 
-/// Reads `bytes first-last/complete`; `None` when it is anything else or contradicts itself
-/// (RFC 9110 §14.4).
-pub fn parse_content_range(value: &[u8]) -> Option<ContentRange> {
+/// Reads the `Content-Range` of a 206; `None` when it is anything else than
+/// `bytes first-last/complete` or contradicts itself.
+pub fn parse_content_range(value: &[u8]) -> Option<ReceivedPart> {
     let text = std::str::from_utf8(value).ok()?.trim();
     let (unit, rest) = text.split_once(' ')?;
     if !unit.eq_ignore_ascii_case("bytes") {
@@ -137,7 +181,7 @@ pub fn parse_content_range(value: &[u8]) -> Option<ContentRange> {
         digits => Some(position(digits)?),
     };
     let consistent = first <= last && complete.is_none_or(|complete| end <= complete);
-    consistent.then_some(ContentRange {
+    consistent.then_some(ReceivedPart {
         span: first..end,
         complete,
     })
@@ -209,8 +253,15 @@ mod tests {
     }
 
     #[test]
+    fn content_range_is_spelled_as_it_is_read() {
+        assert_eq!(ContentRange::part(5..10, 20).to_string(), "bytes 5-9/20");
+        let unsatisfied = ContentRange::Unsatisfied { complete: 20 };
+        assert_eq!(unsatisfied.to_string(), "bytes */20");
+    }
+
+    #[test]
     fn content_range_must_be_consistent() {
-        let ok = |span, complete| Some(ContentRange { span, complete });
+        let ok = |span, complete| Some(ReceivedPart { span, complete });
         for (field, expected) in [
             ("bytes 0-0/1", ok(0..1, Some(1))),
             ("bytes 5-9/10", ok(5..10, Some(10))),

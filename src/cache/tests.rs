@@ -1,0 +1,587 @@
+//! The engine against a scripted origin: what every client may see, whatever happens meanwhile.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use tokio::sync::mpsc;
+
+use super::fetch::{FetchError, Framing, Origin, OriginBody, OriginRequest, OriginResponse, Phase};
+use super::fill::FillError;
+use super::policy::blocks::BLOCK_BYTES;
+use super::policy::cache_control::CacheControl;
+use super::policy::storable::NotStored;
+use super::read::Refetch;
+use super::*;
+use crate::byte_range::{RangeRequest, RangeSpec};
+use crate::clock::{Clock, ManualClock};
+
+/// A response that the script gives to the next request.
+struct Scripted {
+    status: u16,
+    fields: Vec<(&'static str, String)>,
+    framing: Framing,
+    /// What the body yields; the channel may be fed later.
+    body: mpsc::UnboundedReceiver<Result<Bytes, FetchError>>,
+}
+
+#[derive(Default)]
+struct ScriptedOrigin {
+    script: Mutex<VecDeque<Scripted>>,
+    seen: Mutex<Vec<HeaderMap>>,
+}
+
+struct ScriptedBody(mpsc::UnboundedReceiver<Result<Bytes, FetchError>>);
+
+#[async_trait]
+impl OriginBody for ScriptedBody {
+    async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+        self.0.recv().await.transpose()
+    }
+}
+
+#[async_trait]
+impl Origin for ScriptedOrigin {
+    async fn fetch(&self, request: &OriginRequest) -> Result<OriginResponse, FetchError> {
+        self.seen.lock().unwrap().push(request.fields.clone());
+        let scripted = self.script.lock().unwrap().pop_front();
+        let scripted = scripted.expect("the script expected no further request");
+        let at = Moment {
+            wall: SystemTime::UNIX_EPOCH,
+            monotonic: Duration::ZERO,
+        };
+        Ok(OriginResponse {
+            status: StatusCode::from_u16(scripted.status).unwrap(),
+            fields: fields(&scripted.fields),
+            framing: scripted.framing,
+            body: Box::new(ScriptedBody(scripted.body)),
+            server: Arc::from("scripted"),
+            requested: at,
+            received: at,
+        })
+    }
+}
+
+fn fields(lines: &[(&'static str, String)]) -> HeaderMap {
+    lines
+        .iter()
+        .map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_str(value).unwrap(),
+            )
+        })
+        .collect()
+}
+
+type Feed = mpsc::UnboundedSender<Result<Bytes, FetchError>>;
+
+impl ScriptedOrigin {
+    /// Adds a response to the script; its body is what is sent into the feed until it is dropped.
+    fn respond(&self, status: u16, framing: Framing, fields: &[(&'static str, &str)]) -> Feed {
+        let (feed, body) = mpsc::unbounded_channel();
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()));
+        self.script.lock().unwrap().push_back(Scripted {
+            status,
+            fields: fields.collect(),
+            framing,
+            body,
+        });
+        feed
+    }
+
+    /// A complete 206 for `span` of `body`.
+    fn respond_part(&self, body: &[u8], span: std::ops::Range<usize>, etag: &str) {
+        let range = format!("bytes {}-{}/{}", span.start, span.end - 1, body.len());
+        let framing = Framing::Length(span.len() as u64);
+        let fields = [
+            ("etag", etag),
+            ("cache-control", "max-age=60"),
+            ("content-range", &range),
+        ];
+        let feed = self.respond(206, framing, &fields);
+        feed.send(Ok(Bytes::copy_from_slice(&body[span]))).unwrap();
+    }
+
+    fn requests(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
+    fn sent(&self, request: usize, name: &str) -> Option<String> {
+        let seen = self.seen.lock().unwrap();
+        let value = seen[request].get(name)?;
+        Some(value.to_str().unwrap().to_owned())
+    }
+}
+
+struct World {
+    cache: Arc<Cache>,
+    origin: Arc<ScriptedOrigin>,
+    clock: Arc<ManualClock>,
+    key: CacheKey,
+}
+
+impl World {
+    fn new() -> Self {
+        let clock = ManualClock::at(SystemTime::UNIX_EPOCH);
+        let config = config::Cache {
+            memory_bytes: 64 << 20,
+            disk: None,
+            default_ttl: Duration::from_secs(60),
+        };
+        World {
+            cache: Cache::new(&config, clock.clone()),
+            origin: Arc::default(),
+            clock,
+            key: CacheKey::new(Scheme::Http, "h", "/x", None),
+        }
+    }
+
+    fn request(&self, selecting: &[(&'static str, &str)]) -> OriginRequest {
+        let selecting: Vec<_> = selecting
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect();
+        OriginRequest {
+            target: "/x".to_owned(),
+            fields: HeaderMap::new(),
+            selecting: fields(&selecting),
+            ring_key: self.key.as_bytes().into(),
+        }
+    }
+
+    fn ask(&self, selecting: &[(&'static str, &str)], range: RangeRequest) -> Ask {
+        Ask {
+            key: self.key.clone(),
+            request: self.request(selecting),
+            range,
+            if_range: None,
+            stale: None,
+            alone: false,
+            origin: self.origin.clone(),
+        }
+    }
+
+    fn lookup(&self, selecting: &[(&'static str, &str)]) -> Lookup {
+        let request = self.request(selecting);
+        let directives = CacheControl::default();
+        let now = self.clock.now();
+        self.cache
+            .lookup(&self.key, &request.selecting, &directives, now)
+    }
+
+    fn hit(&self) -> Arc<StoredResponse> {
+        match self.lookup(&[]) {
+            Lookup::Hit(response) => response,
+            Lookup::Stale(_) => panic!("stale"),
+            Lookup::Miss(miss) => panic!("{miss:?}"),
+        }
+    }
+
+    fn reader(&self, answer: Answer, span: std::ops::Range<u64>) -> BodyReader {
+        let Answer {
+            response, reader, ..
+        } = answer;
+        self.read(response, Some(reader), span)
+    }
+
+    fn read(
+        &self,
+        response: Arc<StoredResponse>,
+        reader: Option<super::fill::FillReader>,
+        span: std::ops::Range<u64>,
+    ) -> BodyReader {
+        BodyReader::new(
+            self.cache.clone(),
+            response,
+            span.start,
+            Some(span.end),
+            reader,
+            Some(Refetch {
+                key: self.key.clone(),
+                request: self.request(&[]),
+                origin: self.origin.clone(),
+            }),
+        )
+    }
+
+    /// Waits until the fetch tasks have nothing left to do but wait for events.
+    async fn settle(&self) {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+async fn drain(reader: &mut BodyReader) -> Result<Vec<u8>, BodyError> {
+    let mut all = Vec::new();
+    while let Some(bytes) = reader.next().await? {
+        all.extend_from_slice(&bytes);
+    }
+    Ok(all)
+}
+
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .collect()
+}
+
+const FRESH: (&str, &str) = ("cache-control", "max-age=60");
+
+fn range(first: u64, last: u64) -> RangeRequest {
+    RangeRequest::Single(RangeSpec::From {
+        first,
+        last: Some(last),
+    })
+}
+
+#[tokio::test]
+async fn concurrent_misses_make_one_request_and_all_stream() {
+    let world = World::new();
+    let feed = world.origin.respond(200, Framing::Length(6), &[FRESH]);
+    let mut readers = Vec::new();
+    for client in 0..20 {
+        let answer = world
+            .cache
+            .fetch(world.ask(&[], RangeRequest::Whole))
+            .await
+            .unwrap();
+        assert_eq!(answer.collapsed, client > 0);
+        readers.push(world.reader(answer, 0..6));
+    }
+    feed.send(Ok(Bytes::from_static(b"abc"))).unwrap();
+    for reader in &mut readers {
+        // The origin has not finished: waiters read what there is.
+        assert_eq!(reader.next().await.unwrap().unwrap(), "abc");
+    }
+    feed.send(Ok(Bytes::from_static(b"def"))).unwrap();
+    drop(feed);
+    for reader in &mut readers {
+        assert_eq!(drain(reader).await.unwrap(), b"def");
+    }
+    world.settle().await;
+    assert_eq!(world.origin.requests(), 1);
+    assert_eq!(
+        drain(&mut world.read(world.hit(), None, 0..6))
+            .await
+            .unwrap(),
+        b"abcdef"
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_an_error_for_its_readers_and_is_not_stored() {
+    for framing in [Framing::Length(6), Framing::Chunked] {
+        let world = World::new();
+        let feed = world.origin.respond(200, framing, &[FRESH]);
+        let answer = world
+            .cache
+            .fetch(world.ask(&[], RangeRequest::Whole))
+            .await
+            .unwrap();
+        let mut reader = world.reader(answer, 0..6);
+        feed.send(Ok(Bytes::from_static(b"abc"))).unwrap();
+        assert_eq!(reader.next().await.unwrap().unwrap(), "abc");
+        let broken = FetchError::Broken {
+            server: Arc::from("scripted"),
+            phase: Phase::ReadingBody,
+            reason: "reset".to_owned(),
+        };
+        feed.send(Err(broken.clone())).unwrap();
+        let error = reader.next().await.unwrap_err();
+        assert_eq!(error, BodyError::Fill(FillError::Origin(broken)));
+        world.settle().await;
+        assert!(matches!(world.lookup(&[]), Lookup::Miss(Miss::Key)));
+    }
+}
+
+#[tokio::test]
+async fn a_body_shorter_or_longer_than_announced_never_looks_complete() {
+    for sent in [&b"abc"[..], b"abcdefg"] {
+        let world = World::new();
+        let feed = world.origin.respond(200, Framing::Length(6), &[FRESH]);
+        feed.send(Ok(Bytes::copy_from_slice(sent))).unwrap();
+        drop(feed);
+        let answer = world
+            .cache
+            .fetch(world.ask(&[], RangeRequest::Whole))
+            .await
+            .unwrap();
+        let mut reader = world.reader(answer, 0..6);
+        let result = drain(&mut reader).await;
+        if sent.len() < 6 {
+            assert!(matches!(
+                result,
+                Err(BodyError::Fill(FillError::Truncated { .. }))
+            ));
+        }
+        world.settle().await;
+        assert!(matches!(world.lookup(&[]), Lookup::Miss(Miss::Key)));
+    }
+}
+
+#[tokio::test]
+async fn a_cold_range_fetches_its_blocks_only_and_a_second_range_the_missing_ones() {
+    let world = World::new();
+    let block = BLOCK_BYTES as usize;
+    let body = noise(5 * block + 100);
+    world.origin.respond_part(&body, block..3 * block, "\"v1\"");
+    let (first, last) = (BLOCK_BYTES + 10, 2 * BLOCK_BYTES + 10);
+    let answer = world
+        .cache
+        .fetch(world.ask(&[], range(first, last)))
+        .await
+        .unwrap();
+    let got = drain(&mut world.reader(answer, first..last + 1))
+        .await
+        .unwrap();
+    assert_eq!(got, body[first as usize..=last as usize]);
+    let asked = format!("bytes={}-{}", block, 3 * block - 1);
+    assert_eq!(world.origin.sent(0, "range"), Some(asked));
+    world.settle().await;
+
+    // Blocks 1 and 2 are here; the rest of the body comes in two pinned pieces.
+    world.origin.respond_part(&body, 0..block, "\"v1\"");
+    world
+        .origin
+        .respond_part(&body, 3 * block..body.len(), "\"v1\"");
+    let response = world.hit();
+    assert!(!world.cache.holds(&response, &(0..body.len() as u64)));
+    let got = drain(&mut world.read(response, None, 0..body.len() as u64))
+        .await
+        .unwrap();
+    assert!(got == body);
+    assert_eq!(world.origin.sent(1, "if-range").as_deref(), Some("\"v1\""));
+    assert_eq!(
+        world.origin.sent(1, "range"),
+        Some(format!("bytes=0-{}", block - 1))
+    );
+    assert_eq!(
+        world.origin.sent(2, "range"),
+        Some(format!("bytes={}-{}", 3 * block, body.len() - 1))
+    );
+    world.settle().await;
+    assert!(world.cache.holds(&world.hit(), &(0..body.len() as u64)));
+    assert_eq!(world.origin.requests(), 3);
+}
+
+#[tokio::test]
+async fn versions_never_mix_when_the_object_changes_under_a_reader() {
+    let world = World::new();
+    let block = BLOCK_BYTES as usize;
+    let (old, new) = (vec![b'o'; 3 * block], vec![b'n'; 3 * block]);
+    world.origin.respond_part(&old, 0..block, "\"old\"");
+    let answer = world
+        .cache
+        .fetch(world.ask(&[], range(0, 1)))
+        .await
+        .unwrap();
+    let mut reader = world.reader(answer, 0..3 * BLOCK_BYTES);
+    world.origin.respond_part(&new, block..3 * block, "\"new\"");
+    let mut got = Vec::new();
+    let error = loop {
+        match reader.next().await {
+            Ok(Some(bytes)) => got.extend_from_slice(&bytes),
+            Ok(None) => panic!("a mixture was passed off as a whole"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, BodyError::Fill(FillError::Changed));
+    assert!(got.iter().all(|byte| *byte == b'o'));
+    world.settle().await;
+    assert!(matches!(world.lookup(&[]), Lookup::Miss(Miss::Key)));
+}
+
+#[tokio::test]
+async fn a_stale_response_is_validated_once_and_keeps_its_body() {
+    let world = World::new();
+    let stored = [FRESH, ("etag", "\"v1\""), ("x-kept", "1")];
+    let feed = world.origin.respond(200, Framing::Length(3), &stored);
+    feed.send(Ok(Bytes::from_static(b"abc"))).unwrap();
+    drop(feed);
+    let answer = world
+        .cache
+        .fetch(world.ask(&[], RangeRequest::Whole))
+        .await
+        .unwrap();
+    drain(&mut world.reader(answer, 0..3)).await.unwrap();
+    world.settle().await;
+    world.clock.advance(Duration::from_secs(61));
+    let Lookup::Stale(stale) = world.lookup(&[]) else {
+        panic!("it should be stale");
+    };
+    drop(
+        world
+            .origin
+            .respond(304, Framing::Length(0), &[("cache-control", "max-age=600")]),
+    );
+    let mut ask = world.ask(&[], RangeRequest::Whole);
+    ask.stale = Some(stale);
+    let answer = world.cache.fetch(ask).await.unwrap();
+    assert_eq!(
+        world.origin.sent(1, "if-none-match").as_deref(),
+        Some("\"v1\"")
+    );
+    assert_eq!(answer.forward_status, Some(StatusCode::NOT_MODIFIED));
+    assert_eq!(answer.response.head.status, StatusCode::OK);
+    assert_eq!(answer.response.head.fields["x-kept"], "1");
+    assert_eq!(
+        drain(&mut world.reader(answer, 0..3)).await.unwrap(),
+        b"abc"
+    );
+    world.hit();
+}
+
+#[tokio::test]
+async fn what_is_invalidated_while_it_arrives_is_not_stored() {
+    let world = World::new();
+    let feed = world.origin.respond(200, Framing::Length(3), &[FRESH]);
+    let answer = world
+        .cache
+        .fetch(world.ask(&[], RangeRequest::Whole))
+        .await
+        .unwrap();
+    world.cache.invalidate(&world.key);
+    feed.send(Ok(Bytes::from_static(b"old"))).unwrap();
+    drop(feed);
+    assert_eq!(
+        drain(&mut world.reader(answer, 0..3)).await.unwrap(),
+        b"old"
+    );
+    world.settle().await;
+    assert!(matches!(world.lookup(&[]), Lookup::Miss(Miss::Key)));
+}
+
+#[tokio::test]
+async fn a_private_response_is_not_shared_with_those_who_waited() {
+    let world = World::new();
+    let private = [("cache-control", "private, max-age=60")];
+    for body in ["a", "b"] {
+        let feed = world.origin.respond(200, Framing::Length(1), &private);
+        feed.send(Ok(Bytes::from_static(body.as_bytes()))).unwrap();
+    }
+    let ask = || world.cache.fetch(world.ask(&[], RangeRequest::Whole));
+    let (first, second) = tokio::join!(ask(), ask());
+    let mut bodies = Vec::new();
+    for answer in [first.unwrap(), second.unwrap()] {
+        assert_eq!(answer.response.head.not_stored, Some(NotStored::Private));
+        bodies.push(drain(&mut world.reader(answer, 0..1)).await.unwrap());
+    }
+    bodies.sort();
+    assert_eq!(bodies, [b"a", b"b"]);
+    assert_eq!(world.origin.requests(), 2);
+    // Nobody waits for anybody now.
+    assert!(matches!(world.lookup(&[]), Lookup::Miss(Miss::Pass)));
+}
+
+#[tokio::test]
+async fn variants_are_kept_apart_even_while_they_arrive() {
+    let world = World::new();
+    let varies = [FRESH, ("vary", "accept-language")];
+    for body in ["en", "de"] {
+        let feed = world.origin.respond(200, Framing::Length(2), &varies);
+        feed.send(Ok(Bytes::from_static(body.as_bytes()))).unwrap();
+    }
+    let ask = |language| {
+        let ask = world.ask(&[("accept-language", language)], RangeRequest::Whole);
+        world.cache.fetch(ask)
+    };
+    let (first, second) = tokio::join!(ask("en"), ask("de"));
+    let first = drain(&mut world.reader(first.unwrap(), 0..2))
+        .await
+        .unwrap();
+    let second = drain(&mut world.reader(second.unwrap(), 0..2))
+        .await
+        .unwrap();
+    assert_eq!((&first[..], &second[..]), (&b"en"[..], &b"de"[..]));
+    world.settle().await;
+    for (language, body) in [("en", b"en"), ("de", b"de")] {
+        let Lookup::Hit(response) = world.lookup(&[("accept-language", language)]) else {
+            panic!("{language} should be stored");
+        };
+        assert_eq!(
+            drain(&mut world.read(response, None, 0..2)).await.unwrap(),
+            body
+        );
+    }
+    let french = world.lookup(&[("accept-language", "fr")]);
+    assert!(matches!(french, Lookup::Miss(Miss::Variant)));
+}
+
+#[tokio::test]
+async fn a_fill_outlives_the_client_that_started_it() {
+    let world = World::new();
+    let feed = world.origin.respond(200, Framing::Length(6), &[FRESH]);
+    let starter = world
+        .cache
+        .fetch(world.ask(&[], RangeRequest::Whole))
+        .await
+        .unwrap();
+    let waiter = world
+        .cache
+        .fetch(world.ask(&[], RangeRequest::Whole))
+        .await
+        .unwrap();
+    drop(starter);
+    let mut reader = world.reader(waiter, 0..6);
+    feed.send(Ok(Bytes::from_static(b"abc"))).unwrap();
+    assert_eq!(reader.next().await.unwrap().unwrap(), "abc");
+    // Nearly done: it is finished even when nobody reads any more.
+    drop(reader);
+    feed.send(Ok(Bytes::from_static(b"def"))).unwrap();
+    drop(feed);
+    world.settle().await;
+    assert_eq!(
+        drain(&mut world.read(world.hit(), None, 0..6))
+            .await
+            .unwrap(),
+        b"abcdef"
+    );
+}
+
+#[tokio::test]
+async fn a_fill_that_nobody_reads_is_abandoned_when_much_is_missing() {
+    let world = World::new();
+    let length = 64 << 20;
+    let feed = world
+        .origin
+        .respond(200, Framing::Length(length), &[FRESH, ("etag", "\"a\"")]);
+    let answer = world
+        .cache
+        .fetch(world.ask(&[], RangeRequest::Whole))
+        .await
+        .unwrap();
+    feed.send(Ok(Bytes::from(vec![0; 1000]))).unwrap();
+    drop(answer);
+    feed.closed().await;
+}
+
+#[tokio::test]
+async fn an_origin_that_fails_fails_everyone_who_waits_and_nobody_after() {
+    let world = World::new();
+    let first = world.ask(&[], RangeRequest::Whole);
+    // 304 without a condition is no answer.
+    drop(world.origin.respond(304, Framing::Length(0), &[]));
+    let error = world.cache.fetch(first).await.err().unwrap();
+    assert!(matches!(error, FetchError::Invalid { .. }));
+    let feed = world.origin.respond(200, Framing::Length(1), &[FRESH]);
+    feed.send(Ok(Bytes::from_static(b"a"))).unwrap();
+    let answer = world
+        .cache
+        .fetch(world.ask(&[], RangeRequest::Whole))
+        .await
+        .unwrap();
+    assert_eq!(drain(&mut world.reader(answer, 0..1)).await.unwrap(), b"a");
+}
