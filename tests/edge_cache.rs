@@ -375,7 +375,7 @@ async fn freshness_lifetime_and_age_decide_how_long_a_response_answers() {
         ("Expires: Sun, 01 Jan 2090 00:00:00 GMT\r\n", 2),
         ("Expires: Sat, 31 Dec 2089 23:59:59 GMT\r\n", 2),
         ("Expires: 0\r\n", 2),
-        ("Expires: Sun, 01 Jan 2090 00:01:00 GMT\r\nAge: 59\r\n", 1),
+        ("Expires: Sun, 01 Jan 2090 00:01:00 GMT\r\nAge: 30\r\n", 1),
         ("Expires: Sun, 01 Jan 2090 00:01:00 GMT\r\nAge: 60\r\n", 2),
         ("Expires: 0\r\nCache-Control: max-age=60\r\n", 1),
         (

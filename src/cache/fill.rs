@@ -39,6 +39,14 @@ pub enum FillError {
         /// Received bytes.
         received: u64,
     },
+    /// The body went on after the length that the head announced.
+    #[error("the origin sent {excess} bytes after the announced {expected}")]
+    TooLong {
+        /// Announced bytes.
+        expected: u64,
+        /// Bytes beyond, as far as they were looked at.
+        excess: u64,
+    },
     /// The object changed at the origin while it was being read in parts.
     #[error("the object changed at the origin")]
     Changed,

@@ -462,37 +462,46 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
         mut body: Box<dyn OriginBody>,
         writer: &mut FillWriter,
     ) -> Result<(), FillError> {
-        loop {
-            // Once whole, only the end of the message is read, to free the connection.
-            let is_whole = self.end == Some(self.next);
-            if !is_whole && writer.demand().await == Demand::Unread && !self.is_nearly_done() {
+        while self.end != Some(self.next) {
+            if writer.demand().await == Demand::Unread && !self.is_nearly_done() {
                 return Err(FillError::Abandoned);
             }
             let Some(chunk) = body.next().await? else {
                 break;
             };
             self.take(chunk.clone());
-            if let Some(end) = self.end
-                && self.next > end
-            {
-                return Err(FillError::Truncated {
-                    expected: end,
-                    received: self.next,
-                });
+            if self.end == Some(self.next) {
+                // The last bytes are shown once the end is verified, the connection is free for
+                // the next request, and the response is stored.
+                self.verify_end(&mut body).await?;
+                self.settle();
+                writer.push(chunk);
+                return Ok(());
             }
-            self.settle();
             writer.push(chunk);
-        }
-        if self.end.is_none() {
-            self.end = Some(self.next);
-            self.settle();
         }
         match self.end {
             Some(end) if self.next != end => Err(FillError::Truncated {
                 expected: end,
                 received: self.next,
             }),
-            _ => Ok(()),
+            Some(_) => self.verify_end(&mut body).await,
+            None => {
+                self.end = Some(self.next);
+                self.settle();
+                Ok(())
+            }
+        }
+    }
+
+    /// After its announced length a body must end.
+    async fn verify_end(&self, body: &mut Box<dyn OriginBody>) -> Result<(), FillError> {
+        match body.next().await? {
+            None => Ok(()),
+            Some(more) => Err(FillError::TooLong {
+                expected: self.next,
+                excess: more.len() as u64,
+            }),
         }
     }
 

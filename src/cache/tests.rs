@@ -578,6 +578,7 @@ async fn an_origin_that_fails_fails_everyone_who_waits_and_nobody_after() {
     assert!(matches!(error, FetchError::Invalid { .. }));
     let feed = world.origin.respond(200, Framing::Length(1), &[FRESH]);
     feed.send(Ok(Bytes::from_static(b"a"))).unwrap();
+    drop(feed);
     let answer = world
         .cache
         .fetch(world.ask(&[], RangeRequest::Whole))

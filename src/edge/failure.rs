@@ -130,6 +130,10 @@ impl Failure {
                     "origin_truncated",
                     format!("The origin \"{origin}\" ended its response too early."),
                 ),
+                BodyError::Fill(FillError::TooLong { .. }) => bad_gateway(
+                    "origin_too_long",
+                    format!("The origin \"{origin}\" sent more than it announced."),
+                ),
                 BodyError::Fill(FillError::Changed) => bad_gateway(
                     "origin_changed",
                     format!("The object changed at the origin \"{origin}\" while it was read."),
