@@ -49,11 +49,13 @@ pub struct BodyReader {
     end: Option<u64>,
     attached: Option<FillReader>,
     refetch: Option<Refetch>,
-    ready: Option<Bytes>,
     fruitless: u32,
-    /// Bytes that came out of the memory tier.
+    /// The fill that this reader came with has brought what the tier holds.
+    just_fetched: bool,
+    /// Bytes that were stored before this request.
     pub from_memory: u64,
-    /// Bytes that came straight from a fill.
+    /// Bytes that the origin sent for this request, or for a fill that it shared. Whether they were
+    /// read as they arrived or a moment later out of the tier makes no difference.
     pub from_origin: u64,
 }
 
@@ -74,8 +76,8 @@ impl BodyReader {
             end,
             attached: None,
             refetch,
-            ready: None,
             fruitless: 0,
+            just_fetched: false,
             from_memory: 0,
             from_origin: 0,
         };
@@ -97,16 +99,10 @@ impl BodyReader {
         self.refetch.is_some() && self.response.head.strong_etag().is_some()
     }
 
-    /// Waits until the first bytes are at hand, so that a failure can still become an error
-    /// response.
-    ///
-    /// # Errors
-    /// [`BodyError`] when they are not to be had.
-    pub async fn prime(&mut self) -> Result<(), BodyError> {
-        if self.ready.is_none() {
-            self.ready = self.next().await?;
-        }
-        Ok(())
+    /// Says that the response was fetched for this request and not found in the cache.
+    pub fn just_fetched(mut self) -> Self {
+        self.just_fetched = true;
+        self
     }
 
     /// The next bytes; `None` at the end of the span.
@@ -117,16 +113,17 @@ impl BodyReader {
     /// # Cancel safety
     /// Dropping the future loses no bytes.
     pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
-        if let Some(bytes) = self.ready.take() {
-            return Ok(Some(bytes));
-        }
         loop {
             if self.end.is_some_and(|end| self.position >= end) {
                 return Ok(None);
             }
             if let Some(bytes) = self.take_from_tier() {
                 self.attached = None;
-                self.from_memory += bytes.len() as u64;
+                if self.just_fetched {
+                    self.from_origin += bytes.len() as u64;
+                } else {
+                    self.from_memory += bytes.len() as u64;
+                }
                 return Ok(Some(bytes));
             }
             let Some(attached) = &mut self.attached else {

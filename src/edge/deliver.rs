@@ -27,6 +27,8 @@ pub(super) struct Delivery {
     pub(super) cache_status: CacheStatus,
     /// A place at the fill that brings the body.
     pub(super) reader: Option<FillReader>,
+    /// The origin sent the body for this request, or for one whose fill it shares.
+    pub(super) just_fetched: bool,
     pub(super) origin_server: Option<Arc<str>>,
     pub(super) collapsed: bool,
 }
@@ -132,6 +134,9 @@ impl Node {
             delivery.reader,
             self.refetch(visit, &response),
         );
+        if delivery.just_fetched {
+            body = body.just_fetched();
+        }
         let mut first = Bytes::new();
         if !arriving {
             match body.next().await {

@@ -27,6 +27,7 @@ use super::listen::Lanes;
 use super::request::{BodyLength, Peer, Request, RequestId};
 use super::{Answered, Ticket};
 use crate::clock::Moment;
+use crate::config::Limits;
 use crate::observe::Protocol;
 
 /// The first read of a connection; most heads fit.
@@ -61,9 +62,7 @@ pub(super) async fn serve(
                 return;
             }
         };
-        let limit = lanes.node.limits.request_fields;
-        let id = RequestId::random();
-        let request = match parse(&head, limit).and_then(|raw| admit(raw, id, started, peer)) {
+        let request = match admit_head(&head, &lanes.node.limits, started, peer) {
             Ok(request) => request,
             Err(refusal) => {
                 refuse(lanes, stream, &peer, Protocol::Http11, refusal, started).await;
@@ -128,15 +127,9 @@ async fn read_head(
     let deadline = started.monotonic + node.timeouts.request_head;
     let mut scan = Scan::default();
     loop {
-        match scan.find_end(buf) {
+        match scan.take_head(buf, node.limits.request_head_bytes) {
             Err(refusal) => return Read::Refused(refusal, started),
-            Ok(Some(end)) if end > node.limits.request_head_bytes => {
-                return Read::Refused(too_large(buf, node.limits.request_head_bytes), started);
-            }
-            Ok(Some(end)) => return Read::Head(buf.split_to(end).freeze(), started),
-            Ok(None) if buf.len() > node.limits.request_head_bytes => {
-                return Read::Refused(too_large(buf, node.limits.request_head_bytes), started);
-            }
+            Ok(Some(head)) => return Read::Head(head, started),
             Ok(None) => {}
         }
         let left = deadline.saturating_sub(node.clock.monotonic());
@@ -168,6 +161,19 @@ struct Scan {
 }
 
 impl Scan {
+    /// Takes a whole head out of `buf` as soon as it is there, of at most `limit_bytes`.
+    fn take_head(
+        &mut self,
+        buf: &mut BytesMut,
+        limit_bytes: usize,
+    ) -> Result<Option<Bytes>, GateRefusal> {
+        match self.find_end(buf)? {
+            Some(end) if end <= limit_bytes => Ok(Some(buf.split_to(end).freeze())),
+            None if buf.len() <= limit_bytes => Ok(None),
+            Some(_) | None => Err(too_large(buf, limit_bytes)),
+        }
+    }
+
     /// Where the head ends, once it does.
     fn find_end(&mut self, buf: &mut BytesMut) -> Result<Option<usize>, GateRefusal> {
         loop {
@@ -198,6 +204,55 @@ impl Scan {
     }
 }
 
+/// Whether the request line ends in an HTTP version at all; httparse says "version" of whatever
+/// stands in its place, such as the rest of a target that holds a space.
+fn names_a_version(head: &[u8]) -> bool {
+    let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|b| *b == b' ').skip(2);
+    match (words.next(), words.next()) {
+        (Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None) => {
+            major.is_ascii_digit() && minor.is_ascii_digit()
+        }
+        _ => false,
+    }
+}
+
+fn admit_head(
+    head: &Bytes,
+    limits: &Limits,
+    started: Moment,
+    peer: Peer,
+) -> Result<Request, GateRefusal> {
+    let raw = parse(head, limits.request_fields)?;
+    admit(raw, RequestId::random(), started, peer)
+}
+
+/// Reads the first head of what a client sends, arriving in `parts`, exactly as the lane reads it from
+/// a connection, and lets it in. Gives the request and how many bytes were read up to the end of its
+/// head, or `None` when its end is not there. For tests and fuzzing: it needs no connection.
+///
+/// # Errors
+/// The first [`GateRefusal`] that applies; never [`GateRefusal::HeadTimeout`].
+pub fn read_head_from<'a>(
+    parts: impl IntoIterator<Item = &'a [u8]>,
+    limits: &Limits,
+    started: Moment,
+    peer: Peer,
+) -> Result<Option<(Request, usize)>, GateRefusal> {
+    let mut scan = Scan::default();
+    let mut buf = BytesMut::new();
+    let mut arrived = 0;
+    for part in parts {
+        buf.extend_from_slice(part);
+        arrived += part.len();
+        if let Some(head) = scan.take_head(&mut buf, limits.request_head_bytes)? {
+            let request = admit_head(&head, limits, started, peer)?;
+            return Ok(Some((request, arrived - buf.len())));
+        }
+    }
+    Ok(None)
+}
+
 /// Parses a whole head; names and values share its bytes.
 fn parse(head: &Bytes, max_fields: usize) -> Result<RawHead<'_>, GateRefusal> {
     let mut lines = [httparse::EMPTY_HEADER; MAX_FIELDS];
@@ -206,7 +261,9 @@ fn parse(head: &Bytes, max_fields: usize) -> Result<RawHead<'_>, GateRefusal> {
     match parsed.parse(head) {
         Ok(httparse::Status::Complete(_)) => {}
         Err(httparse::Error::TooManyHeaders) => return Err(GateRefusal::TooManyFields),
-        Err(httparse::Error::Version) => return Err(GateRefusal::Version),
+        Err(httparse::Error::Version) if names_a_version(head) => {
+            return Err(GateRefusal::Version);
+        }
         Ok(httparse::Status::Partial) | Err(_) => return Err(GateRefusal::Malformed),
     }
     let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
@@ -590,6 +647,41 @@ mod tests {
     }
 
     #[test]
+    fn a_head_of_exactly_the_limit_is_read_and_a_longer_one_is_refused() {
+        let head = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+        let read = |parts: &[&[u8]], request_head_bytes| {
+            let limits = Limits {
+                request_head_bytes,
+                request_fields: 1,
+            };
+            let started = Moment {
+                wall: std::time::SystemTime::UNIX_EPOCH,
+                monotonic: Duration::ZERO,
+            };
+            let peer = Peer {
+                client: std::net::IpAddr::from([127, 0, 0, 1]),
+                tls: None,
+            };
+            read_head_from(parts.iter().copied(), &limits, started, peer)
+                .map(|found| found.map(|(request, read)| (request.target, read)))
+        };
+        let target = Bytes::from_static(b"/a");
+        let found = Ok(Some((target.clone(), head.len())));
+        assert_eq!(read(&[head, b"GET"], head.len()), found);
+        assert_eq!(read(&[&head[..9], &head[9..]], head.len()), found);
+        let after_empty_line = Ok(Some((target, head.len() + 2)));
+        assert_eq!(read(&[b"\r\n", head], head.len()), after_empty_line);
+        assert_eq!(read(&[&head[..head.len() - 1]], head.len() - 1), Ok(None));
+        for (limit, refusal) in [
+            (head.len() - 1, GateRefusal::HeadTooLarge),
+            (16, GateRefusal::TargetTooLong),
+        ] {
+            assert_eq!(read(&[head], limit), Err(refusal), "{limit}");
+            assert_eq!(read(&[&head[..20], &head[20..]], limit), Err(refusal));
+        }
+    }
+
+    #[test]
     fn every_line_must_end_with_crlf() {
         for head in [
             &b"GET / HTTP/1.1\nHost: h\n\n"[..],
@@ -610,6 +702,10 @@ mod tests {
             (&b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"[..], None),
             (b"GET / HTTP/1.2\r\n\r\n", Some(GateRefusal::Version)),
             (b"GET / HTTP/2.0\r\n\r\n", Some(GateRefusal::Version)),
+            (b"GET /a b HTTP/1.1\r\n\r\n", Some(GateRefusal::Malformed)),
+            (b"GET /  HTTP/1.1\r\n\r\n", Some(GateRefusal::Malformed)),
+            (b"GET / http/1.1\r\n\r\n", Some(GateRefusal::Malformed)),
+            (b"GET / SIP/2.0\r\n\r\n", Some(GateRefusal::Malformed)),
             (b"GET /\r\n\r\n", Some(GateRefusal::Malformed)),
             (b"GET\r\n\r\n", Some(GateRefusal::Malformed)),
             (

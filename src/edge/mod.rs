@@ -47,7 +47,7 @@ use http::header::{
     CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, VIA,
 };
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 
 pub use failure::Failure;
 pub use listen::{Edge, StartError};
@@ -248,6 +248,7 @@ impl Node {
             outcome,
             cache_status,
             reader: None,
+            just_fetched: false,
             origin_server: None,
             collapsed: false,
         }
@@ -288,6 +289,9 @@ impl Node {
                 detail: not_stored.map(|why| why.word()),
             },
             reader: Some(answer.reader),
+            just_fetched: answer
+                .forward_status
+                .is_some_and(|status| status != StatusCode::NOT_MODIFIED),
             origin_server: answer.server,
             collapsed: answer.collapsed,
             response: answer.response,
@@ -335,8 +339,11 @@ enum Found {
 
 fn cache_key(request: &Request) -> CacheKey {
     let query = request.query().map(query_without_signature);
-    // A URL that carried nothing but a signature is the URL without any query.
-    let query = query.as_deref().filter(|query| !query.is_empty());
+    // A URL that carried nothing but a signature is the URL without any query; one that ends in a
+    // bare `?` is another URL.
+    let query = query
+        .as_deref()
+        .filter(|query| !query.is_empty() || request.query() == Some(""));
     CacheKey::new(
         request.peer.scheme(),
         request.authority(),

@@ -412,6 +412,42 @@ mod tests {
     }
 
     #[test]
+    fn no_two_combinations_of_labels_share_a_counter() {
+        let outcomes = [
+            Outcome::Hit,
+            Outcome::Miss,
+            Outcome::UriMiss,
+            Outcome::VaryMiss,
+            Outcome::Stale,
+            Outcome::Partial,
+            Outcome::Bypass,
+            Outcome::Method,
+            Outcome::Request,
+            Outcome::Refused,
+            Outcome::Error,
+        ];
+        let metrics = Metrics::new();
+        let mut combinations = 0;
+        for outcome in outcomes {
+            for protocol in [Protocol::Http10, Protocol::Http11, Protocol::H2] {
+                for status in [0, 100, 101, 200, 999] {
+                    metrics
+                        .route("r")
+                        .record(&finished(outcome, status, protocol));
+                    combinations += 1;
+                }
+            }
+        }
+        let text = metrics.gather_text();
+        let counted = samples(&text, "tidegate_requests_total");
+        assert_eq!(counted.len(), combinations);
+        assert!(
+            counted.iter().all(|line| line.ends_with("} 1")),
+            "{counted:#?}"
+        );
+    }
+
+    #[test]
     fn handles_of_one_name_are_one_counter() {
         let metrics = Metrics::new();
         assert!(Arc::ptr_eq(&metrics.route("a"), &metrics.route("a")));

@@ -164,9 +164,8 @@ where
         let presigned = carries_presignature(request.uri.query().unwrap_or(""));
         Fault::Refused { refusal, presigned }
     })?;
-    let query = Query::parse(request.uri.query().unwrap_or(""))?;
-    let target = parse_target(request.uri.path())?;
-    let call = choose(&request.method, target, &query)?;
+    let raw_query = request.uri.query().unwrap_or("");
+    let (call, query) = read_call(&request.method, request.uri.path(), raw_query)?;
     *operation = call.operation();
     let fields = RequestFields {
         headers: &request.headers,
@@ -243,6 +242,23 @@ impl Call {
             | Call::DeleteObject(..) => &[],
         }
     }
+}
+
+/// Reads out of a request's line which operation it asks for, and on what.
+fn read_call(method: &Method, raw_path: &str, raw_query: &str) -> Result<(Call, Query), Fault> {
+    let query = Query::parse(raw_query)?;
+    let target = parse_target(raw_path)?;
+    let call = choose(method, target, &query)?;
+    Ok((call, query))
+}
+
+/// The operation that a request with this method, path and query asks for, all as sent.
+///
+/// # Errors
+/// A name or an encoding that breaks a rule, or the fault that says that S3 has the operation and we
+/// do not.
+pub fn operation_of(method: &Method, raw_path: &str, raw_query: &str) -> Result<Operation, Fault> {
+    read_call(method, raw_path, raw_query).map(|(call, _)| call.operation())
 }
 
 /// Chooses the operation, or says that S3 has it and we do not.

@@ -135,6 +135,7 @@ mod tests {
             ("MEDIA.Example", "/public/", Some(0)),
             ("media.example:8080", "/x", Some(1)),
             ("media.example:", "/x", Some(1)),
+            ("media.example:80:80", "/x", None),
             ("media.example.org", "/x", None),
             ("xmedia.example", "/x", None),
             ("media.exampl", "/x", None),

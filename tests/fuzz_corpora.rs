@@ -1,0 +1,104 @@
+//! Every committed fuzz corpus file, through the function that its target fuzzes.
+//!
+//! `fuzz/corpus/` holds inputs that reach different corners of each parser, and every input that once broke one.
+//! `make fuzz` looks for more; this needs neither libFuzzer nor much time.
+
+#[path = "../fuzz/src/lib.rs"]
+mod checks;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every target of `fuzz/Cargo.toml`.
+const TARGETS: [&str; 8] = [
+    "aws_chunked",
+    "cache_control",
+    "config",
+    "presigned",
+    "range",
+    "request_head",
+    "s3_target",
+    "signed_header",
+];
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz")
+        .join(name)
+}
+
+/// The names in a folder of `fuzz/`, without `.rs`.
+fn names_in(name: &str) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder(name)).expect("the folder is committed");
+    let name = |entry: fs::DirEntry| {
+        let name = entry.file_name().into_string().expect("names are text");
+        name.strip_suffix(".rs").unwrap_or(&name).to_owned()
+    };
+    entries
+        .map(|entry| name(entry.expect("the folder can be read")))
+        .collect()
+}
+
+fn replay(target: &str, check: fn(&[u8])) {
+    let corpus = names_in(&format!("corpus/{target}"));
+    assert!(!corpus.is_empty());
+    for name in corpus {
+        let file = folder("corpus").join(target).join(name);
+        // Shown when the check panics.
+        println!("{}", file.display());
+        check(&fs::read(file).expect("a corpus file can be read"));
+    }
+}
+
+#[test]
+fn every_target_has_a_corpus_and_every_corpus_a_target() {
+    let targets = BTreeSet::from(TARGETS.map(str::to_owned));
+    assert_eq!(names_in("corpus"), targets);
+    assert_eq!(names_in("fuzz_targets"), targets);
+    let manifest = fs::read_to_string(folder("Cargo.toml")).expect("the manifest is committed");
+    for target in TARGETS {
+        let path = format!("path = \"fuzz_targets/{target}.rs\"");
+        assert!(manifest.contains(&path), "{target} is not in the manifest");
+    }
+}
+
+#[test]
+fn a_request_head_has_one_reading_however_it_arrives() {
+    replay("request_head", checks::request_head::check);
+}
+
+#[test]
+fn a_range_selects_bytes_that_are_there() {
+    replay("range", checks::range::check);
+}
+
+#[test]
+fn caching_fields_never_loosen_each_other() {
+    replay("cache_control", checks::cache_control::check);
+}
+
+#[test]
+fn a_presigned_url_is_genuine_only_as_it_was_signed() {
+    replay("presigned", checks::presigned::check);
+}
+
+#[test]
+fn a_signed_request_is_genuine_only_as_it_was_signed() {
+    replay("signed_header", checks::signed_header::check);
+}
+
+#[test]
+fn an_upload_decodes_to_the_same_bytes_however_it_arrives() {
+    replay("aws_chunked", checks::aws_chunked::check);
+}
+
+#[test]
+fn a_target_of_the_store_is_decoded_once() {
+    replay("s3_target", checks::s3_target::check);
+}
+
+#[test]
+fn a_configuration_is_refused_with_reasons_that_hold_no_secret() {
+    replay("config", checks::config::check);
+}

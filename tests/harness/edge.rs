@@ -1,0 +1,217 @@
+//! The edge under test: the real binary with a configuration of the test's own.
+
+use std::fmt::Write;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::{Client, Samples, own_address, within};
+
+/// How the line ends that the edge logs once it serves.
+const READY: &str = ": ready";
+
+/// The configuration of an edge; the rest is fixed.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// `host:port` of each server of the one pool, `store`.
+    pub servers: Vec<String>,
+    /// Further keys of the pool, as YAML.
+    pub pool: &'static str,
+    /// `edge.cache.memory`.
+    pub memory: &'static str,
+    /// Entries of `edge.routes`, as YAML.
+    pub routes: &'static str,
+    /// Further keys of `edge`, as YAML.
+    pub edge: &'static str,
+}
+
+impl Setup {
+    /// One public route to `servers`. Health checks run once, at the start, so that no test sees
+    /// one by chance.
+    pub fn of(servers: impl IntoIterator<Item = SocketAddr>) -> Self {
+        Setup {
+            servers: servers
+                .into_iter()
+                .map(|server| server.to_string())
+                .collect(),
+            pool: "health: { interval: 1h }",
+            memory: "64MiB",
+            routes: "- { name: all, path: /, origin: store, access: public }",
+            edge: "",
+        }
+    }
+
+    fn yaml(&self, http: SocketAddr, admin: SocketAddr) -> String {
+        let mut yaml = String::new();
+        write!(
+            yaml,
+            "\
+admin: {{ address: '{admin}' }}
+edge:
+  workers: 2
+  listeners:
+    - address: '{http}'
+  origins:
+    store:
+      servers: {servers:?}
+      {pool}
+  routes:
+    {routes}
+  cache:
+    memory: {memory}
+  access_log: access.log
+  {edge}
+",
+            servers = self.servers,
+            pool = self.pool,
+            routes = self.routes,
+            memory = self.memory,
+            edge = self.edge,
+        )
+        .unwrap();
+        yaml
+    }
+
+    /// Starts the edge and waits until it serves.
+    pub async fn start(self) -> Edge {
+        let folder = tempfile::tempdir().unwrap();
+        let (http, admin) = (own_address(), own_address());
+        let config = folder.path().join("tidegate.yaml");
+        std::fs::write(&config, self.yaml(http, admin)).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .arg("edge")
+            .arg("--config")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let (line, log) = unbounded_channel();
+        thread::spawn(move || {
+            for text in BufReader::new(stderr).lines().map_while(Result::ok) {
+                // Shown by the test runner when the test fails.
+                println!("edge: {text}");
+                line.send(text).ok();
+            }
+        });
+        let mut edge = Edge {
+            child: Running(child),
+            http,
+            admin,
+            log,
+            access_log: folder.path().join("access.log"),
+            _folder: folder,
+        };
+        edge.logged(READY).await;
+        edge
+    }
+}
+
+/// A running edge, killed when dropped.
+pub struct Edge {
+    child: Running,
+    /// Where clients connect.
+    pub http: SocketAddr,
+    /// Where operators connect.
+    pub admin: SocketAddr,
+    log: UnboundedReceiver<String>,
+    /// The access log's file.
+    pub access_log: PathBuf,
+    _folder: TempDir,
+}
+
+impl Edge {
+    /// An edge in front of one origin, one public route.
+    pub async fn before(origin: &super::Origin) -> Self {
+        Setup::of([origin.address]).start().await
+    }
+
+    /// Waits for a line of the error log that contains `text`.
+    pub async fn logged(&mut self, text: &str) -> String {
+        within(&format!("log line with {text:?}"), async {
+            loop {
+                let line = self.log.recv().await;
+                let line = line.unwrap_or_else(|| panic!("the edge ended without {text:?}"));
+                if line.contains(text) {
+                    return line;
+                }
+            }
+        })
+        .await
+    }
+
+    /// A new client connection.
+    pub async fn client(&self) -> Client {
+        Client::connect(self.http).await
+    }
+
+    /// One GET on a connection of its own.
+    pub async fn get(&self, path: &str) -> super::Response {
+        self.client().await.get(path).await
+    }
+
+    /// What `/metrics` says now.
+    pub async fn metrics(&self) -> Samples {
+        let response = Client::connect(self.admin).await.get("/metrics").await;
+        assert_eq!(response.status, 200);
+        Samples::parse(response.text())
+    }
+
+    /// Whether the process that was started still runs.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.0.try_wait().unwrap().is_none()
+    }
+
+    /// Asks the edge to stop (SIGTERM).
+    pub fn ask_to_stop(&mut self) {
+        kill_process(Pid::from_child(&self.child.0), Signal::TERM).unwrap();
+    }
+
+    /// Asks the edge to stop and waits for its end.
+    pub async fn stop(mut self) -> StoppedEdge {
+        self.ask_to_stop();
+        self.ended().await
+    }
+
+    /// Waits for the end of an edge that was asked to stop; the access log is complete then.
+    pub async fn ended(mut self) -> StoppedEdge {
+        let access_log = self.access_log.clone();
+        let ended = tokio::task::spawn_blocking(move || {
+            let status = self.child.0.wait().unwrap();
+            // The folder lives as long as the edge, so the log is read before it goes.
+            (status, std::fs::read_to_string(&access_log).unwrap())
+        });
+        let (status, log) = within("the edge ends after SIGTERM", ended).await.unwrap();
+        let line = |line| serde_json::from_str(line).unwrap();
+        StoppedEdge {
+            status,
+            access_log: log.lines().map(line).collect(),
+        }
+    }
+}
+
+/// A process that does not outlive its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only when it has ended and was waited for.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// What an edge left behind.
+pub struct StoppedEdge {
+    /// How the process ended.
+    pub status: ExitStatus,
+    /// Its access log, line by line.
+    pub access_log: Vec<serde_json::Value>,
+}
