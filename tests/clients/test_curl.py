@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from harness import s3
-from harness.curl import SEPARATOR, curl
+from harness.curl import curl
 from harness.s3 import KIB, MIB
 
 SIZE = 3 * MIB + 17
@@ -229,25 +229,6 @@ def test_parallel_transfers_share_one_h2_connection(node, tmp_path):
     assert sum(report["num_connects"] for report in reports) == 1
     for key, body in bodies.items():
         assert (tmp_path / key).read_bytes() == body
-
-
-def test_whoever_has_read_an_object_finds_it_stored_at_once(node, tmp_path):
-    """Pairs of requests on one connection, the second right after the last byte of the first."""
-    client = s3.client(node.s3)
-    command = ["curl", "--silent", "--show-error", "--http1.1", "--max-time", "60"]
-    command += ["--write-out", "%{header_json}" + SEPARATOR]
-    for number in range(100):
-        key = f"pair-{number}"
-        client.put_object(Bucket="suite", Key=key, Body=b"p" * (900 + number * 1000))
-        for _ in range(2):
-            command += ["--output", str(tmp_path / "body"), s3.presign(node.http, "suite", key)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    replies = [json.loads(fields) for fields in done.stdout.split(SEPARATOR) if fields]
-    statuses = [fields["cache-status"][0] for fields in replies]
-    assert len(statuses) == 200
-    assert not any(status.startswith("tidegate; hit") for status in statuses[::2])
-    assert [status for status in statuses[1::2] if not status.startswith("tidegate; hit")] == []
 
 
 def test_kept_connections_alternate_between_cache_and_pass(node, tmp_path):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Stands between the two parts of the report and in neither of them.
-SEPARATOR = "\x1e"
+_SEPARATOR = "\x1e"
 
 
 @dataclass
@@ -37,7 +37,7 @@ def curl(url, *arguments, ca=None, output=None, exit_code=0, seconds=120):
     with tempfile.TemporaryDirectory() as folder:
         body = Path(output) if output else Path(folder, "body")
         command = ["curl", "--silent", "--show-error", "--max-time", str(seconds), "--output", str(body)]
-        command += ["--write-out", "%{json}" + SEPARATOR + "%{header_json}"]
+        command += ["--write-out", "%{json}" + _SEPARATOR + "%{header_json}"]
         if ca:
             command += ["--cacert", str(ca)]
         command += [*map(str, arguments), url]
@@ -45,7 +45,7 @@ def curl(url, *arguments, ca=None, output=None, exit_code=0, seconds=120):
         assert done.returncode == exit_code, (
             f"curl ended with {done.returncode}, expected {exit_code}: {done.stderr}\n{' '.join(command)}"
         )
-        report, fields = done.stdout.split(SEPARATOR)
+        report, fields = done.stdout.split(_SEPARATOR)
         report = json.loads(report)
         received = b"" if output or not body.exists() else body.read_bytes()
     fields = {name: ", ".join(values) for name, values in json.loads(fields).items()}
