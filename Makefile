@@ -1,7 +1,7 @@
 # One target per thing that a person or a machine wants of this repository; `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check advisories suites deps fmt
+.PHONY: help run test check advisories suites fuzz deps fmt
 
 TOOLS := target/tools/bin
 VENV := target/venv/bin
@@ -36,6 +36,10 @@ suites: ## Real clients and a real browser against the real binary
 	@scripts/deps.sh build suites
 	cargo build --locked
 	$(VENV)/python -m pytest tests/clients
+
+fuzz: ## Look for inputs that break a parser, FUZZ_SECONDS (60) for each
+	@scripts/deps.sh build
+	@scripts/fuzz.sh
 
 deps: ## Install what is missing, or say how
 	@scripts/deps.sh build check suites

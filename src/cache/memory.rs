@@ -2,6 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -57,19 +58,32 @@ enum Value {
 pub struct MemoryTier {
     cache: moka::sync::Cache<Slot, Value>,
     limit_bytes: u64,
+    /// Stored responses, not counting what else is remembered.
+    responses: Arc<AtomicI64>,
 }
 
 impl MemoryTier {
     /// A tier that holds at most `limit_bytes`.
     pub fn new(limit_bytes: u64) -> Self {
+        let responses = Arc::new(AtomicI64::new(0));
+        let gone = responses.clone();
         let cache = moka::sync::Cache::builder()
             .max_capacity(limit_bytes)
             .weigher(|slot, value| {
                 let bytes = weight(slot, value);
                 u32::try_from(bytes).unwrap_or(u32::MAX)
             })
+            .eviction_listener(move |_, value, _| {
+                if let Value::Entry(Entry::Response(_)) = value {
+                    gone.fetch_sub(1, Ordering::Relaxed);
+                }
+            })
             .build();
-        MemoryTier { cache, limit_bytes }
+        MemoryTier {
+            cache,
+            limit_bytes,
+            responses,
+        }
     }
 
     /// What is remembered of `key`.
@@ -82,6 +96,9 @@ impl MemoryTier {
 
     /// Remembers `entry` under `key`.
     pub fn insert(&self, key: CacheKey, entry: Entry) {
+        if let Entry::Response(_) = entry {
+            self.responses.fetch_add(1, Ordering::Relaxed);
+        }
         self.cache.insert(Slot::Head(key), Value::Entry(entry));
     }
 
@@ -118,9 +135,9 @@ impl MemoryTier {
         self.cache.weighted_size()
     }
 
-    /// Entries held: responses and blocks.
+    /// Stored responses held, as of the last settled batch.
     pub fn objects(&self) -> u64 {
-        self.cache.entry_count()
+        u64::try_from(self.responses.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// The limit in bytes.
@@ -167,6 +184,39 @@ mod tests {
         }
         assert!(tier.bytes() <= limit, "{} bytes", tier.bytes());
         assert!(tier.bytes() > limit / 2);
+    }
+
+    #[test]
+    fn stored_responses_are_counted_and_nothing_else() {
+        let tier = MemoryTier::new(1 << 20);
+        let key = |path| CacheKey::new(crate::cache::Scheme::Http, "h", path, None);
+        let response = || {
+            let freshness = crate::cache::policy::freshness::Freshness {
+                lifetime: Duration::ZERO,
+                initial_age: Duration::ZERO,
+                received: Duration::ZERO,
+                always_validate: false,
+            };
+            Arc::new(StoredResponse {
+                head: crate::cache::stored::Head::new(
+                    http::StatusCode::OK,
+                    http::HeaderMap::new(),
+                    freshness,
+                    None,
+                ),
+                body: crate::cache::stored::Body::new(Some(0)),
+            })
+        };
+        tier.insert(key("/a"), Entry::Response(response()));
+        tier.insert(key("/a"), Entry::Response(response()));
+        tier.insert(key("/b"), Entry::Response(response()));
+        tier.insert(key("/c"), Entry::Pass(Duration::ZERO));
+        tier.insert_block(Generation::fresh(), 0, Bytes::from_static(b"x"));
+        tier.bytes();
+        assert_eq!(tier.objects(), 2);
+        tier.remove(&key("/a"));
+        tier.bytes();
+        assert_eq!(tier.objects(), 1);
     }
 
     #[test]

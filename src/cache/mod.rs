@@ -158,6 +158,15 @@ impl Cache {
             .all(|number| self.memory.has_block(response.body.generation, number))
     }
 
+    /// Whether another request's fill is about to bring the byte at `position`.
+    pub fn is_arriving(&self, response: &StoredResponse, position: u64) -> bool {
+        response.body.with_fills(|fills| {
+            fills
+                .iter()
+                .any(|fill| fill.reaches(position, fill::LEAD_BYTES))
+        })
+    }
+
     /// Invalidates what is stored under `key`, all variants with it (RFC 9111 §4.4).
     pub fn invalidate(&self, key: &CacheKey) {
         // Flights first: one that lands in between finds itself invalidated.

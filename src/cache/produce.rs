@@ -131,17 +131,14 @@ impl Production {
             // Visible at once: whatever blocks arrive, the rest can be fetched.
             self.commit(&response);
         }
+        let commit = || self.commit(&response);
+        let mut pump = Pump::new(&self.cache, &response, start, end, commit);
+        pump.settle();
         self.publish(response.clone(), forward_status, server);
-        let pump = Pump::new(&self.cache, &response, start, end);
         let outcome = pump.run(body, &mut writer).await;
         response.body.forget(&self.flight.fill);
         match outcome {
-            Ok(()) => {
-                if response.head.not_stored.is_none() {
-                    self.commit(&response);
-                }
-                writer.finish();
-            }
+            Ok(()) => writer.finish(),
             Err(error) => writer.fail(error),
         }
     }
@@ -419,13 +416,17 @@ impl SpanProduction {
             return Err(FillError::Changed);
         }
         writer.open_at(start);
-        let pump = Pump::new(&self.cache, &self.response, start, Some(end));
+        let pump = Pump::new(&self.cache, &self.response, start, Some(end), || {});
         pump.run(response.body, writer).await
     }
 }
 
 /// Moves a body from the origin into a fill and, block by block, into the tier.
-struct Pump<'a> {
+///
+/// Invariant `stored-before-seen-whole`: what a client has read to its end is stored already, so
+/// that its next request is a hit. A body of known length is therefore settled before its last
+/// bytes are pushed, and one that ends with a last chunk before its fill is finished.
+struct Pump<'a, C: FnOnce()> {
     cache: &'a Cache,
     response: &'a StoredResponse,
     next: u64,
@@ -433,10 +434,18 @@ struct Pump<'a> {
     /// The block under construction: chunks from its first byte on.
     block: Vec<Bytes>,
     block_bytes: u64,
+    /// Makes the response visible; taken when the body is whole.
+    commit: Option<C>,
 }
 
-impl<'a> Pump<'a> {
-    fn new(cache: &'a Cache, response: &'a StoredResponse, start: u64, end: Option<u64>) -> Self {
+impl<'a, C: FnOnce()> Pump<'a, C> {
+    fn new(
+        cache: &'a Cache,
+        response: &'a StoredResponse,
+        start: u64,
+        end: Option<u64>,
+        commit: C,
+    ) -> Self {
         Pump {
             cache,
             response,
@@ -444,6 +453,7 @@ impl<'a> Pump<'a> {
             end,
             block: Vec::new(),
             block_bytes: 0,
+            commit: Some(commit),
         }
     }
 
@@ -453,14 +463,15 @@ impl<'a> Pump<'a> {
         writer: &mut FillWriter,
     ) -> Result<(), FillError> {
         loop {
-            if writer.demand().await == Demand::Unread && !self.is_nearly_done() {
+            // Once whole, only the end of the message is read, to free the connection.
+            let is_whole = self.end == Some(self.next);
+            if !is_whole && writer.demand().await == Demand::Unread && !self.is_nearly_done() {
                 return Err(FillError::Abandoned);
             }
             let Some(chunk) = body.next().await? else {
                 break;
             };
             self.take(chunk.clone());
-            writer.push(chunk);
             if let Some(end) = self.end
                 && self.next > end
             {
@@ -469,16 +480,33 @@ impl<'a> Pump<'a> {
                     received: self.next,
                 });
             }
+            self.settle();
+            writer.push(chunk);
+        }
+        if self.end.is_none() {
+            self.end = Some(self.next);
+            self.settle();
         }
         match self.end {
             Some(end) if self.next != end => Err(FillError::Truncated {
                 expected: end,
                 received: self.next,
             }),
-            _ => {
-                self.complete();
-                Ok(())
-            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps and commits the body if its end has been reached.
+    fn settle(&mut self) {
+        if self.end != Some(self.next) {
+            return;
+        }
+        let Some(commit) = self.commit.take() else {
+            return;
+        };
+        if self.response.head.not_stored.is_none() {
+            self.complete();
+            commit();
         }
     }
 
@@ -547,9 +575,6 @@ impl<'a> Pump<'a> {
 
     /// The end is verified: keeps the last block, or the whole body when it fits one.
     fn complete(&mut self) {
-        if self.response.head.not_stored.is_some() {
-            return;
-        }
         let body = &self.response.body;
         if body.length().is_none() {
             body.set_length(self.next);

@@ -155,7 +155,9 @@ impl Failure {
 
 fn gate(refusal: GateRefusal) -> FailureReply {
     let (status, close) = match refusal {
+        // Not 505: the fault is the client's, and a 5xx would alarm those who watch for ours.
         GateRefusal::Malformed
+        | GateRefusal::Version
         | GateRefusal::BareLineEnd
         | GateRefusal::ContentLength
         | GateRefusal::TransferEncoding
@@ -166,7 +168,6 @@ fn gate(refusal: GateRefusal) -> FailureReply {
         | GateRefusal::Escape
         | GateRefusal::Host
         | GateRefusal::HostMismatch => (StatusCode::BAD_REQUEST, true),
-        GateRefusal::Version => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, true),
         GateRefusal::Method => (StatusCode::METHOD_NOT_ALLOWED, true),
         GateRefusal::HeadTooLarge | GateRefusal::TooManyFields => {
             (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, true)

@@ -104,7 +104,11 @@ impl AsyncWrite for HeldStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let written = std::task::ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
+        // pingora flushes after a head and at the end of a body. Bytes of a body that trickles would
+        // sit in the write buffer until then. Whether the flush is done now or later is all one.
+        let _ = Pin::new(&mut self.inner).poll_flush(cx)?;
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -227,17 +227,20 @@ impl Node {
 
     fn hit(&self, visit: &Visit, response: Arc<StoredResponse>) -> Delivery {
         let ttl_seconds = response.head.freshness.ttl_seconds(self.clock.now());
-        let whole = response.body.length().is_none_or(|length| {
-            self.cache
-                .holds(&response, &wanted_span(&visit.request, length))
+        let missing = response.body.length().and_then(|length| {
+            let span = wanted_span(&visit.request, length);
+            (!self.cache.holds(&response, &span)).then_some(span)
         });
-        let (outcome, cache_status) = if whole {
+        let collapsed = missing
+            .as_ref()
+            .is_some_and(|span| self.cache.is_arriving(&response, span.start));
+        let (outcome, cache_status) = if missing.is_none() {
             (Outcome::Hit, CacheStatus::Hit { ttl_seconds })
         } else {
             let partial = CacheStatus::Forward {
                 why: Outcome::Partial.as_str(),
                 status: None,
-                collapsed: false,
+                collapsed,
                 stored: true,
                 detail: None,
             };
@@ -250,7 +253,7 @@ impl Node {
             reader: None,
             just_fetched: false,
             origin_server: None,
-            collapsed: false,
+            collapsed,
         }
     }
 
