@@ -1,5 +1,6 @@
 """Many clients and one cold object; one client and an object larger than the cache. Memory is measured."""
 
+import http.client
 import selectors
 import socket
 
@@ -112,6 +113,27 @@ def test_500_clients_of_one_cold_object_cost_the_origin_one_request(store_and_ed
     assert sum(record["outcome"] == "miss" and not record["collapsed"] for record in records) == 1
     # The object once in the tier and once in the fill's window, and 256 KiB for every connection.
     assert peak < before + (2 * OBJECT_BYTES + CLIENTS * 256 * KIB) // KIB
+
+
+def test_whoever_has_read_an_object_finds_it_stored_at_once(store_and_edge):
+    """Pairs of requests on one connection, the second right after the last byte of the first."""
+    store, edge = store_and_edge
+    client = s3.client(store.s3)
+    connection = http.client.HTTPConnection(edge.http, timeout=30)
+    late = []
+    for number in range(300):
+        client.put_object(Bucket="suite", Key=f"pair-{number}", Body=b"p" * (number * 1000))
+        target = s3.presign(edge.http, "suite", f"pair-{number}").removeprefix(f"http://{edge.http}")
+        for is_second in (False, True):
+            connection.request("GET", target)
+            response = connection.getresponse()
+            assert len(response.read()) == number * 1000
+            is_hit = response.getheader("cache-status").startswith("tidegate; hit")
+            assert is_second or not is_hit
+        if not is_hit:
+            late.append(response.getheader("cache-status"))
+    connection.close()
+    assert late == [], f"{len(late)} of 300"
 
 
 def test_an_object_larger_than_the_cache_streams_in_bounded_memory(launch):

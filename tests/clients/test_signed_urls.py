@@ -276,4 +276,7 @@ def _meaning(target):
 
 
 def _unescaped(text):
-    return unquote(text, encoding="latin-1") if not re.search(r"%(?![0-9A-Fa-f]{2})", text) else (text,)
+    if re.search(r"%(?![0-9A-Fa-f]{2})", text):
+        # No sound text begins so, because a target holds no such character unescaped.
+        return "\n" + text
+    return unquote(text, encoding="latin-1")

@@ -123,6 +123,7 @@ def _trust(home, ca):
     """Chromium on Linux trusts what the user's NSS database trusts."""
     database = home / ".pki/nssdb"
     database.mkdir(parents=True)
+    assert shutil.which("certutil"), "certutil is missing: apt-get install libnss3-tools"
     certutil = ["certutil", "-d", f"sql:{database}"]
     subprocess.run([*certutil, "-N", "--empty-password"], check=True)
     subprocess.run([*certutil, "-A", "-n", "tidegate", "-t", "C,,", "-i", str(ca)], check=True)
