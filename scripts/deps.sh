@@ -54,6 +54,7 @@ for group in "$@"; do
             need curl curl
             need ffmpeg ffmpeg
             need prometheus prometheus
+            need certutil libnss3-tools
             command -v chromium >/dev/null || need chromium-browser chromium
             ;;
         *)
