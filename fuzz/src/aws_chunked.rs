@@ -66,7 +66,7 @@ fn decode(framing: Framing, announced: u64, parts: impl IntoIterator<Item = Byte
                 Ok(Some(mark)) => marks.push((data.len(), mark)),
                 Ok(None) => break,
                 Err(error) => {
-                    let end = Err(without_loose_offset(error));
+                    let end = Err(error);
                     return Decoded { data, marks, end };
                 }
             }
@@ -75,16 +75,6 @@ fn decode(framing: Framing, announced: u64, parts: impl IntoIterator<Item = Byte
     }
     let end = decoder.finish();
     Decoded { data, marks, end }
-}
-
-/// Behind the last chunk, how far a line had been read when it was found too long depends on the cuts. The fault
-/// does not, and neither does what was decoded before it.
-fn without_loose_offset(error: FramingError) -> FramingError {
-    match error {
-        FramingError::Excess { .. } => FramingError::Excess { offset: 0 },
-        FramingError::Trailer { .. } => FramingError::Trailer { offset: 0 },
-        other => other,
-    }
 }
 
 fn check_mark(piece: &Piece, framing: Framing) {

@@ -8,7 +8,7 @@ use tidegate::clock::Moment;
 use tidegate::config::Limits;
 use tidegate::edge::Request;
 use tidegate::edge::admit::GateRefusal;
-use tidegate::edge::lane_h1::read_head_from;
+use tidegate::edge::head_h1::read_head_from;
 use tidegate::edge::request::{BodyLength, Peer};
 
 use super::percent_decoded;

@@ -210,15 +210,8 @@ impl Node {
             _ => None,
         };
         let head = ReplyHead {
-            status: reply.status,
-            stored: None,
-            fields: &fields,
-            length: ReplyLength::Known(body.len() as u64),
             content_range: content_range.clone(),
-            age_seconds: None,
-            cache_status: None,
-            request_id: request.id,
-            close: reply.close,
+            ..ReplyHead::of_failure(&reply, &fields, body.len() as u64, request.id)
         };
         let body = if request.method == Method::HEAD {
             Bytes::new()

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 
+use super::failure::FailureReply;
 use super::request::RequestId;
 use crate::byte_range::ContentRange;
 use crate::cache::stored::Head;
@@ -109,6 +110,28 @@ pub struct ReplyHead<'a> {
     pub request_id: RequestId,
     /// The connection ends with this response.
     pub close: bool,
+}
+
+impl<'a> ReplyHead<'a> {
+    /// The head of an error document.
+    pub fn of_failure(
+        reply: &FailureReply,
+        fields: &'a [(HeaderName, HeaderValue)],
+        body_bytes: u64,
+        request_id: RequestId,
+    ) -> Self {
+        ReplyHead {
+            status: reply.status,
+            stored: None,
+            fields,
+            length: ReplyLength::Known(body_bytes),
+            content_range: None,
+            age_seconds: None,
+            cache_status: None,
+            request_id,
+            close: reply.close,
+        }
+    }
 }
 
 /// Whether a stored field belongs on a 304 (RFC 9110 §15.4.5), plus those that let a client's cache

@@ -99,17 +99,7 @@ impl HttpServerApp for Streams {
                 node.record_refused(&id, started, &peer, Protocol::H2, &reply);
                 let body = reply.body(&id);
                 let fields = failure_fields(reply.status, node.clock.wall());
-                let head = ReplyHead {
-                    status: reply.status,
-                    stored: None,
-                    fields: &fields,
-                    length: ReplyLength::Known(body.len() as u64),
-                    content_range: None,
-                    age_seconds: None,
-                    cache_status: None,
-                    request_id: id,
-                    close: true,
-                };
+                let head = ReplyHead::of_failure(&reply, &fields, body.len() as u64, id);
                 // A client that is gone already was refused all the same.
                 let _ = client.head(&head, body, true).await;
             }

@@ -29,6 +29,7 @@ pub mod admit;
 pub mod authorize;
 pub mod downstream;
 pub mod failure;
+pub mod head_h1;
 pub mod lane_h1;
 pub mod lane_h2;
 pub mod listen;

@@ -84,7 +84,7 @@ pub enum FramingError {
     /// The trailer is too long, not made of `name:value` lines, or lacks its signature.
     #[error("malformed trailer at byte {offset} of the body")]
     Trailer {
-        /// Where the offending line ends.
+        /// Where the offending line starts.
         offset: u64,
     },
 }
@@ -189,15 +189,16 @@ impl ChunkDecoder {
                         Line::Whole(_) | Line::TooLong => return Err(misplaced),
                     }
                 }
-                State::LastLine => match self.take_line(input, 2) {
-                    Line::Partial => self.state = State::LastLine,
-                    Line::Whole(line) if line.is_empty() => self.state = State::End,
-                    Line::Whole(_) | Line::TooLong => {
-                        return Err(FramingError::Excess {
-                            offset: self.offset,
-                        });
+                State::LastLine => {
+                    let offset = self.line_start();
+                    match self.take_line(input, 2) {
+                        Line::Partial => self.state = State::LastLine,
+                        Line::Whole(line) if line.is_empty() => self.state = State::End,
+                        Line::Whole(_) | Line::TooLong => {
+                            return Err(FramingError::Excess { offset });
+                        }
                     }
-                },
+                }
                 State::Trailer {
                     taken_bytes,
                     trailer,
@@ -269,6 +270,9 @@ impl ChunkDecoder {
         taken_bytes: usize,
         mut trailer: Trailer,
     ) -> Result<Option<Piece>, FramingError> {
+        let malformed = FramingError::Trailer {
+            offset: self.line_start(),
+        };
         let line = match self.take_line(input, TRAILER_MAX_BYTES - taken_bytes) {
             Line::Partial => {
                 self.state = State::Trailer {
@@ -277,17 +281,10 @@ impl ChunkDecoder {
                 };
                 return Ok(None);
             }
-            Line::TooLong => {
-                return Err(FramingError::Trailer {
-                    offset: self.offset,
-                });
-            }
+            Line::TooLong => return Err(malformed),
             Line::Whole(line) => line,
         };
         let taken_bytes = taken_bytes + line.len() + 2;
-        let malformed = FramingError::Trailer {
-            offset: self.offset,
-        };
         if taken_bytes > TRAILER_MAX_BYTES {
             return Err(malformed);
         }
@@ -319,6 +316,11 @@ impl ChunkDecoder {
             trailer,
         };
         Ok(None)
+    }
+
+    /// Where the line that is being taken starts, however the body was cut.
+    fn line_start(&self) -> u64 {
+        self.offset - self.line.len() as u64
     }
 
     /// Takes bytes up to and including a newline, at most `max_bytes` of them; the line comes without CRLF.

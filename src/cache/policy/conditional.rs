@@ -19,9 +19,12 @@ impl EntityTag {
     /// The `ETag` of a response; `None` when absent or not an entity tag.
     pub fn of(fields: &HeaderMap) -> Option<Self> {
         let value = fields.get(ETAG)?;
-        let opaque = opaque(value.as_bytes());
-        let quoted = opaque.len() >= 2 && opaque.starts_with(b"\"") && opaque.ends_with(b"\"");
-        quoted.then(|| EntityTag(value.clone()))
+        let inner = opaque(value.as_bytes())
+            .strip_prefix(b"\"")
+            .and_then(|rest| rest.strip_suffix(b"\""));
+        // A quote inside would make it a list of tags, or nothing at all (RFC 9110 §8.8.3).
+        let well_formed = inner.is_some_and(|inner| !inner.contains(&b'"'));
+        well_formed.then(|| EntityTag(value.clone()))
     }
 
     /// Whether two equal tags promise equal bytes (RFC 9110 §8.8.1).
@@ -212,6 +215,7 @@ mod tests {
             ("a", None),
             ("\"", None),
             ("w/\"a\"", None),
+            ("\"a\",\"b\"", None),
         ] {
             let tag = EntityTag::of(&fields(&[(ETAG, value)]));
             assert_eq!(tag.map(|tag| tag.is_strong()), strong, "{value}");
