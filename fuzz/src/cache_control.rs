@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use tidegate::cache::policy::cache_control::{CacheControl, MAX_DELTA_SECONDS, list_items};
+use tidegate::cache::policy::cache_control::{CacheControl, MAX_DELTA_SECONDS};
 use tidegate::cache::policy::conditional::{
     EntityTag, Precondition, evaluate, if_range_holds, validators,
 };

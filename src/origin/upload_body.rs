@@ -584,13 +584,13 @@ mod tests {
                 TRAILED,
                 0,
                 "0\r\nno colon\r\n\r\n",
-                FramingError::Trailer { offset: 13 },
+                FramingError::Trailer { offset: 3 },
             ),
             (
                 TRAILED,
                 0,
                 "0\r\n:x\r\n\r\n",
-                FramingError::Trailer { offset: 7 },
+                FramingError::Trailer { offset: 3 },
             ),
             (
                 TRAILED,
