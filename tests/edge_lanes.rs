@@ -69,6 +69,25 @@ async fn pipelined_request_behind_a_body_is_not_taken_for_it() {
 }
 
 #[tokio::test]
+async fn request_that_comes_while_another_passes_waits_its_turn() {
+    let mut origin = Origin::start().await;
+    let edge = Edge::before(&origin).await;
+    let mut client = edge.client().await;
+    client
+        .send("DELETE /d HTTP/1.1\r\nHost: media.example\r\n\r\n")
+        .await;
+    let mut exchange = origin.next().await;
+    assert_eq!(exchange.request.method(), "DELETE");
+    // The origin is still thinking.
+    client.send(get("/a")).await;
+    exchange.send(ok("", "deleted")).await;
+    exchange.finish();
+    assert_eq!(client.response("DELETE").await.text(), "deleted");
+    origin.answer(ok("", "got")).await;
+    assert_eq!(client.response("GET").await.text(), "got");
+}
+
+#[tokio::test]
 async fn connection_is_kept_for_either_lane_after_either_lane() {
     let origin = Origin::start()
         .await
