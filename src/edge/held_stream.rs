@@ -174,3 +174,53 @@ impl GetSocketDigest for HeldStream {
 }
 
 impl Peek for HeldStream {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::poll;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    fn held(
+        replay: &'static [u8],
+        remaining: Option<u64>,
+    ) -> (HeldStream, tokio::io::DuplexStream) {
+        let (ours, client) = duplex(1024);
+        let stream = HeldStream::new(Box::new(ours), Bytes::from_static(replay), remaining);
+        (stream, client)
+    }
+
+    #[tokio::test]
+    async fn one_request_is_given_and_the_next_one_held_back() {
+        let (mut stream, mut client) = held(b"head", Some(4));
+        client.write_all(b"bodyNEXT").await.unwrap();
+        let mut request = [0; 8];
+        stream.read_exact(&mut request).await.unwrap();
+        assert_eq!(&request, b"headbody");
+        let mut more = [0; 8];
+        for _ in 0..2 {
+            // Once it takes the bytes, once it has them already.
+            let watching = stream.read(&mut more);
+            tokio::pin!(watching);
+            assert!(poll!(watching).is_pending());
+        }
+        let (_, next) = stream.into_parts();
+        assert_eq!(next, b"NEXT"[..]);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_is_seen_behind_the_end_of_its_request() {
+        let (mut stream, client) = held(b"", Some(0));
+        drop(client);
+        assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_held_back_when_the_end_is_not_known() {
+        let (mut stream, mut client) = held(b"ab", None);
+        client.write_all(b"cd").await.unwrap();
+        let mut all = [0; 4];
+        stream.read_exact(&mut all).await.unwrap();
+        assert_eq!(&all, b"abcd");
+    }
+}
