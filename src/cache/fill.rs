@@ -7,6 +7,8 @@
 //! - `bounded-window`: bytes are kept for the slowest reader, but never more than
 //!   [`RETAINED_BYTES`] behind the newest; a reader that falls out of the window goes on from the
 //!   tiers.
+//! - `no-gap`: bytes that are on their way into a tier stay in the window until they are there, so
+//!   a reader that comes late finds every byte in one place or the other.
 //!
 //! Readers and writer wake each other by events. Dropping a reader at any await is safe: its slot
 //! is freed and the writer looks again.
@@ -72,6 +74,8 @@ struct State {
     window_start: u64,
     /// Offset after the newest byte.
     next: u64,
+    /// Offset of the first byte that is still on its way into a tier.
+    unstored: u64,
     outcome: Option<Result<(), FillError>>,
     readers: Vec<Slot>,
 }
@@ -98,7 +102,7 @@ impl State {
     fn trim(&mut self) {
         let slowest = self.positions().min().unwrap_or(self.next);
         let oldest = self.next.saturating_sub(RETAINED_BYTES);
-        let keep_from = slowest.max(oldest);
+        let keep_from = slowest.min(self.unstored).max(oldest);
         while let Some(chunk) = self.window.front() {
             let chunk_end = self.window_start + chunk.len() as u64;
             if chunk_end > keep_from {
@@ -143,6 +147,7 @@ impl Fill {
                 window: VecDeque::new(),
                 window_start: 0,
                 next: 0,
+                unstored: u64::MAX,
                 outcome: None,
                 readers: Vec::new(),
             }),
@@ -287,6 +292,12 @@ impl FillWriter {
         state.next = start;
     }
 
+    /// Says that bytes from `offset` on are on their way into a tier (`no-gap`), and that those
+    /// before it are there or will never be. Unless it is said, no byte is awaited there.
+    pub fn unstored_from(&mut self, offset: u64) {
+        self.fill.lock().unstored = offset;
+    }
+
     /// Adds bytes and wakes the readers.
     pub fn push(&mut self, bytes: Bytes) {
         if bytes.is_empty() {
@@ -318,11 +329,6 @@ impl FillWriter {
             }
             self.fill.demand.notified().await;
         }
-    }
-
-    /// Whether anybody reads.
-    pub fn is_read(&self) -> bool {
-        self.fill.lock().positions().next().is_some()
     }
 
     /// The body is whole and verified.
@@ -437,6 +443,23 @@ mod tests {
         assert_eq!(slow.step(), Step::Elsewhere);
         slow.place(1 << 20);
         assert_eq!(bytes(slow.step()).len(), 1 << 20);
+    }
+
+    #[test]
+    fn bytes_on_their_way_into_a_tier_are_kept_for_late_readers() {
+        let (fill, mut writer) = Fill::new();
+        let mut reader = fill.reader();
+        writer.unstored_from(0);
+        writer.push(Bytes::from_static(b"abc"));
+        bytes(reader.step());
+        writer.push(Bytes::from_static(b"def"));
+        assert!(fill.reaches(0, 0));
+        assert_eq!(bytes(fill.reader().step()), "abc");
+        bytes(reader.step());
+        writer.unstored_from(6);
+        writer.push(Bytes::from_static(b"ghi"));
+        assert!(!fill.reaches(0, 0));
+        assert!(fill.reaches(6, 0));
     }
 
     #[test]

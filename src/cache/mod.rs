@@ -56,6 +56,17 @@ pub enum Lookup {
     Miss(Miss),
 }
 
+/// What of a span of a stored body is at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holding {
+    /// All of it.
+    Whole,
+    /// Another request's fill is about to bring the first byte that is missing.
+    Arriving,
+    /// A part; the rest must be asked for.
+    Part,
+}
+
 /// The kinds of nothing, as RFC 9211 §2.2 tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Miss {
@@ -147,24 +158,31 @@ impl Cache {
         })
     }
 
-    /// Whether every byte of `span` is at hand. Looks at no more than the first 64 blocks: what
-    /// follows is fetched while those are sent.
-    pub fn holds(&self, response: &StoredResponse, span: &std::ops::Range<u64>) -> bool {
+    /// What is at hand of `span`. Looks at no more than the first 64 blocks: what follows is fetched
+    /// while those are sent.
+    pub fn holds(&self, response: &StoredResponse, span: &std::ops::Range<u64>) -> Holding {
         if span.is_empty() || response.body.whole().is_some() {
-            return true;
+            return Holding::Whole;
         }
-        blocks::covering(span)
-            .take(64)
-            .all(|number| self.memory.has_block(response.body.generation, number))
-    }
-
-    /// Whether another request's fill is about to bring the byte at `position`.
-    pub fn is_arriving(&self, response: &StoredResponse, position: u64) -> bool {
-        response.body.with_fills(|fills| {
-            fills
-                .iter()
-                .any(|fill| fill.reaches(position, fill::LEAD_BYTES))
-        })
+        let generation = response.body.generation;
+        let is_missing = |number: &u64| !self.memory.has_block(generation, *number);
+        loop {
+            let Some(missing) = blocks::covering(span).take(64).find(is_missing) else {
+                return Holding::Whole;
+            };
+            let position = blocks::start_of(missing).max(span.start);
+            let arrives = response.body.with_fills(|fills| {
+                let reaches = |fill: &Arc<fill::Fill>| fill.reaches(position, fill::LEAD_BYTES);
+                fills.iter().any(reaches)
+            });
+            if arrives {
+                return Holding::Arriving;
+            }
+            // It may have come in since we looked.
+            if is_missing(&missing) {
+                return Holding::Part;
+            }
+        }
     }
 
     /// Invalidates what is stored under `key`, all variants with it (RFC 9111 §4.4).

@@ -81,13 +81,7 @@ impl Production {
     async fn produce(&self, mut writer: FillWriter) {
         let response = match self.ask_origin().await {
             Ok(response) => response,
-            Err(error) => {
-                self.flight
-                    .head
-                    .send_replace(HeadState::Failed(error.clone()));
-                writer.fail(FillError::Origin(error));
-                return;
-            }
+            Err(error) => return self.fail(writer, error),
         };
         let server = response.server.clone();
         let forward_status = response.status;
@@ -100,13 +94,7 @@ impl Production {
         }
         let arrival = match self.judge(response) {
             Ok(arrival) => arrival,
-            Err(error) => {
-                self.flight
-                    .head
-                    .send_replace(HeadState::Failed(error.clone()));
-                writer.fail(FillError::Origin(error));
-                return;
-            }
+            Err(error) => return self.fail(writer, error),
         };
         let Arrival {
             response,
@@ -141,6 +129,12 @@ impl Production {
             Ok(()) => writer.finish(),
             Err(error) => writer.fail(error),
         }
+    }
+
+    fn fail(&self, writer: FillWriter, error: FetchError) {
+        let failed = HeadState::Failed(error.clone());
+        self.flight.head.send_replace(failed);
+        writer.fail(FillError::Origin(error));
     }
 
     fn publish(&self, response: Arc<StoredResponse>, forward_status: StatusCode, server: Arc<str>) {
@@ -470,6 +464,7 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
                 break;
             };
             self.take(chunk.clone());
+            writer.unstored_from(self.next - self.block_bytes);
             if self.end == Some(self.next) {
                 // The last bytes are shown once the end is verified, the connection is free for
                 // the next request, and the response is stored.

@@ -282,6 +282,45 @@ async fn concurrent_misses_make_one_request_and_all_stream() {
 }
 
 #[tokio::test]
+async fn a_client_that_comes_in_the_middle_of_a_block_shares_the_fill() {
+    let world = World::new();
+    let body = noise(3 * BLOCK_BYTES as usize);
+    let len = body.len() as u64;
+    let fields = [FRESH, ("etag", "\"v1\"")];
+    let feed = world.origin.respond(200, Framing::Length(len), &fields);
+    let answer = world
+        .cache
+        .fetch(world.ask(&[], RangeRequest::Whole))
+        .await
+        .unwrap();
+    let mut first = world.reader(answer, 0..len);
+    let parts: Vec<_> = body.chunks(100_000).map(Bytes::copy_from_slice).collect();
+    let mut late = Vec::new();
+    let mut seen = Vec::new();
+    for part in &parts {
+        feed.send(Ok(part.clone())).unwrap();
+        if part.len() == 100_000 {
+            // All that has come is read, so that the fill need not keep it for its reader.
+            let bytes = first.next().await.unwrap().unwrap();
+            seen.extend_from_slice(&bytes);
+            let hit = world.hit();
+            assert_eq!(world.cache.holds(&hit, &(0..len)), Holding::Arriving);
+            let mut reader = world.read(hit, None, 0..len);
+            let start = reader.next().await.unwrap().unwrap();
+            late.push((reader, start.to_vec()));
+        }
+    }
+    drop(feed);
+    seen.extend(drain(&mut first).await.unwrap());
+    assert!(seen == body);
+    for (mut reader, mut seen) in late {
+        seen.extend(drain(&mut reader).await.unwrap());
+        assert!(seen == body);
+    }
+    assert_eq!(world.origin.requests(), 1);
+}
+
+#[tokio::test]
 async fn a_body_that_breaks_off_is_an_error_for_its_readers_and_is_not_stored() {
     for framing in [Framing::Length(6), Framing::Chunked] {
         let world = World::new();
@@ -358,7 +397,10 @@ async fn a_cold_range_fetches_its_blocks_only_and_a_second_range_the_missing_one
         .origin
         .respond_part(&body, 3 * block..body.len(), "\"v1\"");
     let response = world.hit();
-    assert!(!world.cache.holds(&response, &(0..body.len() as u64)));
+    assert_eq!(
+        world.cache.holds(&response, &(0..body.len() as u64)),
+        Holding::Part
+    );
     let got = drain(&mut world.read(response, None, 0..body.len() as u64))
         .await
         .unwrap();
@@ -373,7 +415,10 @@ async fn a_cold_range_fetches_its_blocks_only_and_a_second_range_the_missing_one
         Some(format!("bytes={}-{}", 3 * block, body.len() - 1))
     );
     world.settle().await;
-    assert!(world.cache.holds(&world.hit(), &(0..body.len() as u64)));
+    assert_eq!(
+        world.cache.holds(&world.hit(), &(0..body.len() as u64)),
+        Holding::Whole
+    );
     assert_eq!(world.origin.requests(), 3);
 }
 

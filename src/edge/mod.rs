@@ -41,6 +41,7 @@ pub mod tls;
 
 mod deliver;
 mod held_stream;
+mod idle_connections;
 
 use std::sync::Arc;
 
@@ -57,7 +58,7 @@ pub use request::Request;
 use crate::cache::fetch::OriginRequest;
 use crate::cache::policy::cache_control::CacheControl;
 use crate::cache::policy::{conditional, fields};
-use crate::cache::{Ask, Cache, CacheKey, Lookup, Miss, StoredResponse};
+use crate::cache::{Ask, Cache, CacheKey, Holding, Lookup, Miss, StoredResponse};
 use crate::clock::SharedClock;
 use crate::config;
 use crate::observe::{AccessLog, Metrics, Outcome, RouteMetrics};
@@ -228,14 +229,12 @@ impl Node {
 
     fn hit(&self, visit: &Visit, response: Arc<StoredResponse>) -> Delivery {
         let ttl_seconds = response.head.freshness.ttl_seconds(self.clock.now());
-        let missing = response.body.length().and_then(|length| {
+        let holding = response.body.length().map_or(Holding::Whole, |length| {
             let span = wanted_span(&visit.request, length);
-            (!self.cache.holds(&response, &span)).then_some(span)
+            self.cache.holds(&response, &span)
         });
-        let collapsed = missing
-            .as_ref()
-            .is_some_and(|span| self.cache.is_arriving(&response, span.start));
-        let (outcome, cache_status) = if missing.is_none() {
+        let collapsed = holding == Holding::Arriving;
+        let (outcome, cache_status) = if holding == Holding::Whole {
             (Outcome::Hit, CacheStatus::Hit { ttl_seconds })
         } else {
             let partial = CacheStatus::Forward {

@@ -7,12 +7,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode};
-use pingora::connectors::http::v1::Connector;
+use pingora::connectors::TransportConnector;
 use pingora::http::RequestHeader;
+use pingora::protocols::Stream;
 use pingora::protocols::http::v1::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
+use super::idle_connections::IdleConnections;
 use crate::cache::fetch::{
     FetchError, Framing, Origin, OriginBody, OriginRequest, OriginResponse, Phase,
 };
@@ -21,16 +23,12 @@ use crate::config;
 use crate::observe::{Metrics, OriginMetrics, OriginResult};
 use crate::routing::{Attempt, OriginRing, RingError, Server};
 
-/// A GET may be sent again after a pooled connection turned out to be dead; a pool full of dead
-/// ones is emptied no further than this before the request goes elsewhere.
-const STALE_CONNECTIONS: u32 = 64;
-
 /// One origin pool: its ring, its connections, its counters.
 pub struct OriginClient {
     name: String,
     ring: Arc<OriginRing>,
     targets: Vec<Target>,
-    connector: Arc<Connector>,
+    connector: TransportConnector,
     clock: SharedClock,
     timeouts: Timeouts,
 }
@@ -39,6 +37,7 @@ struct Target {
     peer: HttpPeer,
     name: Arc<str>,
     metrics: Arc<OriginMetrics>,
+    idle: Arc<IdleConnections<Stream>>,
 }
 
 #[derive(Clone, Copy)]
@@ -65,13 +64,14 @@ impl OriginClient {
                 peer: peer(pool, server),
                 name: Arc::from(server.name.as_str()),
                 metrics: metrics.origin_server(&pool.name, &server.name),
+                idle: IdleConnections::new(pool.idle_timeout, clock.clone()),
             })
             .collect();
         Ok(OriginClient {
             name: pool.name.clone(),
             ring,
             targets,
-            connector: Arc::new(Connector::new(None)),
+            connector: TransportConnector::new(None),
             clock,
             timeouts: Timeouts {
                 read: pool.read_timeout,
@@ -149,23 +149,29 @@ impl OriginClient {
         request: &OriginRequest,
     ) -> Result<OriginResponse, FetchError> {
         let target = &self.targets[server.index];
-        for _ in 0..STALE_CONNECTIONS {
+        loop {
             let started = self.clock.now();
             let elapsed = || self.clock.monotonic().saturating_sub(started.monotonic);
-            let (mut session, reused) = match self.connector.get_http_session(&target.peer).await {
-                Ok(connected) => connected,
-                Err(error) => {
-                    self.ring.report(server, Attempt::Failed);
-                    target.metrics.record(OriginResult::ConnectError, elapsed());
-                    return Err(FetchError::Connect {
-                        server: target.name.clone(),
-                        reason: error.to_string(),
-                    });
-                }
+            let idle = target.idle.take();
+            let reused = idle.is_some();
+            let stream = match idle {
+                Some(stream) => stream,
+                None => match self.connector.new_stream(&target.peer).await {
+                    Ok(stream) => {
+                        self.ring.report(server, Attempt::Connected);
+                        stream
+                    }
+                    Err(error) => {
+                        self.ring.report(server, Attempt::Failed);
+                        target.metrics.record(OriginResult::ConnectError, elapsed());
+                        return Err(FetchError::Connect {
+                            server: target.name.clone(),
+                            reason: error.to_string(),
+                        });
+                    }
+                },
             };
-            if !reused {
-                self.ring.report(server, Attempt::Connected);
-            }
+            let mut session = HttpSession::new_with_options(stream, &target.peer);
             session.read_timeout = Some(self.timeouts.read);
             session.write_timeout = Some(self.timeouts.write);
             match exchange_heads(&mut session, request).await {
@@ -183,8 +189,7 @@ impl OriginClient {
                         received: self.clock.now(),
                         body: Box::new(PooledBody {
                             session: Some(session),
-                            connector: self.connector.clone(),
-                            peer: target.peer.clone(),
+                            idle: target.idle.clone(),
                             server: target.name.clone(),
                             read_timeout: self.timeouts.read,
                         }),
@@ -197,18 +202,14 @@ impl OriginClient {
                         _ => OriginResult::Aborted,
                     };
                     target.metrics.record(result, elapsed());
-                    // The server may have closed an idle connection just as we took it.
+                    // The server may have closed an idle connection just as we took it. A GET may
+                    // be sent again, and every round uses up one idle connection.
                     if !(reused && matches!(error, FetchError::Broken { .. })) {
                         return Err(error);
                     }
                 }
             }
         }
-        Err(FetchError::Broken {
-            server: target.name.clone(),
-            phase: Phase::AwaitingHead,
-            reason: "every pooled connection was closed".to_owned(),
-        })
     }
 }
 
@@ -218,6 +219,7 @@ fn peer(pool: &config::OriginPool, server: &Server) -> HttpPeer {
     peer.options.total_connection_timeout = Some(pool.connect_timeout);
     peer.options.read_timeout = Some(pool.read_timeout);
     peer.options.write_timeout = Some(pool.write_timeout);
+    // Counts on the way through pingora's proxy only; see [`IdleConnections`] for ours.
     peer.options.idle_timeout = Some(pool.idle_timeout);
     peer
 }
@@ -299,8 +301,7 @@ impl Origin for OriginClient {
 /// closed in every other case.
 struct PooledBody {
     session: Option<HttpSession>,
-    connector: Arc<Connector>,
-    peer: HttpPeer,
+    idle: Arc<IdleConnections<Stream>>,
     server: Arc<str>,
     read_timeout: Duration,
 }
@@ -314,11 +315,11 @@ impl OriginBody for PooledBody {
         match session.read_body_bytes().await {
             Ok(Some(bytes)) => Ok(Some(bytes)),
             Ok(None) => {
-                if let Some(session) = self.session.take() {
-                    let idle = self.peer.options.idle_timeout;
-                    self.connector
-                        .release_http_session(session, &self.peer, idle)
-                        .await;
+                if let Some(mut session) = self.session.take() {
+                    session.respect_keepalive();
+                    if let Some(stream) = session.reuse().await {
+                        self.idle.put(stream);
+                    }
                 }
                 Ok(None)
             }
