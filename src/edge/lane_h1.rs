@@ -25,7 +25,7 @@ use super::head_h1::{Scan, admit_head};
 use super::held_stream::HeldStream;
 use super::listen::Lanes;
 use super::request::{BodyLength, Peer, Request, RequestId};
-use super::{Answered, Ticket};
+use super::{Answered, LINGER, Ticket};
 use crate::clock::Moment;
 use crate::observe::Protocol;
 
@@ -38,7 +38,6 @@ const ONE_WRITE_BYTES: usize = 32 * 1024;
 /// After an error response, this much of what the client still sends is read and dropped, so that
 /// closing does not reset the connection under the response (RFC 9112 §9.6).
 const LINGER_BYTES: usize = 256 * 1024;
-const LINGER: Duration = Duration::from_secs(2);
 
 /// Serves one connection to its end.
 pub(super) async fn serve(

@@ -21,13 +21,11 @@ use super::downstream::{
 use super::failure::Failure;
 use super::listen::{Lanes, client_address};
 use super::request::{Peer, RequestId};
-use super::{Answered, X_REQUEST_ID};
+use super::{Answered, LINGER, X_REQUEST_ID};
 use crate::observe::Protocol;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// How long the rest of an unwanted request body is read before the stream is dropped.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// Frames of at most this size share a connection fairly.
 const WRITE_BYTES: usize = 64 * 1024;

@@ -44,6 +44,7 @@ mod held_stream;
 mod idle_connections;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{
     CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE,
@@ -72,6 +73,9 @@ use origin_client::OriginClient;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// How long the rest of an unwanted request body is read before it is given up.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// How often a request starts over because an object changed before its first byte was sent.
 const ATTEMPTS: u32 = 3;

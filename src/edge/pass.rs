@@ -199,17 +199,10 @@ impl ProxyHttp for PassLane {
         let Some(ticket) = &passage.ticket else {
             return Err(Error::new_in(ErrorType::InternalError));
         };
-        let mut forwarded = upstream.headers.clone();
-        fields::remove_unkeyed(&mut forwarded);
-        let removed: Vec<_> = upstream
-            .headers
-            .keys()
-            .filter(|name| !forwarded.contains_key(*name))
-            .cloned()
-            .collect();
-        for name in removed {
-            upstream.remove_header(&name);
+        for name in fields::UNKEYED {
+            upstream.remove_header(name);
         }
+        let mut forwarded = upstream.headers.clone();
         add_forwarding_fields(&mut forwarded, &ticket.visit.request);
         for name in [
             http::header::HOST,

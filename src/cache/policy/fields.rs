@@ -14,7 +14,7 @@ const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-aut
 
 /// Request fields that origins are known to act on and that no cache key holds: they are not
 /// forwarded, so they cannot poison what is stored (field hazard "unkeyed headers").
-const UNKEYED: [&str; 8] = [
+pub const UNKEYED: [&str; 8] = [
     "x-forwarded-host",
     "x-forwarded-port",
     "x-forwarded-prefix",
