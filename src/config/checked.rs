@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::rules::CacheRules;
 use crate::secret::Secret;
 
 /// A whole checked configuration, swapped as one snapshot.
@@ -132,6 +133,8 @@ pub struct Route {
     pub origin: usize,
     /// `access`: required, because a forgotten key must never open a bucket.
     pub access: Access,
+    /// `cache`: the rules of its stored responses, those of `edge.cache` filled in.
+    pub cache: Arc<CacheRules>,
 }
 
 /// `edge.routes[].access`.
@@ -150,8 +153,7 @@ pub struct Cache {
     pub memory_bytes: u64,
     /// `disk`; absent = memory only.
     pub disk: Option<Disk>,
-    /// `default_ttl`: freshness lifetime of a 200 that says nothing about its own but carries both a
-    /// strong ETag and Last-Modified, as stored objects do; default 60s, `0s` = revalidate every time.
+    /// [`CacheRules::default_ttl`] where no route says otherwise.
     pub default_ttl: Duration,
 }
 

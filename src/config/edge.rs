@@ -6,21 +6,22 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use super::cache;
 use super::checked::{
-    Access, Cache, Certificate, Disk, Edge, Health, Limits, Listener, OriginPool, Route, Signing,
-    SigningKey, Timeouts, Tls,
+    Access, Certificate, Edge, Health, Limits, Listener, OriginPool, Route, Signing, SigningKey,
+    Timeouts, Tls,
 };
 use super::parsers::{
     access_log, address, at_least_one, chain_file, check_name, count, credential_part, duration,
-    host, name, one_of, path, path_prefix, private_key_file, secret_file, server, size,
+    host, name, one_of, path_prefix, private_key_file, secret_file, server, size,
 };
 use super::problem::{Reason, Warning};
 use super::reader::{Entries, Section};
 use super::relations::{Names, Relations, shadows};
+use super::rules::CacheRules;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
-const TIB: u64 = 1 << 40;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -35,8 +36,11 @@ pub(super) fn read(edge: &Section<'_>, relations: &Relations<'_>) -> Option<Edge
     });
     let origins = edge.named("origins", read_origin);
     let signing = edge.section("signing", |signing| read_signing(signing, relations));
-    let routes = read_routes(edge, origins.as_deref(), signing.as_ref());
-    let cache = edge.section("cache", |cache| read_cache(cache, relations));
+    let cache = edge.section("cache", |cache| cache::read(cache, relations));
+    let (cache, rules) = cache.unzip();
+    // When `edge.cache` itself could not be read, the routes are checked against the built-in rules.
+    let rules = rules.unwrap_or_default();
+    let routes = read_routes(edge, origins.as_deref(), signing.as_ref(), &rules);
     let limits = edge.section("limits", read_limits);
     let timeouts = edge.section("timeouts", read_timeouts);
     let access_log = edge.or_default("access_log", "stdout", access_log(relations.base_dir));
@@ -136,11 +140,12 @@ fn read_routes(
     edge: &Section<'_>,
     origins: Option<&ReadOrigins>,
     signing: Option<&Signing>,
+    rules: &Arc<CacheRules>,
 ) -> Option<Vec<Arc<Route>>> {
     let mut names = Names::default();
     let mut earlier: Vec<(String, Arc<Route>)> = Vec::new();
     edge.list("routes", Entries::AtLeastOne, |section| {
-        let route = Arc::new(read_route(section, origins, signing)?);
+        let route = Arc::new(read_route(section, origins, signing, rules)?);
         match earlier.iter().find(|(_, first)| shadows(first, &route)) {
             Some((first, _)) => section.problem_here(Reason::Unreachable {
                 first: first.clone(),
@@ -156,6 +161,7 @@ fn read_route(
     route: &Section<'_>,
     origins: Option<&ReadOrigins>,
     signing: Option<&Signing>,
+    rules: &Arc<CacheRules>,
 ) -> Option<Route> {
     let given_name = route.optional("name", "host and path", name());
     let host = route.optional("host", "any host", host());
@@ -180,6 +186,7 @@ fn read_route(
     if access == Some(Access::Signed) && signing.is_some_and(|signing| signing.keys.is_empty()) {
         route.problem("access", Reason::SignedWithoutKeys);
     }
+    let cache = cache::read_of_route(route, rules);
     let (host, path) = (host?, path?);
     let default_name = || format!("{}{path}", host.as_deref().unwrap_or_default());
     Some(Route {
@@ -188,25 +195,7 @@ fn read_route(
         path,
         origin: origin?,
         access: access?,
-    })
-}
-
-fn read_cache(cache: &Section<'_>, relations: &Relations<'_>) -> Option<Cache> {
-    let memory_bytes = cache.or_default("memory", "256MiB", size(MIB..=64 * TIB));
-    let disk = cache.optional_section("disk", "memory only", |disk| {
-        let folder = disk.required("path", path("a folder of its own", relations.base_dir));
-        let size_bytes = disk.required("size", size(64 * MIB..=1024 * TIB));
-        relations.warn(Warning::DiskNotUsed);
-        Some(Disk {
-            path: folder?,
-            size_bytes: size_bytes?,
-        })
-    });
-    let default_ttl = cache.or_default("default_ttl", "60s", duration(Duration::ZERO..=DAY * 365));
-    Some(Cache {
-        memory_bytes: memory_bytes?,
-        disk: disk?,
-        default_ttl: default_ttl?,
+        cache: cache?,
     })
 }
 

@@ -3,14 +3,16 @@
 //! | file | what it does |
 //! |---|---|
 //! | `checked.rs` | the values that everything else works with |
-//! | `reader.rs` | walks the YAML tree and notes every problem |
-//! | `edge.rs`, `origin.rs` | the keys of each section, with defaults and ranges |
+//! | `rules.rs` | those of them that every route may change about the cache |
+//! | `reader.rs`, `spelling.rs` | walks the YAML tree and notes every problem, with a guess at what was meant |
+//! | `edge.rs`, `cache.rs`, `origin.rs` | the keys of each section, with defaults and ranges |
 //! | `parsers.rs`, `units.rs` | the checks of single values |
 //! | `relations.rs` | checks between values in different places |
 //! | `problem.rs` | everything that can be wrong |
 //!
 //! `conf/tidegate.yaml` documents every key; a test proves it complete.
 
+mod cache;
 mod checked;
 mod edge;
 mod origin;
@@ -18,6 +20,8 @@ mod parsers;
 mod problem;
 mod reader;
 mod relations;
+mod rules;
+mod spelling;
 mod units;
 
 #[cfg(test)]
@@ -31,6 +35,7 @@ use serde_yaml::{Mapping, Value};
 pub use checked::*;
 pub use parsers::read_secret;
 pub use problem::{Problem, Problems, Reason, Warning};
+pub use rules::{CacheRules, QueryRule, StatusTtl, VaryRule, VaryRules, never_stored};
 pub use units::{UnitFault, duration as read_duration, show_duration, show_size};
 
 use parsers::{address, one_of};

@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::{HeaderName, StatusCode};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_yaml::Value;
@@ -16,6 +17,7 @@ use serde_yaml::Value;
 use super::checked::AccessLog;
 use super::problem::Reason;
 use super::reader::{Parser, wrong_type};
+use super::rules::StatusKey;
 use super::units;
 use crate::secret::Secret;
 
@@ -113,6 +115,80 @@ pub(super) fn at_least_one(max: usize) -> Parser<'static, NonZeroUsize> {
             Ok(NonZeroUsize::new(number).expect("the range starts at one"))
         }),
     }
+}
+
+/// A share in whole hundredths.
+pub(super) fn percent(range: RangeInclusive<u8>) -> Parser<'static, u8> {
+    let range = u64::from(*range.start())..=u64::from(*range.end());
+    with_unit(range, "5%", units::percent, |percent| format!("{percent}%"))
+        .map(|percent| u8::try_from(percent).expect("the range ends where a u8 does or before"))
+}
+
+/// `true` or `false`.
+pub(super) fn true_or_false() -> Parser<'static, bool> {
+    Parser {
+        values: "true or false".to_owned(),
+        parse: Box::new(|value| match value {
+            Value::Bool(flag) => Ok(*flag),
+            other => Err(wrong_type("true or false", other)),
+        }),
+    }
+}
+
+/// What `parser` reads, or the word `none`.
+pub(super) fn or_none<'p, T: 'p>(parser: Parser<'p, T>) -> Parser<'p, Option<T>> {
+    Parser {
+        values: format!("none or {}", parser.values),
+        parse: Box::new(move |value| match value.as_str() {
+            Some("none") => Ok(None),
+            _ => (parser.parse)(value).map(Some),
+        }),
+    }
+}
+
+/// A final status, or the class of all client or server errors. YAML reads `404` as a number.
+pub(super) fn status() -> Parser<'static, StatusKey> {
+    Parser {
+        values: "200 to 599, 4xx or 5xx".to_owned(),
+        parse: Box::new(|value| {
+            let text = match value {
+                Value::Number(number) => number.to_string(),
+                Value::String(text) => text.clone(),
+                other => return Err(wrong_type("a status", other)),
+            };
+            match text.as_str() {
+                "4xx" => return Ok(StatusKey::ClientError),
+                "5xx" => return Ok(StatusKey::ServerError),
+                _ => {}
+            }
+            (StatusCode::from_bytes(text.as_bytes()).ok())
+                .filter(|status| (200..=599).contains(&status.as_u16()))
+                .map(StatusKey::Exact)
+                .ok_or(Reason::NotAStatus(text))
+        }),
+    }
+}
+
+/// The name of a query parameter, as clients send it.
+pub(super) fn query_parameter() -> Parser<'static, String> {
+    checked_text("a parameter's name", |text| {
+        if (text.bytes()).all(|byte| byte.is_ascii_graphic() && !b"&=#*".contains(&byte)) {
+            Ok(text.to_owned())
+        } else {
+            Err(Reason::NotAParameter(text.to_owned()))
+        }
+    })
+}
+
+/// The name of a request field; case does not matter.
+pub(super) fn field_name() -> Parser<'static, HeaderName> {
+    checked_text("a field", |text| {
+        match HeaderName::from_bytes(text.as_bytes()) {
+            // A token, and yet what `Vary` means by it is no field.
+            Ok(name) if name.as_str() != "*" => Ok(name),
+            _ => Err(Reason::NotAField(text.to_owned())),
+        }
+    })
 }
 
 /// One of a few words, each with what it stands for.

@@ -5,6 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use http::StatusCode;
+
 use super::units::UnitFault;
 
 /// One thing that is wrong, and where.
@@ -150,6 +152,34 @@ pub enum Reason {
     /// An access key id or region that could not stand in a credential scope.
     #[error("{0:?} cannot stand in a credential: use letters, digits and . _ - only")]
     NotACredentialPart(String),
+    /// A key of `status_ttl` that stands for no status.
+    #[error("{0:?} is not a status from 200 to 599, 4xx or 5xx")]
+    NotAStatus(String),
+    /// A lifetime for a status that is never stored.
+    #[error("a {} is never stored, so it has no lifetime", .0.as_u16())]
+    NeverStored(StatusCode),
+    /// Not the name of a query parameter.
+    #[error(
+        "{0:?} is not a parameter's name: visible ASCII without &, = and #, whole, no pattern with *"
+    )]
+    NotAParameter(String),
+    /// Not a field name.
+    #[error("{0:?} is not the name of a field")]
+    NotAField(String),
+    /// `normalise` for a field whose values have no normal form here.
+    #[error("normalise is for accept-encoding and accept-language; write passthrough or bypass")]
+    NoNormalForm,
+    /// Keys of which one and only one must be there.
+    #[error("give exactly one of: {}", .0.join(", "))]
+    NotExactlyOne(&'static [&'static str]),
+    /// Lifetimes that exclude each other.
+    #[error("min_ttl ({min}) is longer than max_ttl ({max})")]
+    MinAboveMax {
+        /// As it applies here.
+        min: String,
+        /// As it applies here.
+        max: String,
+    },
     /// The same value twice.
     #[error("{value:?} is already used by {first}")]
     Duplicate {

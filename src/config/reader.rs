@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use serde_yaml::{Mapping, Value};
 
 use super::problem::{Problem, Reason};
+use super::spelling::closest;
 
 /// Stands for the path of the whole file in a problem.
 pub(super) const TOP: &str = "(top)";
@@ -58,6 +59,16 @@ pub(super) struct Parser<'p, T> {
     pub(super) values: String,
     /// The check itself.
     pub(super) parse: Check<'p, T>,
+}
+
+impl<'p, T: 'p> Parser<'p, T> {
+    /// The same words, with another meaning.
+    pub(super) fn map<U>(self, meaning: impl Fn(T) -> U + 'p) -> Parser<'p, U> {
+        Parser {
+            values: self.values,
+            parse: Box::new(move |value| (self.parse)(value).map(&meaning)),
+        }
+    }
 }
 
 /// One mapping of the file, or the empty one that stands for an absent section whose keys all have defaults.
@@ -124,6 +135,12 @@ impl<'r> Section<'r> {
             &self.path
         };
         self.reader.problem(path, reason);
+    }
+
+    /// Whether the file itself holds this key.
+    pub(super) fn gives(&self, key: &str) -> bool {
+        self.mapping
+            .is_some_and(|mapping| mapping.contains_key(key))
     }
 
     /// This section's own path; empty at the top.
@@ -247,6 +264,96 @@ impl<'r> Section<'r> {
         }
     }
 
+    /// One of a few words or else a section; `absent` describes the key's absence.
+    pub(super) fn word_or_section<T>(
+        &self,
+        key: &'static str,
+        absent: &str,
+        words: Parser<'_, T>,
+        read: impl FnOnce(&Section<'r>) -> Option<T>,
+    ) -> Option<Option<T>> {
+        match self.find(key, format!("{absent}; {} or a section", words.values)) {
+            Found::Value(Value::Mapping(mapping)) => self.inner(key, Some(mapping), read).map(Some),
+            Found::Value(value) => self.parsed(key, value, &words).map(Some),
+            Found::Refused => None,
+            Found::Absent => Some(None),
+        }
+    }
+
+    /// A mapping whose keys are values too, each once; nothing when absent, which `absent` describes.
+    pub(super) fn mapped<K: PartialEq, V>(
+        &self,
+        key: &'static str,
+        absent: &str,
+        keys: &Parser<'_, K>,
+        values: &Parser<'_, V>,
+    ) -> Option<Vec<(K, V)>> {
+        let description = format!("{absent}; {}: {}", keys.values, values.values);
+        let mapping = match self.find(key, description) {
+            Found::Value(value) => self.mapping_of(key, value)?,
+            Found::Refused => return None,
+            Found::Absent => return Some(Vec::new()),
+        };
+        let mut entries: Vec<(K, Option<V>, String)> = Vec::with_capacity(mapping.len());
+        let mut refused = false;
+        for (name, value) in mapping {
+            let written = written(name);
+            let place = format!("{key}.{written}");
+            let value = if value.is_null() {
+                self.problem(&place, Reason::NoValue);
+                None
+            } else {
+                self.parsed(&place, value, values)
+            };
+            refused |= value.is_none();
+            let Some(name) = self.parsed(&place, name, keys) else {
+                refused = true;
+                continue;
+            };
+            if let Some((_, _, first)) = entries.iter().find(|(known, _, _)| *known == name) {
+                let first = self.path_of(first);
+                self.problem(
+                    &place,
+                    Reason::Duplicate {
+                        value: written,
+                        first,
+                    },
+                );
+                refused = true;
+            }
+            entries.push((name, value, place));
+        }
+        if refused {
+            return None;
+        }
+        (entries.into_iter())
+            .map(|(name, value, _)| Some((name, value?)))
+            .collect()
+    }
+
+    /// A list of scalars without repetitions that may be absent; `absent` says when.
+    pub(super) fn optional_scalars<T: PartialEq + ToString>(
+        &self,
+        key: &'static str,
+        absent: &'static str,
+        parser: Parser<'_, T>,
+    ) -> Option<Option<Vec<T>>> {
+        let description = format!("absent = {absent}; a list of at least one");
+        match self.find(key, description) {
+            Found::Value(Value::Sequence(list)) if list.is_empty() => {
+                self.problem(key, Reason::NoEntries);
+                None
+            }
+            Found::Value(Value::Sequence(list)) => self.distinct(key, list, &parser).map(Some),
+            Found::Value(other) => {
+                self.problem(key, wrong_type("a list", other));
+                None
+            }
+            Found::Refused => None,
+            Found::Absent => Some(None),
+        }
+    }
+
     fn entries(&self, key: &'static str, entries: Entries) -> Option<&'r [Value]> {
         let description = match entries {
             Entries::AtLeastOne => "required; a list of at least one",
@@ -303,10 +410,19 @@ impl<'r> Section<'r> {
         parser: Parser<'_, T>,
     ) -> Option<Vec<T>> {
         let list = self.entries(key, Entries::AtLeastOne)?;
+        self.distinct(key, list, &parser)
+    }
+
+    fn distinct<T: PartialEq + ToString>(
+        &self,
+        key: &str,
+        list: &[Value],
+        parser: &Parser<'_, T>,
+    ) -> Option<Vec<T>> {
         let mut items: Vec<Option<T>> = Vec::with_capacity(list.len());
         for (index, value) in list.iter().enumerate() {
             let name = format!("{key}[{index}]");
-            let item = self.parsed(&name, value, &parser);
+            let item = self.parsed(&name, value, parser);
             let first = items
                 .iter()
                 .position(|seen| seen.is_some() && *seen == item);
@@ -399,58 +515,11 @@ fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-/// The known key a misspelt one was probably meant to be: at most a third of its letters differ.
-fn closest(key: &str, known: &[&'static str]) -> Option<&'static str> {
-    (known.iter())
-        .map(|candidate| (edit_distance(key, candidate), *candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(3))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Insertions, deletions and replacements that turn one text into the other (Levenshtein).
-fn edit_distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, from_char) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to_char) in to.iter().enumerate() {
-            let replace = diagonal + usize::from(from_char != *to_char);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[to.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn edit_distance_counts_single_letter_changes() {
-        for (from, to, distance) in [
-            ("", "", 0),
-            ("", "abc", 3),
-            ("abc", "", 3),
-            ("origin", "origin", 0),
-            ("orgin", "origin", 1),
-            ("origni", "origin", 2),
-            ("kitten", "sitting", 3),
-        ] {
-            assert_eq!(edit_distance(from, to), distance, "{from} {to}");
-        }
-    }
-
-    #[test]
-    fn only_a_key_that_looks_alike_is_suggested() {
-        let known = ["address", "tls", "workers"];
-        assert_eq!(closest("adress", &known), Some("address"));
-        assert_eq!(closest("worker", &known), Some("workers"));
-        assert_eq!(closest("ssl", &known), None);
-        assert_eq!(closest("tsl", &known), None);
-        assert_eq!(closest("tl", &known), Some("tls"));
-        assert_eq!(closest("compression", &known), None);
+/// A mapping's key in the path of a problem.
+fn written(key: &Value) -> String {
+    match key {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        other => kind_of(other).to_owned(),
     }
 }

@@ -99,6 +99,7 @@ pub(super) fn folders(reader: &Reader, edge: &Edge, origin: &Origin) {
 mod tests {
     use super::*;
     use crate::config::Access;
+    use std::sync::Arc;
 
     #[test]
     fn addresses_collide_when_one_socket_would_keep_the_other_out() {
@@ -127,6 +128,7 @@ mod tests {
             path: path.to_owned(),
             origin: 0,
             access: Access::Public,
+            cache: Arc::default(),
         };
         for (earlier, later, expected) in [
             (route(None, "/"), route(None, "/public/"), true),

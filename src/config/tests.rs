@@ -132,7 +132,7 @@ fn documented(text: &str) -> BTreeMap<String, (String, Vec<String>)> {
 fn the_defaults_in_the_docs_of_the_checked_types_are_the_real_ones() {
     let folder = folder();
     let (_, keys) = read(SAMPLE, folder.path());
-    let source = include_str!("checked.rs");
+    let source = concat!(include_str!("checked.rs"), include_str!("rules.rs"));
     for (key, description) in keys {
         let name = key.rsplit('.').next().unwrap();
         let docs: Vec<&str> = (source.lines())
@@ -168,8 +168,15 @@ fn the_sample_means_what_it_says() {
         folder.path().join("site.pem")
     );
     assert_eq!(edge.routes[0].name, "public");
-    assert_eq!(edge.routes[1].name, "/");
-    assert_eq!(edge.routes[1].access, Access::Signed);
+    assert_eq!(edge.routes[1].name, "/search");
+    assert_eq!(edge.routes[2].name, "/");
+    assert_eq!(edge.routes[2].access, Access::Signed);
+    assert_eq!(*edge.routes[2].cache, CacheRules::default());
+    assert_eq!(
+        edge.routes[0].cache.query,
+        QueryRule::Deny(vec!["utm_source".to_owned(), "utm_medium".to_owned()])
+    );
+    assert_eq!(edge.routes[0].cache.max_object_bytes, Some(1 << 30));
     assert_eq!(edge.cache.memory_bytes, 256 << 20);
     assert_eq!(edge.cache.disk.unwrap().size_bytes, 10 << 30);
     assert_eq!(edge.signing.keys[0].secret.reveal(), "s3cret");
@@ -194,6 +201,7 @@ fn a_minimal_configuration_takes_every_default() {
     assert_eq!(edge.origins[0].health.unhealthy_after, 2);
     assert_eq!(edge.origins[0].health.path, None);
     assert_eq!(edge.routes[0].path, "/");
+    assert_eq!(*edge.routes[0].cache, CacheRules::default());
     assert_eq!(edge.limits.request_head_bytes, 32 << 10);
     assert_eq!(edge.timeouts.drain, Duration::from_secs(5));
     assert_eq!(edge.access_log, AccessLog::Stdout);

@@ -53,6 +53,14 @@ pub fn size(text: &str) -> Result<u64, UnitFault> {
     amount(text, &SIZES, SIZE_UNITS, "256MiB")
 }
 
+/// Reads a share such as `5%`; the result is in hundredths.
+///
+/// # Errors
+/// A bare number, another unit, a fraction, or more than `u64::MAX` hundredths.
+pub fn percent(text: &str) -> Result<u64, UnitFault> {
+    amount(text, &[("%", 1)], "%", "5%")
+}
+
 /// Reads a duration such as `200ms`, `30s`, `5m`, `1h` or `1d`.
 ///
 /// # Errors

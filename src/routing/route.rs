@@ -111,6 +111,7 @@ mod tests {
                     path: (*path).to_owned(),
                     origin: 0,
                     access: Access::Public,
+                    cache: Arc::default(),
                 })
             })
             .collect();
