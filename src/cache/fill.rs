@@ -129,6 +129,20 @@ pub enum Step {
     Failed(FillError),
 }
 
+/// What has become of a byte that was waited for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// It has arrived.
+    Arrived,
+    /// The body is whole and ends before it.
+    Ended {
+        /// Where: the length of the representation.
+        length: u64,
+    },
+    /// The fill failed before it arrived.
+    Failed(FillError),
+}
+
 /// What the writer finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demand {
@@ -210,6 +224,34 @@ impl FillReader {
     /// See [`Fill::reaches`].
     pub fn reaches(&self, position: u64, patience: u64) -> bool {
         self.fill.reaches(position, patience)
+    }
+
+    /// The offset after the newest byte.
+    pub fn arrived(&self) -> u64 {
+        self.fill.lock().next
+    }
+
+    /// Waits until the byte at `offset` has arrived or never will, and takes nothing. The offset
+    /// must be less than [`LEAD_BYTES`] from this reader's position: the writer goes no further.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn reached(&mut self, offset: u64) -> Reached {
+        loop {
+            let progress = self.fill.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            {
+                let state = self.fill.lock();
+                match &state.outcome {
+                    _ if offset < state.next => return Reached::Arrived,
+                    Some(Ok(())) => return Reached::Ended { length: state.next },
+                    Some(Err(error)) => return Reached::Failed(error.clone()),
+                    None => {}
+                }
+            }
+            progress.await;
+        }
     }
 
     /// Takes what is there, without waiting.
@@ -412,6 +454,33 @@ mod tests {
         }
         writer.finish();
         assert_eq!(follower.await.unwrap(), b"abcdef");
+    }
+
+    #[tokio::test]
+    async fn a_reader_is_told_when_a_byte_arrives_or_never_will() {
+        let (fill, mut writer) = Fill::new();
+        let mut reader = fill.reader();
+        let waiting = tokio::spawn(async move {
+            let reached = reader.reached(3).await;
+            (reached, reader)
+        });
+        writer.push(Bytes::from_static(b"abc"));
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        writer.push(Bytes::from_static(b"d"));
+        let (reached, mut reader) = waiting.await.unwrap();
+        assert_eq!((reached, reader.arrived()), (Reached::Arrived, 4));
+        // Nothing was taken.
+        assert_eq!(bytes(reader.step()), "abc");
+        writer.finish();
+        assert_eq!(reader.reached(3).await, Reached::Arrived);
+        assert_eq!(reader.reached(4).await, Reached::Ended { length: 4 });
+
+        let (fill, writer) = Fill::new();
+        let mut reader = fill.reader();
+        drop(writer);
+        let failed = Reached::Failed(FillError::Abandoned);
+        assert_eq!(reader.reached(0).await, failed);
     }
 
     #[tokio::test]

@@ -52,6 +52,8 @@ pub struct BodyReader {
     fruitless: u32,
     /// The fill that this reader came with has brought what the tier holds.
     just_fetched: bool,
+    /// See [`BodyReader::staying_attached`].
+    stays_attached: bool,
     /// Bytes that were stored before this request.
     pub from_memory: u64,
     /// Bytes that the origin sent for this request, or for a fill that it shared. Whether they were
@@ -74,25 +76,47 @@ impl BodyReader {
             response,
             position: start,
             end,
-            attached: None,
+            attached,
             refetch,
             fruitless: 0,
             just_fetched: false,
+            stays_attached: false,
             from_memory: 0,
             from_origin: 0,
         };
-        if let Some(mut at) = attached {
-            let patience = if reader.can_refetch() {
-                LEAD_BYTES
-            } else {
-                u64::MAX
-            };
-            if at.reaches(start, patience) {
-                at.place(start);
-                reader.attached = Some(at);
-            }
-        }
+        reader.keep_or_leave_fill();
         reader
+    }
+
+    /// Says that this reader is to wait for its fill however far ahead its bytes are: the origin
+    /// would send the whole again if it were asked for less.
+    pub fn staying_attached(mut self, attached: FillReader) -> Self {
+        self.stays_attached = true;
+        self.attached = Some(attached);
+        self.keep_or_leave_fill();
+        self
+    }
+
+    /// Goes on with another span of the same body. A fill that brings it as well is kept, so that
+    /// nobody ends it in between.
+    pub fn go_on_with(&mut self, span: std::ops::Range<u64>) {
+        self.position = span.start;
+        self.end = Some(span.end);
+        self.fruitless = 0;
+        self.keep_or_leave_fill();
+    }
+
+    /// Moves to the position in the fill if it will bring that soon enough, else lets it go.
+    fn keep_or_leave_fill(&mut self) {
+        let patience = if self.can_refetch() && !self.stays_attached {
+            LEAD_BYTES
+        } else {
+            u64::MAX
+        };
+        match &mut self.attached {
+            Some(fill) if fill.reaches(self.position, patience) => fill.place(self.position),
+            _ => self.attached = None,
+        }
     }
 
     fn can_refetch(&self) -> bool {
