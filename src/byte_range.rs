@@ -1,8 +1,12 @@
 //! The `Range` and `Content-Range` fields (RFC 9110 §14), byte ranges only. Pure; the cache and the
 //! store read and write them by the same rules.
 
+mod several;
+
 use std::fmt;
 use std::ops::Range;
+
+pub use several::{MOST_RANGES, PART_OVERHEAD_BYTES, SeveralRanges};
 
 /// One range as the client spelled it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,17 +26,29 @@ pub enum RangeSpec {
 }
 
 /// What a `Range` field asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RangeRequest {
-    /// No field, another unit, or not the RFC's syntax: the field is ignored (RFC 9110 §14.2).
+    /// No field, another unit, not the RFC's syntax, or more than [`MOST_RANGES`] ranges: the field
+    /// is ignored (RFC 9110 §14.2).
     Whole,
     /// Exactly one range.
     Single(RangeSpec),
-    /// Several ranges; a server may answer the whole representation instead (RFC 9110 §14.2).
-    Several,
+    /// Two to [`MOST_RANGES`] ranges.
+    Several(SeveralRanges),
 }
 
-/// The range lies outside the representation: 416 with `Content-Range: bytes */length`.
+impl RangeRequest {
+    /// What to ask an origin for first when nothing is known of the representation: of several
+    /// ranges the one that [`SeveralRanges::probe`] names.
+    pub fn first_fetch(self) -> RangeRequest {
+        match self {
+            RangeRequest::Several(several) => RangeRequest::Single(several.probe()),
+            one_or_none => one_or_none,
+        }
+    }
+}
+
+/// No range lies inside the representation: 416 with `Content-Range: bytes */length`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unsatisfiable;
 
@@ -50,21 +66,21 @@ pub fn parse(value: &[u8]) -> RangeRequest {
     let mut specs = set
         .split(',')
         .map(|spec| spec.trim_matches([' ', '\t']))
-        .filter(|spec| !spec.is_empty());
-    let Some(first) = specs.next().and_then(parse_spec) else {
-        return RangeRequest::Whole;
-    };
-    let mut several = false;
-    for spec in specs {
-        if parse_spec(spec).is_none() {
-            return RangeRequest::Whole;
+        .filter(|spec| !spec.is_empty())
+        .map(parse_spec);
+    match (specs.next(), specs.next()) {
+        (Some(Some(only)), None) => RangeRequest::Single(only),
+        (Some(Some(first)), Some(Some(second))) => {
+            let mut several = vec![first, second];
+            for spec in specs {
+                match spec {
+                    Some(spec) if several.len() < MOST_RANGES => several.push(spec),
+                    _ => return RangeRequest::Whole,
+                }
+            }
+            RangeRequest::Several(SeveralRanges::new(several))
         }
-        several = true;
-    }
-    if several {
-        RangeRequest::Several
-    } else {
-        RangeRequest::Single(first)
+        _ => RangeRequest::Whole,
     }
 }
 
@@ -195,6 +211,27 @@ mod tests {
         RangeRequest::Single(RangeSpec::From { first, last })
     }
 
+    fn several(ranges: &[(u64, u64)]) -> RangeRequest {
+        let spec = |&(first, last)| RangeSpec::From {
+            first,
+            last: Some(last),
+        };
+        RangeRequest::Several(SeveralRanges::new(ranges.iter().map(spec).collect()))
+    }
+
+    #[test]
+    fn more_ranges_than_the_limit_are_ignored_whole() {
+        let field = |count: usize| format!("bytes={}", vec!["0-0"; count].join(","));
+        assert_eq!(
+            parse(field(MOST_RANGES).as_bytes()),
+            several(&[(0, 0); MOST_RANGES])
+        );
+        assert_eq!(
+            parse(field(MOST_RANGES + 1).as_bytes()),
+            RangeRequest::Whole
+        );
+    }
+
     #[test]
     fn range_fields_are_read_as_rfc_9110_spells_them() {
         for (field, expected) in [
@@ -207,10 +244,13 @@ mod tests {
                 "bytes=-5",
                 RangeRequest::Single(RangeSpec::Suffix { length: 5 }),
             ),
-            ("bytes=0-1,3-4", RangeRequest::Several),
+            ("bytes=0-1,3-4", several(&[(0, 1), (3, 4)])),
+            ("bytes=3-4 ,\t, 0-1,", several(&[(3, 4), (0, 1)])),
             ("bytes=99999999999999999999999-", from(u64::MAX, None)),
             ("bytes=9-5", RangeRequest::Whole),
             ("bytes=0-1,9-5", RangeRequest::Whole),
+            ("bytes=9-5,0-1", RangeRequest::Whole),
+            ("bytes=0-1,3-4,x", RangeRequest::Whole),
             ("bytes=-", RangeRequest::Whole),
             ("bytes=", RangeRequest::Whole),
             ("bytes", RangeRequest::Whole),

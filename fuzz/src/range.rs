@@ -1,7 +1,8 @@
 //! `Range` and `Content-Range`, as the edge and the store read and write them.
 
 use tidegate::byte_range::{
-    ContentRange, RangeRequest, RangeSpec, ReceivedPart, parse, parse_content_range, resolve,
+    ContentRange, RangeRequest, RangeSpec, ReceivedPart, SeveralRanges, parse, parse_content_range,
+    resolve,
 };
 
 use super::{take_line, take_number};
@@ -30,12 +31,14 @@ pub fn check(data: &[u8]) {
 
 fn check_range(field: &[u8], length: u64) {
     let asked = parse(field);
-    let RangeRequest::Single(spec) = asked else {
-        return;
+    let spec = match asked {
+        RangeRequest::Whole => return,
+        RangeRequest::Single(spec) => spec,
+        RangeRequest::Several(several) => return check_several(&several, length),
     };
     assert_eq!(
         parse(spell(spec).as_bytes()),
-        asked,
+        RangeRequest::Single(spec),
         "a range survives its spelling"
     );
     if let Ok(span) = resolve(spec, length) {
@@ -45,6 +48,28 @@ fn check_range(field: &[u8], length: u64) {
         let read = parse_content_range(sent.as_bytes());
         assert_eq!(read, Some(ReceivedPart { span, complete }));
     }
+}
+
+/// No byte twice, none outside, and the first question to an origin speaks for all.
+fn check_several(several: &SeveralRanges, length: u64) {
+    let respelled = several.specs().iter().map(|spec| spell(*spec));
+    let set: Vec<_> = respelled
+        .map(|spec| spec["bytes=".len()..].to_owned())
+        .collect();
+    let again = parse(format!("bytes={}", set.join(",")).as_bytes());
+    assert_eq!(again, RangeRequest::Several(several.clone()));
+    let Ok(mut parts) = several.parts(length) else {
+        assert!(resolve(several.probe(), length).is_err());
+        return;
+    };
+    assert!(resolve(several.probe(), length).is_ok());
+    parts.sort_by_key(|part| part.start);
+    assert!(
+        parts
+            .iter()
+            .all(|part| part.start < part.end && part.end <= length)
+    );
+    assert!(parts.windows(2).all(|pair| pair[0].end < pair[1].start));
 }
 
 fn spell(spec: RangeSpec) -> String {

@@ -208,7 +208,7 @@ impl Cache {
             flight: flight.clone(),
             alone: ask.alone,
             request: ask.request.clone(),
-            range: ask.range,
+            range: ask.range.clone(),
             if_range: ask.if_range.clone(),
             stale: ask.stale.clone(),
             origin: ask.origin.clone(),

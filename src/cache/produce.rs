@@ -155,7 +155,7 @@ impl Production {
                 .extend(conditional::validators(&stale.head.fields));
             return self.origin.fetch(&request).await;
         }
-        let Some(range) = rounded_out(self.range) else {
+        let Some(range) = rounded_out(&self.range) else {
             return self.origin.fetch(&request).await;
         };
         request.fields.insert(RANGE, range);
@@ -325,9 +325,9 @@ fn parse_range_of(fields: &HeaderMap) -> Option<crate::byte_range::ReceivedPart>
 }
 
 /// The `Range` to send for a range of an object that nothing is known of.
-fn rounded_out(range: RangeRequest) -> Option<HeaderValue> {
-    let text = match range {
-        RangeRequest::Whole | RangeRequest::Several => return None,
+fn rounded_out(range: &RangeRequest) -> Option<HeaderValue> {
+    let text = match *range {
+        RangeRequest::Whole | RangeRequest::Several(_) => return None,
         RangeRequest::Single(RangeSpec::From { first, last: None }) => {
             format!("bytes={}-", blocks::start_of(blocks::block_of(first)))
         }

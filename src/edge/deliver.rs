@@ -9,12 +9,13 @@ use http::{Method, StatusCode};
 
 use super::downstream::{CacheStatus, ClientGone, Downstream, ReplyHead, ReplyLength, Selection};
 use super::failure::Failure;
+use super::multipart::{Multipart, ReplyBody};
+use super::part::{self, NoPart, Part};
 use super::record::{Ending, log_failure};
 use super::request::Request;
 use super::{Node, Visit};
-use crate::byte_range::{ContentRange, RangeRequest, parse, resolve};
+use crate::byte_range::ContentRange;
 use crate::cache::fill::FillReader;
-use crate::cache::policy::conditional::{Precondition, evaluate, if_range_holds};
 use crate::cache::read::Refetch;
 use crate::cache::{BodyError, BodyReader, StoredResponse};
 use crate::clock::Moment;
@@ -41,67 +42,72 @@ pub(super) enum Delivered {
     StartOver,
 }
 
-/// What of the body is sent.
-enum Part {
-    NotModified,
-    Whole,
-    Span(Range<u64>, u64),
-}
-
 impl Node {
     /// Answers `visit` with `delivery`.
     pub(super) async fn deliver<D: Downstream>(
         self: &Arc<Self>,
         visit: &Visit,
-        delivery: Delivery,
+        mut delivery: Delivery,
         client: &mut D,
     ) -> Delivered {
         let request = &visit.request;
         let response = delivery.response.clone();
-        let part = match choose_part(request, &response) {
+        let part = match part::choose(request, &mut delivery).await {
             Ok(part) => part,
-            Err(failure) => {
+            Err(none) => {
+                let failure = match none {
+                    NoPart::Unsatisfiable { length } => Failure::RangeNotSatisfiable { length },
+                    NoPart::Fill(error) => self.body_failure(visit, error.into()),
+                };
                 self.fail(request, Some(visit.route), failure, client).await;
                 return Delivered::Done;
             }
         };
         let now = self.clock.now();
         let length = response.body.length();
-        let (status, reply_length, span) = match &part {
-            Part::NotModified => (StatusCode::NOT_MODIFIED, ReplyLength::Nothing, Some(0..0)),
-            Part::Span(span, _) => (
-                StatusCode::PARTIAL_CONTENT,
-                ReplyLength::Known(span.end - span.start),
-                Some(span.clone()),
-            ),
+        let mut status = response.head.status;
+        let mut selection = Selection::All;
+        let mut content_range = None;
+        let mut own_fields = None;
+        let mut multipart = None;
+        let (reply_length, span) = match part {
+            Part::NotModified => {
+                status = StatusCode::NOT_MODIFIED;
+                selection = Selection::NotModified;
+                (ReplyLength::Nothing, Some(0..0))
+            }
+            Part::Span { span, complete } => {
+                status = StatusCode::PARTIAL_CONTENT;
+                let length = ReplyLength::Known(span.end - span.start);
+                content_range = Some(ContentRange::Part {
+                    span: span.clone(),
+                    complete,
+                });
+                (length, Some(span))
+            }
+            Part::Several { spans, complete } => {
+                status = StatusCode::PARTIAL_CONTENT;
+                selection = Selection::OfParts;
+                let part_type = response.head.fields.get(CONTENT_TYPE);
+                let parts = Multipart::new(spans, complete, part_type, request.id.as_str());
+                own_fields = Some((CONTENT_TYPE, parts.content_type()));
+                let framing = (ReplyLength::Known(parts.length()), parts.first());
+                multipart = Some(parts);
+                framing
+            }
             Part::Whole => {
-                let framing = match (response.head.status, length) {
+                let framing = match (status, length) {
                     (StatusCode::NO_CONTENT, _) => ReplyLength::Nothing,
                     (_, Some(length)) => ReplyLength::Known(length),
                     (_, None) => ReplyLength::Unknown,
                 };
-                (
-                    response.head.status,
-                    framing,
-                    length.map(|length| 0..length),
-                )
+                (framing, length.map(|length| 0..length))
             }
-        };
-        let content_range = match part {
-            Part::Span(span, length) => Some(ContentRange::part(span, length)),
-            Part::NotModified | Part::Whole => None,
         };
         let head = ReplyHead {
             status,
-            stored: Some((
-                &response.head,
-                if status == StatusCode::NOT_MODIFIED {
-                    Selection::NotModified
-                } else {
-                    Selection::All
-                },
-            )),
-            fields: &[],
+            stored: Some((&response.head, selection)),
+            fields: own_fields.as_slice(),
             length: reply_length,
             content_range: content_range.clone(),
             age_seconds: age(&delivery, now),
@@ -126,17 +132,9 @@ impl Node {
         }
 
         let arriving = delivery.reader.is_some();
-        let mut body = BodyReader::new(
-            self.cache.clone(),
-            response.clone(),
-            span.as_ref().map_or(0, |span| span.start),
-            span.map(|span| span.end),
-            delivery.reader,
-            self.refetch(visit, &response),
-        );
-        if delivery.just_fetched {
-            body = body.just_fetched();
-        }
+        let reader = delivery.reader.take();
+        let body = self.read_body(visit, &delivery, span, reader);
+        let mut body = ReplyBody::new(body, multipart);
         let mut first = Bytes::new();
         if !arriving {
             match body.next().await {
@@ -145,10 +143,7 @@ impl Node {
                     return Delivered::StartOver;
                 }
                 Err(error) => {
-                    let failure = Failure::Body {
-                        origin: self.pool_of(visit.route).name().to_owned(),
-                        error,
-                    };
+                    let failure = self.body_failure(visit, error);
                     self.fail(request, Some(visit.route), failure, client).await;
                     return Delivered::Done;
                 }
@@ -157,14 +152,12 @@ impl Node {
         ending.first_byte = Some(self.clock.now());
         let mut fault = None;
         let sent = send(&head, first, &mut body, client, &mut fault).await;
-        ending.bytes_memory = body.from_memory;
-        ending.bytes_origin = body.from_origin;
+        ending.bytes_memory = body.stored().from_memory;
+        ending.bytes_origin = body.stored().from_origin;
+        ending.bytes_own = body.framing_bytes();
         ending.aborted = sent.is_err() || fault.is_some();
         if let Some(error) = fault {
-            let failure = Failure::Body {
-                origin: self.pool_of(visit.route).name().to_owned(),
-                error,
-            };
+            let failure = self.body_failure(visit, error);
             let reply = failure.reply();
             ending.reason = Some(reply.reason);
             log_failure(request, &failure, reply.fault);
@@ -172,6 +165,44 @@ impl Node {
         }
         self.record(request, &ending);
         Delivered::Done
+    }
+
+    /// A reader of `span`, or of all when its end is not known.
+    fn read_body(
+        &self,
+        visit: &Visit,
+        delivery: &Delivery,
+        span: Option<Range<u64>>,
+        reader: Option<FillReader>,
+    ) -> BodyReader {
+        let response = &delivery.response;
+        let stays = part::origin_ignored_range(&visit.request, delivery);
+        let (attached, staying) = match reader {
+            Some(reader) if stays => (None, Some(reader)),
+            reader => (reader, None),
+        };
+        let mut body = BodyReader::new(
+            self.cache.clone(),
+            response.clone(),
+            span.as_ref().map_or(0, |span| span.start),
+            span.map(|span| span.end),
+            attached,
+            self.refetch(visit, response),
+        );
+        if let Some(reader) = staying {
+            body = body.staying_attached(reader);
+        }
+        if delivery.just_fetched {
+            body = body.just_fetched();
+        }
+        body
+    }
+
+    fn body_failure(&self, visit: &Visit, error: BodyError) -> Failure {
+        Failure::Body {
+            origin: self.pool_of(visit.route).name().to_owned(),
+            error,
+        }
     }
 
     /// How to ask for what is missing of a body in blocks. A body in one piece needs no such thing.
@@ -263,43 +294,11 @@ fn age(delivery: &Delivery, now: Moment) -> Option<u64> {
     (reused || age > 0).then_some(age)
 }
 
-fn choose_part(request: &Request, response: &StoredResponse) -> Result<Part, Failure> {
-    let stored = &response.head.fields;
-    if response.head.status != StatusCode::OK {
-        return Ok(Part::Whole);
-    }
-    if evaluate(&request.fields, stored) == Precondition::NotModified {
-        return Ok(Part::NotModified);
-    }
-    // Range is defined for GET only (RFC 9110 §14.2). Without a known length the whole is sent.
-    let (Some(length), true) = (response.body.length(), request.method == Method::GET) else {
-        return Ok(Part::Whole);
-    };
-    match wanted_range(request) {
-        RangeRequest::Single(spec) if if_range_holds(&request.fields, stored) => {
-            match resolve(spec, length) {
-                Ok(span) => Ok(Part::Span(span, length)),
-                Err(_) => Err(Failure::RangeNotSatisfiable { length }),
-            }
-        }
-        RangeRequest::Single(_) | RangeRequest::Several | RangeRequest::Whole => Ok(Part::Whole),
-    }
-}
-
-/// The range that a request asks for; several `Range` fields ask for none.
-pub(super) fn wanted_range(request: &Request) -> RangeRequest {
-    let mut fields = request.fields.get_all(http::header::RANGE).iter();
-    match (fields.next(), fields.next()) {
-        (Some(value), None) if request.method == Method::GET => parse(value.as_bytes()),
-        _ => RangeRequest::Whole,
-    }
-}
-
 /// Sends head and body; a fault of the body's is left in `fault`.
 async fn send<D: Downstream>(
     head: &ReplyHead<'_>,
     first: Bytes,
-    body: &mut BodyReader,
+    body: &mut ReplyBody,
     client: &mut D,
     fault: &mut Option<BodyError>,
 ) -> Result<(), ClientGone> {

@@ -5,7 +5,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
 use super::failure::FailureReply;
 use super::request::RequestId;
@@ -87,6 +87,20 @@ pub enum Selection {
     All,
     /// Those that a 304 carries (RFC 9110 §15.4.5).
     NotModified,
+    /// All but `Content-Type`, which each part of a `multipart/byteranges` has for itself
+    /// (RFC 9110 §15.3.7.2).
+    OfParts,
+}
+
+impl Selection {
+    /// Whether the field `name` is sent.
+    pub fn includes(self, name: &HeaderName) -> bool {
+        match self {
+            Selection::All => true,
+            Selection::NotModified => on_not_modified(name),
+            Selection::OfParts => name != CONTENT_TYPE,
+        }
+    }
 }
 
 /// The head of a response, in parts that each lane writes its own way.
@@ -136,7 +150,7 @@ impl<'a> ReplyHead<'a> {
 
 /// Whether a stored field belongs on a 304 (RFC 9110 §15.4.5), plus those that let a client's cache
 /// update what it stores.
-pub fn on_not_modified(name: &HeaderName) -> bool {
+fn on_not_modified(name: &HeaderName) -> bool {
     use http::header::{
         CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY, VIA,
     };

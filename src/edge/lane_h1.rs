@@ -17,9 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::admit::GateRefusal;
 use super::deliver::failure_fields;
-use super::downstream::{
-    ClientGone, Downstream, ReplyHead, ReplyLength, Selection, on_not_modified,
-};
+use super::downstream::{ClientGone, Downstream, ReplyHead, ReplyLength, Selection};
 use super::failure::Failure;
 use super::head_h1::{Scan, admit_head};
 use super::held_stream::HeldStream;
@@ -399,9 +397,9 @@ fn write_head(out: &mut Vec<u8>, head: &ReplyHead<'_>, via: &str, framing: Frami
     out.extend_from_slice(b"\r\n");
     match head.stored {
         Some((stored, Selection::All)) => out.extend_from_slice(&stored.wire),
-        Some((stored, Selection::NotModified)) => {
+        Some((stored, selection)) => {
             for (name, value) in &stored.fields {
-                if on_not_modified(name) {
+                if selection.includes(name) {
                     write_field(out, name.as_str(), value.as_bytes());
                 }
             }

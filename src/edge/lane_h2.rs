@@ -15,9 +15,7 @@ use pingora::time::timeout;
 
 use super::admit::{GateRefusal, RawHead, admit};
 use super::deliver::failure_fields;
-use super::downstream::{
-    ClientGone, Downstream, ReplyHead, ReplyLength, Selection, on_not_modified,
-};
+use super::downstream::{ClientGone, Downstream, ReplyHead, ReplyLength};
 use super::failure::Failure;
 use super::listen::{Lanes, client_address};
 use super::request::{Peer, RequestId};
@@ -231,7 +229,7 @@ fn response_header(head: &ReplyHead<'_>) -> Option<ResponseHeader> {
     let mut add = |name: HeaderName, value: HeaderValue| header.append_header(name, value).ok();
     if let Some((stored, selection)) = head.stored {
         for (name, value) in &stored.fields {
-            if selection == Selection::All || on_not_modified(name) {
+            if selection.includes(name) {
                 add(name.clone(), value.clone())?;
             }
         }

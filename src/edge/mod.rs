@@ -42,6 +42,8 @@ pub mod tls;
 mod deliver;
 mod held_stream;
 mod idle_connections;
+mod multipart;
+mod part;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,9 +68,10 @@ use crate::observe::{AccessLog, Metrics, Outcome, RouteMetrics};
 use crate::routing::RouteTable;
 use crate::signing::query_without_signature;
 use authorize::{Authorized, Authorizer};
-use deliver::{Delivered, Delivery, wanted_range};
+use deliver::{Delivered, Delivery};
 use downstream::{CacheStatus, Downstream};
 use origin_client::OriginClient;
+use part::wanted_range;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -233,10 +236,7 @@ impl Node {
 
     fn hit(&self, visit: &Visit, response: Arc<StoredResponse>) -> Delivery {
         let ttl_seconds = response.head.freshness.ttl_seconds(self.clock.now());
-        let holding = response.body.length().map_or(Holding::Whole, |length| {
-            let span = wanted_span(&visit.request, length);
-            self.cache.holds(&response, &span)
-        });
+        let holding = part::holding(&self.cache, &visit.request, &response);
         let collapsed = holding == Holding::Arriving;
         let (outcome, cache_status) = if holding == Holding::Whole {
             (Outcome::Hit, CacheStatus::Hit { ttl_seconds })
@@ -271,7 +271,7 @@ impl Node {
         let ask = Ask {
             key: visit.key.clone(),
             request: self.origin_request(visit),
-            range: wanted_range(request),
+            range: wanted_range(request).first_fetch(),
             if_range: request.fields.get(IF_RANGE).cloned(),
             stale: shortfall.stale,
             alone: false,
@@ -369,15 +369,6 @@ fn not_for_the_cache(request: &Request, authorized: Authorized) -> Option<Outcom
         || authorized == Authorized::OriginOnly
         || conditional::needs_origin(&request.fields);
     odd.then_some(Outcome::Bypass)
-}
-
-/// The bytes that a request asks for, as far as can be told before delivery.
-fn wanted_span(request: &Request, length: u64) -> std::ops::Range<u64> {
-    use crate::byte_range::{RangeRequest, resolve};
-    match wanted_range(request) {
-        RangeRequest::Single(spec) => resolve(spec, length).unwrap_or(0..0),
-        RangeRequest::Whole | RangeRequest::Several => 0..length,
-    }
 }
 
 /// Tells the origin whom it is serving: `Host` as the client sent it, the client's address, the
