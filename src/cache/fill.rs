@@ -14,6 +14,7 @@
 //! is freed and the writer looks again.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, Bytes};
@@ -226,9 +227,11 @@ impl FillReader {
         self.fill.reaches(position, patience)
     }
 
-    /// The offset after the newest byte.
-    pub fn arrived(&self) -> u64 {
-        self.fill.lock().next
+    /// The bytes that the fill holds: those that have arrived, but for what `bounded-window` let
+    /// go.
+    pub fn window(&self) -> Range<u64> {
+        let state = self.fill.lock();
+        state.window_start..state.next
     }
 
     /// Waits until the byte at `offset` has arrived or never will, and takes nothing. The offset
@@ -469,7 +472,7 @@ mod tests {
         assert!(!waiting.is_finished());
         writer.push(Bytes::from_static(b"d"));
         let (reached, mut reader) = waiting.await.unwrap();
-        assert_eq!((reached, reader.arrived()), (Reached::Arrived, 4));
+        assert_eq!((reached, reader.window()), (Reached::Arrived, 0..4));
         // Nothing was taken.
         assert_eq!(bytes(reader.step()), "abc");
         writer.finish();

@@ -52,7 +52,7 @@ impl Node {
     ) -> Delivered {
         let request = &visit.request;
         let response = delivery.response.clone();
-        let part = match part::choose(request, &mut delivery).await {
+        let part = match part::choose(&self.cache, request, &mut delivery).await {
             Ok(part) => part,
             Err(none) => {
                 let failure = match none {

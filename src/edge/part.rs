@@ -108,7 +108,11 @@ pub(super) fn holding(cache: &Cache, request: &Request, response: &StoredRespons
 ///
 /// # Errors
 /// [`NoPart`].
-pub(super) async fn choose(request: &Request, delivery: &mut Delivery) -> Result<Part, NoPart> {
+pub(super) async fn choose(
+    cache: &Cache,
+    request: &Request,
+    delivery: &mut Delivery,
+) -> Result<Part, NoPart> {
     if is_not_modified(request, &delivery.response) {
         return Ok(Part::NotModified);
     }
@@ -125,7 +129,7 @@ pub(super) async fn choose(request: &Request, delivery: &mut Delivery) -> Result
                 last: Some(last),
             }),
             None,
-        ) => part_while_arriving(first, last, delivery).await,
+        ) => part_while_arriving(first, last, cache, delivery).await,
         // Where it ends, and where a suffix starts, is not known before the end: the whole is
         // sent, which is sooner than to wait for that (RFC 9110 §14.2 allows it). That goes for
         // several ranges too, whose heads have to be counted beforehand.
@@ -194,18 +198,24 @@ pub(super) fn origin_ignored_range(request: &Request, delivery: &Delivery) -> bo
 /// (RFC 9110 §14.4).
 ///
 /// Waits only for what a fill brings without the part having been read: less than [`LEAD_BYTES`]
-/// from its first byte, and no further than that ahead of what has arrived. Beyond, the whole is
-/// sent.
+/// from its first byte, and no further than that ahead of what has arrived. Beyond, and of bytes
+/// that are gone already, the whole is sent.
 async fn part_while_arriving(
     first: u64,
     last: u64,
+    cache: &Cache,
     delivery: &mut Delivery,
 ) -> Result<Part, NoPart> {
     let Some(reader) = &mut delivery.reader else {
         return Ok(Part::Whole);
     };
-    let is_near = last - first < LEAD_BYTES && last < reader.arrived().saturating_add(LEAD_BYTES);
-    if !is_near || !reader.reaches(first, LEAD_BYTES) {
+    let window = reader.window();
+    let is_near = last - first < LEAD_BYTES && last < window.end.saturating_add(LEAD_BYTES);
+    let is_at_hand = || {
+        window.start <= first
+            || cache.holds(&delivery.response, &(first..last + 1)) != Holding::Part
+    };
+    if !is_near || !is_at_hand() {
         return Ok(Part::Whole);
     }
     reader.place(first);
