@@ -138,7 +138,7 @@ impl Cache {
         loop {
             match self.board(&ask) {
                 Boarding::Landed(response) => {
-                    let (fill, writer) = Fill::new();
+                    let (fill, writer) = Fill::new(self.sizes);
                     writer.finish();
                     return Ok(Answer {
                         forward_status: None,
@@ -194,7 +194,7 @@ impl Cache {
     }
 
     fn take_off(self: &Arc<Self>, ask: &Ask) -> (Arc<Flight>, FillReader) {
-        let (fill, writer) = Fill::new();
+        let (fill, writer) = Fill::new(self.sizes);
         let reader = fill.reader();
         let flight = Arc::new(Flight {
             primary_key: ask.key.clone(),
@@ -213,7 +213,7 @@ impl Cache {
             stale: ask.stale.clone(),
             origin: ask.origin.clone(),
         };
-        tokio::spawn(task.run(writer));
+        self.tasks.spawn(Box::pin(task.run(writer)));
         (flight, reader)
     }
 }

@@ -3,9 +3,9 @@
 //! Invariants:
 //! - `visible-only-when-complete`: only [`FillWriter::finish`] makes a fill finished. A writer that
 //!   is dropped leaves it failed, so a body that broke off can never look whole.
-//! - `bounded-lead`: the writer waits once it is [`LEAD_BYTES`] ahead of its fastest reader.
+//! - `bounded-lead`: the writer waits once it is [`Sizes::lead_bytes`] ahead of its fastest reader.
 //! - `bounded-window`: bytes are kept for the slowest reader, but never more than
-//!   [`RETAINED_BYTES`] behind the newest; a reader that falls out of the window goes on from the
+//!   [`Sizes::retained_bytes`] behind the newest; a reader that falls out of the window goes on from the
 //!   tiers.
 //! - `no-gap`: bytes that are on their way into a tier stay in the window until they are there, so
 //!   a reader that comes late finds every byte in one place or the other.
@@ -21,12 +21,7 @@ use bytes::{Buf, Bytes};
 use tokio::sync::Notify;
 
 use super::fetch::FetchError;
-
-/// How far a fill may run ahead of its fastest reader.
-pub const LEAD_BYTES: u64 = 1024 * 1024;
-
-/// How far behind the newest byte a fill still holds bytes for slower readers.
-pub const RETAINED_BYTES: u64 = 16 * 1024 * 1024;
+use super::sizes::Sizes;
 
 /// Why a fill did not finish.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -60,6 +55,7 @@ pub enum FillError {
 
 /// The shared state of a fill.
 pub struct Fill {
+    sizes: Sizes,
     state: Mutex<State>,
     /// Wakes readers.
     progress: Notify,
@@ -100,9 +96,9 @@ impl State {
 
     /// Keeps `bounded-window`. Only the writer does this, once per chunk: a look at every reader's
     /// position is too dear to be taken by every reader.
-    fn trim(&mut self) {
+    fn trim(&mut self, retained_bytes: u64) {
         let slowest = self.positions().min().unwrap_or(self.next);
-        let oldest = self.next.saturating_sub(RETAINED_BYTES);
+        let oldest = self.next.saturating_sub(retained_bytes);
         let keep_from = slowest.min(self.unstored).max(oldest);
         while let Some(chunk) = self.window.front() {
             let chunk_end = self.window_start + chunk.len() as u64;
@@ -155,8 +151,9 @@ pub enum Demand {
 
 impl Fill {
     /// A new fill and its only writer.
-    pub fn new() -> (Arc<Self>, FillWriter) {
+    pub fn new(sizes: Sizes) -> (Arc<Self>, FillWriter) {
         let fill = Arc::new(Fill {
+            sizes,
             state: Mutex::new(State {
                 start: 0,
                 window: VecDeque::new(),
@@ -351,7 +348,7 @@ impl FillWriter {
         let mut state = self.fill.lock();
         state.next += bytes.len() as u64;
         state.window.push_back(bytes);
-        state.trim();
+        state.trim(self.fill.sizes.retained_bytes);
         drop(state);
         self.fill.progress.notify_waiters();
     }
@@ -361,12 +358,13 @@ impl FillWriter {
     /// # Cancel safety
     /// May be dropped at any time.
     pub async fn demand(&mut self) -> Demand {
+        let lead_bytes = self.fill.sizes.lead_bytes;
         loop {
             {
                 let state = self.fill.lock();
                 match state.positions().max() {
                     None => return Demand::Unread,
-                    Some(fastest) if state.next < fastest.saturating_add(LEAD_BYTES) => {
+                    Some(fastest) if state.next < fastest.saturating_add(lead_bytes) => {
                         return Demand::Wanted;
                     }
                     Some(_) => {}
@@ -407,6 +405,8 @@ impl Drop for FillWriter {
 mod tests {
     use super::*;
 
+    const SIZES: Sizes = Sizes::STANDARD;
+
     fn bytes(step: Step) -> Bytes {
         match step {
             Step::Bytes(bytes) => bytes,
@@ -416,7 +416,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_dropped_writer_leaves_a_failed_fill() {
-        let (fill, mut writer) = Fill::new();
+        let (fill, mut writer) = Fill::new(SIZES);
         let mut reader = fill.reader();
         writer.push(Bytes::from_static(b"abc"));
         drop(writer);
@@ -426,7 +426,7 @@ mod tests {
 
     #[tokio::test]
     async fn readers_follow_the_writer_from_their_own_positions() {
-        let (fill, mut writer) = Fill::new();
+        let (fill, mut writer) = Fill::new(SIZES);
         let (mut a, mut b) = (fill.reader(), fill.reader());
         b.place(4);
         writer.push(Bytes::from_static(b"abc"));
@@ -442,7 +442,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_waiting_reader_is_woken_by_each_push() {
-        let (fill, mut writer) = Fill::new();
+        let (fill, mut writer) = Fill::new(SIZES);
         let mut reader = fill.reader();
         let follower = tokio::spawn(async move {
             let mut all = Vec::new();
@@ -488,16 +488,16 @@ mod tests {
 
     #[tokio::test]
     async fn the_writer_waits_for_its_fastest_reader() {
-        let (fill, mut writer) = Fill::new();
+        let (fill, mut writer) = Fill::new(SIZES);
         let mut reader = fill.reader();
-        writer.push(Bytes::from(vec![0; LEAD_BYTES as usize]));
+        writer.push(Bytes::from(vec![0; SIZES.lead_bytes as usize]));
         let waiting = tokio::spawn(async move {
             let demand = writer.demand().await;
             (demand, writer)
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
-        assert_eq!(bytes(reader.step()).len() as u64, LEAD_BYTES);
+        assert_eq!(bytes(reader.step()).len() as u64, SIZES.lead_bytes);
         let (demand, mut writer) = waiting.await.unwrap();
         assert_eq!(demand, Demand::Wanted);
         drop(reader);
@@ -506,10 +506,10 @@ mod tests {
 
     #[test]
     fn a_reader_that_falls_out_of_the_window_is_sent_elsewhere() {
-        let (fill, mut writer) = Fill::new();
+        let (fill, mut writer) = Fill::new(SIZES);
         let mut slow = fill.reader();
         let chunk = Bytes::from(vec![0; 1 << 20]);
-        for _ in 0..=(RETAINED_BYTES >> 20) {
+        for _ in 0..=(SIZES.retained_bytes >> 20) {
             writer.push(chunk.clone());
         }
         assert_eq!(slow.step(), Step::Elsewhere);
@@ -519,7 +519,7 @@ mod tests {
 
     #[test]
     fn bytes_on_their_way_into_a_tier_are_kept_for_late_readers() {
-        let (fill, mut writer) = Fill::new();
+        let (fill, mut writer) = Fill::new(SIZES);
         let mut reader = fill.reader();
         writer.unstored_from(0);
         writer.push(Bytes::from_static(b"abc"));
@@ -536,7 +536,7 @@ mod tests {
 
     #[test]
     fn bytes_that_every_reader_has_are_let_go() {
-        let (fill, mut writer) = Fill::new();
+        let (fill, mut writer) = Fill::new(SIZES);
         let mut reader = fill.reader();
         writer.push(Bytes::from_static(b"abc"));
         writer.push(Bytes::from_static(b"def"));

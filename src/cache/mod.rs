@@ -17,7 +17,9 @@ pub mod key;
 pub mod memory;
 pub mod policy;
 pub mod read;
+pub mod sizes;
 pub mod stored;
+pub mod tasks;
 
 mod collapse;
 mod produce;
@@ -39,9 +41,10 @@ pub use stored::StoredResponse;
 
 use collapse::Collapser;
 use memory::{Entry, MemoryTier};
-use policy::blocks;
 use policy::cache_control::CacheControl;
 use policy::vary::secondary_key;
+use sizes::Sizes;
+use tasks::{OnTokio, Tasks};
 
 /// How long a key whose last response could not be shared stays known as such.
 const PASS_MEMORY: Duration = Duration::from_secs(10);
@@ -84,17 +87,35 @@ pub struct Cache {
     collapser: Collapser,
     clock: SharedClock,
     default_ttl: Duration,
+    sizes: Sizes,
+    tasks: Box<dyn Tasks>,
 }
 
 impl Cache {
     /// An empty cache.
     pub fn new(config: &config::Cache, clock: SharedClock) -> Arc<Self> {
+        Self::with(config, clock, Sizes::STANDARD, Box::new(OnTokio))
+    }
+
+    fn with(
+        config: &config::Cache,
+        clock: SharedClock,
+        sizes: Sizes,
+        tasks: Box<dyn Tasks>,
+    ) -> Arc<Self> {
         Arc::new(Cache {
             memory: MemoryTier::new(config.memory_bytes),
             collapser: Collapser::default(),
             clock,
             default_ttl: config.default_ttl,
+            sizes,
+            tasks,
         })
+    }
+
+    /// The sizes that it works with.
+    pub fn sizes(&self) -> &Sizes {
+        &self.sizes
     }
 
     /// The memory tier, for its gauges.
@@ -153,7 +174,10 @@ impl Cache {
         }
         body.length().is_some_and(|length| {
             length == 0
-                || blocks::covering(&(0..length))
+                || self
+                    .sizes
+                    .blocks
+                    .covering(&(0..length))
                     .all(|number| self.memory.has_block(body.generation, number))
         })
     }
@@ -167,12 +191,13 @@ impl Cache {
         let generation = response.body.generation;
         let is_missing = |number: &u64| !self.memory.has_block(generation, *number);
         loop {
-            let Some(missing) = blocks::covering(span).take(64).find(is_missing) else {
+            let Some(missing) = self.sizes.blocks.covering(span).take(64).find(is_missing) else {
                 return Holding::Whole;
             };
-            let position = blocks::start_of(missing).max(span.start);
+            let position = self.sizes.blocks.start_of(missing).max(span.start);
             let arrives = response.body.with_fills(|fills| {
-                let reaches = |fill: &Arc<fill::Fill>| fill.reaches(position, fill::LEAD_BYTES);
+                let reaches =
+                    |fill: &Arc<fill::Fill>| fill.reaches(position, self.sizes.lead_bytes);
                 fills.iter().any(reaches)
             });
             if arrives {

@@ -15,16 +15,13 @@ use super::fetch::{FetchError, Framing, Origin, OriginBody, OriginRequest, Origi
 use super::fill::{Demand, FillError, FillWriter};
 use super::key::CacheKey;
 use super::memory::Entry;
-use super::policy::blocks::{self, BLOCK_BYTES};
+use super::policy::blocks::Blocks;
 use super::policy::cache_control::CacheControl;
 use super::policy::storable::{NotStored, may_store};
 use super::policy::vary::{Vary, secondary_key};
 use super::policy::{conditional, fields, freshness};
 use super::stored::{Body, Head, StoredResponse};
 use crate::byte_range::{RangeRequest, RangeSpec, parse_content_range};
-
-/// A body that nobody reads any more is still taken to its end when no more than this is missing.
-const FINISH_ANYWAY_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A task that produces the head of a response for one flight, and then its body.
 pub(super) struct Production {
@@ -113,7 +110,7 @@ impl Production {
         } else if response
             .body
             .length()
-            .is_some_and(|length| length > BLOCK_BYTES)
+            .is_some_and(|length| length > self.cache.sizes.blocks.bytes())
             && response.head.strong_etag().is_some()
         {
             // Visible at once: whatever blocks arrive, the rest can be fetched.
@@ -155,7 +152,7 @@ impl Production {
                 .extend(conditional::validators(&stale.head.fields));
             return self.origin.fetch(&request).await;
         }
-        let Some(range) = rounded_out(&self.range) else {
+        let Some(range) = rounded_out(&self.range, self.cache.sizes.blocks) else {
             return self.origin.fetch(&request).await;
         };
         request.fields.insert(RANGE, range);
@@ -325,23 +322,23 @@ fn parse_range_of(fields: &HeaderMap) -> Option<crate::byte_range::ReceivedPart>
 }
 
 /// The `Range` to send for a range of an object that nothing is known of.
-fn rounded_out(range: &RangeRequest) -> Option<HeaderValue> {
+fn rounded_out(range: &RangeRequest, blocks: Blocks) -> Option<HeaderValue> {
     let text = match *range {
         RangeRequest::Whole | RangeRequest::Several(_) => return None,
         RangeRequest::Single(RangeSpec::From { first, last: None }) => {
-            format!("bytes={}-", blocks::start_of(blocks::block_of(first)))
+            format!("bytes={}-", blocks.start_of(blocks.block_of(first)))
         }
         RangeRequest::Single(RangeSpec::From {
             first,
             last: Some(last),
         }) => {
-            let wanted = blocks::covering(&(first..last.saturating_add(1)));
-            let last = blocks::start_of(wanted.end).saturating_sub(1);
-            format!("bytes={}-{last}", blocks::start_of(wanted.start))
+            let wanted = blocks.covering(&(first..last.saturating_add(1)));
+            let last = blocks.start_of(wanted.end).saturating_sub(1);
+            format!("bytes={}-{last}", blocks.start_of(wanted.start))
         }
         // Where its blocks start is not known yet: one block more holds the start of the first.
         RangeRequest::Single(RangeSpec::Suffix { length }) => {
-            format!("bytes=-{}", length.saturating_add(BLOCK_BYTES))
+            format!("bytes=-{}", length.saturating_add(blocks.bytes()))
         }
     };
     HeaderValue::try_from(text).ok()
@@ -516,35 +513,36 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
 
     fn is_nearly_done(&self) -> bool {
         self.response.head.not_stored.is_none()
-            && self
-                .end
-                .is_some_and(|end| end.saturating_sub(self.next) <= FINISH_ANYWAY_BYTES)
+            && self.end.is_some_and(|end| {
+                end.saturating_sub(self.next) <= self.cache.sizes.finish_anyway_bytes
+            })
     }
 
     /// Cuts a chunk at block boundaries. Bytes before the first boundary belong to a block whose
     /// start we do not have; they are not kept.
     fn take(&mut self, mut chunk: Bytes) {
+        let blocks = self.cache.sizes.blocks;
         if self.response.head.not_stored.is_some() {
             self.next += chunk.len() as u64;
             return;
         }
         while !chunk.is_empty() {
-            let boundary = blocks::start_of(blocks::block_of(self.next) + 1);
+            let boundary = blocks.start_of(blocks.block_of(self.next) + 1);
             let room = boundary - self.next;
             let len = (chunk.len() as u64).min(room);
             // `len` is at most the chunk's length.
             let part = chunk.split_to(len as usize);
             let whole_so_far =
-                self.next - self.block_bytes == blocks::start_of(blocks::block_of(self.next));
+                self.next - self.block_bytes == blocks.start_of(blocks.block_of(self.next));
             if whole_so_far {
                 self.block.push(part);
                 self.block_bytes += len;
             }
             self.next += len;
             if self.next == boundary {
-                if self.block_bytes == BLOCK_BYTES && self.is_in_blocks() {
+                if self.block_bytes == blocks.bytes() && self.is_in_blocks() {
                     self.store_block();
-                } else if self.block_bytes != BLOCK_BYTES {
+                } else if self.block_bytes != blocks.bytes() {
                     self.block.clear();
                     self.block_bytes = 0;
                 }
@@ -555,11 +553,11 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
     /// A body that fits one block is kept whole beside its head, so its only block is not stored
     /// before it is known to be the only one.
     fn is_in_blocks(&self) -> bool {
-        self.response.body.length() != Some(BLOCK_BYTES)
+        self.response.body.length() != Some(self.cache.sizes.blocks.bytes())
     }
 
     fn store_block(&mut self) {
-        let number = blocks::block_of(self.next - 1);
+        let number = self.cache.sizes.blocks.block_of(self.next - 1);
         let bytes = self.assemble();
         self.cache
             .memory
@@ -568,7 +566,7 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
 
     fn assemble(&mut self) -> Bytes {
         let chunks = std::mem::take(&mut self.block);
-        // A block is at most BLOCK_BYTES long.
+        // A block is at most one block's size long.
         let mut bytes = BytesMut::with_capacity(self.block_bytes as usize);
         self.block_bytes = 0;
         for chunk in chunks {
@@ -587,7 +585,7 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
         if self.next != length {
             return;
         }
-        if length <= BLOCK_BYTES {
+        if length <= self.cache.sizes.blocks.bytes() {
             if self.block_bytes == length {
                 let bytes = self.assemble();
                 body.set_whole(bytes);

@@ -6,9 +6,8 @@ use bytes::Bytes;
 
 use super::Cache;
 use super::fetch::{Origin, OriginRequest};
-use super::fill::{Fill, FillError, FillReader, LEAD_BYTES, Step};
+use super::fill::{Fill, FillError, FillReader, Step};
 use super::key::CacheKey;
-use super::policy::blocks;
 use super::produce::SpanProduction;
 use super::stored::StoredResponse;
 
@@ -109,7 +108,7 @@ impl BodyReader {
     /// Moves to the position in the fill if it will bring that soon enough, else lets it go.
     fn keep_or_leave_fill(&mut self) {
         let patience = if self.can_refetch() && !self.stays_attached {
-            LEAD_BYTES
+            self.cache.sizes.lead_bytes
         } else {
             u64::MAX
         };
@@ -195,6 +194,7 @@ impl BodyReader {
     /// is not asked.
     fn take_from_tier(&mut self) -> Option<Bytes> {
         let body = &self.response.body;
+        let blocks = self.cache.sizes.blocks;
         if let Some(whole) = body.whole() {
             // A body held in one piece is at most a block long.
             let start = (self.position as usize).min(whole.len());
@@ -204,10 +204,10 @@ impl BodyReader {
         if self.attached.is_some() {
             return None;
         }
-        let number = blocks::block_of(self.position);
+        let number = blocks.block_of(self.position);
         let block = self.cache.memory.block(body.generation, number)?;
         // The offset inside a block is smaller than the block size.
-        let skip = (self.position - blocks::start_of(number)) as usize;
+        let skip = (self.position - blocks.start_of(number)) as usize;
         (skip < block.len()).then(|| self.clip(block.slice(skip..)))
     }
 
@@ -227,6 +227,7 @@ impl BodyReader {
     fn attach(&mut self) -> Result<(), BodyError> {
         let body = self.response.body.clone();
         let position = self.position;
+        let sizes = self.cache.sizes;
         let (Some(end), true) = (self.end, self.can_refetch()) else {
             let under_way = body.with_fills(|fills| {
                 let fill = fills.iter().find(|fill| fill.reaches(position, u64::MAX));
@@ -240,18 +241,21 @@ impl BodyReader {
             return Ok(());
         };
         let mut reader = body.with_fills(|fills| {
-            if let Some(fill) = fills.iter().find(|fill| fill.reaches(position, LEAD_BYTES)) {
+            if let Some(fill) = fills
+                .iter()
+                .find(|fill| fill.reaches(position, sizes.lead_bytes))
+            {
                 return Some(fill.reader());
             }
             // A block may have come in since we looked.
             if self
                 .cache
                 .memory
-                .has_block(body.generation, blocks::block_of(position))
+                .has_block(body.generation, sizes.blocks.block_of(position))
             {
                 return None;
             }
-            let (fill, writer) = Fill::new();
+            let (fill, writer) = Fill::new(sizes);
             let reader = fill.reader();
             let refetch = self.refetch.as_ref()?;
             let production = SpanProduction {
@@ -265,7 +269,7 @@ impl BodyReader {
             };
             let mut writer = writer;
             writer.open_at(production.span.start);
-            tokio::spawn(production.run(writer));
+            self.cache.tasks.spawn(Box::pin(production.run(writer)));
             fills.push(fill);
             Some(reader)
         });
@@ -279,12 +283,13 @@ impl BodyReader {
     /// The run of missing blocks that starts at `position`'s, no further than the span needs.
     fn missing_from(&self, position: u64, end: u64) -> std::ops::Range<u64> {
         let body = &self.response.body;
-        let first = blocks::block_of(position);
-        let wanted = blocks::covering(&(position..end));
+        let blocks = self.cache.sizes.blocks;
+        let first = blocks.block_of(position);
+        let wanted = blocks.covering(&(position..end));
         let stop = (first + 1..wanted.end)
             .find(|number| self.cache.memory.has_block(body.generation, *number))
             .unwrap_or(wanted.end);
         let length = body.length().unwrap_or(end);
-        blocks::start_of(first)..blocks::end_of(stop - 1, length)
+        blocks.start_of(first)..blocks.end_of(stop - 1, length)
     }
 }

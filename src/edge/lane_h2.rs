@@ -24,7 +24,6 @@ use crate::observe::Protocol;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-
 /// Frames of at most this size share a connection fairly.
 const WRITE_BYTES: usize = 64 * 1024;
 

@@ -15,7 +15,7 @@ use super::request::Request;
 use crate::byte_range::{
     RangeRequest, RangeSpec, SeveralRanges, Unsatisfiable, parse, resolve as span_of,
 };
-use crate::cache::fill::{FillError, LEAD_BYTES, Reached};
+use crate::cache::fill::{FillError, Reached};
 use crate::cache::policy::conditional::{Precondition, evaluate, if_range_holds};
 use crate::cache::{Cache, Holding, StoredResponse};
 use crate::observe::Outcome;
@@ -197,7 +197,7 @@ pub(super) fn origin_ignored_range(request: &Request, delivery: &Delivery) -> bo
 /// answered once its last byte is here, or the end is; the length is then still `*`, or known
 /// (RFC 9110 §14.4).
 ///
-/// Waits only for what a fill brings without the part having been read: less than [`LEAD_BYTES`]
+/// Waits only for what a fill brings without the part having been read: less than a fill's lead
 /// from its first byte, and no further than that ahead of what has arrived. Beyond, and of bytes
 /// that are gone already, the whole is sent.
 async fn part_while_arriving(
@@ -210,7 +210,8 @@ async fn part_while_arriving(
         return Ok(Part::Whole);
     };
     let window = reader.window();
-    let is_near = last - first < LEAD_BYTES && last < window.end.saturating_add(LEAD_BYTES);
+    let lead = cache.sizes().lead_bytes;
+    let is_near = last - first < lead && last < window.end.saturating_add(lead);
     let is_at_hand = || {
         window.start <= first
             || cache.holds(&delivery.response, &(first..last + 1)) != Holding::Part
