@@ -5,16 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderMap, HeaderValue};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use super::fetch::{FetchError, Origin, OriginRequest};
+use super::fetch::{FetchError, InterimResponse, Origin, OriginRequest};
 use super::fill::{Fill, FillReader};
 use super::key::CacheKey;
-use super::policy::cache_control::CacheControl;
-use super::policy::vary::{Vary, secondary_key};
+use super::policy::cache_control::RequestDirectives;
 use super::stored::StoredResponse;
 use super::{Cache, Lookup, produce};
 use crate::byte_range::RangeRequest;
+use crate::config::CacheRules;
+
+/// How often a waiter goes on when the task that it waited for died.
+const TAKE_OVERS: u32 = 3;
 
 /// A request that the cache could not answer from what it holds.
 pub struct Ask {
@@ -28,18 +31,29 @@ pub struct Ask {
     pub if_range: Option<HeaderValue>,
     /// The stored response to validate.
     pub stale: Option<Arc<StoredResponse>>,
+    /// The stale response may answer when the origin fails.
+    pub if_error: bool,
+    /// What the client's own directives demand of a stored response.
+    pub directives: RequestDirectives,
+    /// The rules of the route.
+    pub rules: Arc<CacheRules>,
+    /// Where interim responses go while the answer is awaited.
+    pub interim: Option<InterimSender>,
     /// Ask for this client alone, whatever others do.
     pub alone: bool,
     /// Where to ask.
     pub origin: Arc<dyn Origin>,
 }
 
+/// Carries interim responses to one waiting client.
+pub type InterimSender = mpsc::UnboundedSender<Arc<InterimResponse>>;
+
 /// The head that came of an [`Ask`], with a way to its body.
 pub struct Answer {
     /// The response. Its body may still be arriving.
     pub response: Arc<StoredResponse>,
-    /// A place at the fill that brought it.
-    pub reader: FillReader,
+    /// A place at the fill that brings its body; `None` when it was stored already.
+    pub reader: Option<FillReader>,
     /// Somebody else had asked.
     pub collapsed: bool,
     /// The origin's status (304 when it validated what was stored); `None` when the response was
@@ -47,6 +61,17 @@ pub struct Answer {
     pub forward_status: Option<http::StatusCode>,
     /// The server that answered.
     pub server: Option<Arc<str>>,
+    /// The origin failed, and this is what was stored.
+    pub failed: Option<ValidationFailure>,
+}
+
+/// Why a stale response was served instead of a validated one.
+#[derive(Debug, Clone)]
+pub enum ValidationFailure {
+    /// No response came.
+    Fetch(FetchError),
+    /// The origin answered with this status.
+    Status(http::StatusCode),
 }
 
 /// What a head-producing fill has come to.
@@ -72,6 +97,24 @@ pub(super) struct Flight {
     /// The selecting fields of the request that is on its way, to tell whether its response may
     /// answer a waiter too.
     pub(super) fields: HeaderMap,
+    /// Those who wait and want interim responses.
+    interim: Mutex<Vec<InterimSender>>,
+}
+
+impl Flight {
+    /// Passes an interim response on to whoever waits now.
+    pub(super) fn announce(&self, interim: InterimResponse) {
+        let interim = Arc::new(interim);
+        let mut waiting = self.interim.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|waiter| waiter.send(interim.clone()).is_ok());
+    }
+
+    fn await_interim(&self, ask: &Ask) {
+        if let Some(sender) = &ask.interim {
+            let mut waiting = self.interim.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.push(sender.clone());
+        }
+    }
 }
 
 /// The flights under way.
@@ -135,38 +178,53 @@ impl Cache {
     /// # Errors
     /// [`FetchError`] when the origin gives no response.
     pub async fn fetch(self: &Arc<Self>, mut ask: Ask) -> Result<Answer, FetchError> {
+        let mut abandoned = 0;
         loop {
-            match self.board(&ask) {
-                Boarding::Landed(response) => {
-                    let (fill, writer) = Fill::new(self.sizes);
-                    writer.finish();
-                    return Ok(Answer {
-                        forward_status: None,
-                        response,
-                        reader: fill.reader(),
-                        collapsed: true,
-                        server: None,
-                    });
-                }
-                Boarding::Own(flight, reader) => return wait(&flight, reader, false).await,
-                Boarding::Join(flight, reader) => {
-                    let answer = wait(&flight, reader, true).await?;
-                    if may_share(&flight, &answer.response, &ask) {
+            let (flight, reader, collapsed) = match self.board(&ask) {
+                Boarding::Landed(response) => return Ok(Answer::stored(response, None)),
+                Boarding::Own(flight, reader) => (flight, reader, false),
+                Boarding::Join(flight, reader) => (flight, reader, true),
+            };
+            match wait(&flight, reader, collapsed).await {
+                Ok(answer) => {
+                    if let Some(instead) = instead_of_failure(&ask, &answer.response) {
+                        return Ok(instead);
+                    }
+                    if !collapsed || may_share(&answer.response, &ask) {
                         return Ok(answer);
                     }
                     // The response was not for us. If it is known now by what it varies, the next
                     // round finds the right key; otherwise nobody need wait for us.
                     ask.alone = answer.response.head.not_stored.is_some();
                 }
+                // The task died without an answer: one of those who waited takes over.
+                Err(FetchError::Abandoned) if collapsed && abandoned < TAKE_OVERS => abandoned += 1,
+                Err(error) => {
+                    return match &ask.stale {
+                        Some(stale) if ask.if_error => {
+                            let failed = ValidationFailure::Fetch(error);
+                            Ok(Answer::stored(stale.clone(), Some(failed)))
+                        }
+                        _ => Err(error),
+                    };
+                }
             }
         }
     }
 
+    /// Validates a stale response behind the back of the client that got it, unless somebody already
+    /// does.
+    pub fn refresh(self: &Arc<Self>, ask: &Ask) {
+        // Dropping the reader leaves the task to itself: it ends with the head unless little is left.
+        drop(self.board(ask));
+    }
+
     fn board(self: &Arc<Self>, ask: &Ask) -> Boarding {
-        let key = self.effective_key(&ask.key, &ask.request.selecting);
+        let key = self.collapse_key(&ask.key, &ask.request.selecting);
         self.collapser.with(|flights| {
             if !ask.alone {
                 if let Some(flight) = flights.shared.get(&key) {
+                    flight.await_interim(ask);
                     return Boarding::Join(flight.clone(), flight.fill.reader());
                 }
                 // A flight may have landed between our look-up and now.
@@ -185,11 +243,10 @@ impl Cache {
 
     /// A fresh response that was stored since this request looked.
     fn landed(&self, ask: &Ask) -> Option<Arc<StoredResponse>> {
-        let directives = CacheControl::of_request(&ask.request.selecting);
         let now = self.clock.now();
-        match self.lookup(&ask.key, &ask.request.selecting, &directives, now) {
+        match self.lookup(&ask.key, &ask.request.selecting, &ask.directives, now) {
             Lookup::Hit(response) => Some(response),
-            Lookup::Stale(_) | Lookup::Miss(_) => None,
+            Lookup::WhileRevalidating(_) | Lookup::Stale { .. } | Lookup::Miss(_) => None,
         }
     }
 
@@ -202,7 +259,9 @@ impl Cache {
             head: watch::Sender::new(HeadState::Pending),
             fill,
             fields: ask.request.selecting.clone(),
+            interim: Mutex::default(),
         });
+        flight.await_interim(ask);
         let task = produce::Production {
             cache: self.clone(),
             flight: flight.clone(),
@@ -211,6 +270,8 @@ impl Cache {
             range: ask.range.clone(),
             if_range: ask.if_range.clone(),
             stale: ask.stale.clone(),
+            if_error: ask.if_error,
+            rules: ask.rules.clone(),
             origin: ask.origin.clone(),
         };
         self.tasks.spawn(Box::pin(task.run(writer)));
@@ -235,10 +296,11 @@ async fn wait(
             server,
         }) => Ok(Answer {
             response,
-            reader,
+            reader: Some(reader),
             collapsed,
             forward_status: Some(forward_status),
             server: Some(server),
+            failed: None,
         }),
         Ok(HeadState::Failed(error)) => Err(error),
         Ok(HeadState::Pending) | Err(_) => Err(FetchError::Abandoned),
@@ -246,20 +308,31 @@ async fn wait(
 }
 
 /// Whether a response that was fetched for one request may answer another (RFC 9111 §4.1).
-fn may_share(flight: &Flight, response: &StoredResponse, ask: &Ask) -> bool {
-    if response.head.not_stored.is_some() {
-        return false;
-    }
-    match Vary::of(&response.head.fields) {
-        Vary::Nothing => true,
-        Vary::Anything => false,
-        Vary::Fields(names) => {
-            let key = |fields: &HeaderMap| {
-                let mut key = Vec::new();
-                secondary_key(&names, fields, &mut key);
-                key
-            };
-            key(&flight.fields) == key(&ask.request.selecting)
+fn may_share(response: &StoredResponse, ask: &Ask) -> bool {
+    response.head.not_stored.is_none() && response.head.selecting.matches(&ask.request.selecting)
+}
+
+/// A server error in place of a validation, when what is stored may be used instead.
+fn instead_of_failure(ask: &Ask, response: &StoredResponse) -> Option<Answer> {
+    let stale = ask.stale.as_ref().filter(|_| ask.if_error)?;
+    let status = response.head.status;
+    produce::is_origin_failure(status)
+        .then(|| Answer::stored(stale.clone(), Some(ValidationFailure::Status(status))))
+}
+
+impl Answer {
+    /// A stored response as the answer to a request that went forward.
+    fn stored(response: Arc<StoredResponse>, failed: Option<ValidationFailure>) -> Self {
+        Answer {
+            collapsed: failed.is_none(),
+            forward_status: match &failed {
+                Some(ValidationFailure::Status(status)) => Some(*status),
+                Some(ValidationFailure::Fetch(_)) | None => None,
+            },
+            reader: None,
+            server: None,
+            response,
+            failed,
         }
     }
 }

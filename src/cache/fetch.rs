@@ -50,6 +50,22 @@ pub struct OriginResponse {
     pub received: Moment,
 }
 
+/// An interim response other than 100 and 101 (RFC 9110 §15.2): no cache keeps it, but the clients
+/// that wait may use it.
+#[derive(Debug)]
+pub struct InterimResponse {
+    /// 1xx.
+    pub status: StatusCode,
+    /// Its fields, hop-by-hop ones removed.
+    pub fields: HeaderMap,
+}
+
+/// Takes interim responses.
+pub type InterimSink<'a> = dyn Fn(InterimResponse) + Send + Sync + 'a;
+
+/// Takes none.
+pub fn no_interim(_: InterimResponse) {}
+
 /// The body of a response, chunk by chunk.
 #[async_trait]
 pub trait OriginBody: Send {
@@ -64,11 +80,16 @@ pub trait OriginBody: Send {
 /// An origin: one or many servers behind one name.
 #[async_trait]
 pub trait Origin: Send + Sync {
-    /// Sends `request` and awaits the head of a final response.
+    /// Sends `request` and awaits the head of a final response; interim ones (RFC 9110 §15.2) are
+    /// given to `interim` as they come.
     ///
     /// # Errors
     /// [`FetchError`] when no server gives one.
-    async fn fetch(&self, request: &OriginRequest) -> Result<OriginResponse, FetchError>;
+    async fn fetch(
+        &self,
+        request: &OriginRequest,
+        interim: &InterimSink<'_>,
+    ) -> Result<OriginResponse, FetchError>;
 }
 
 /// Why the origin gave no (whole) response. Always the origin's fault or the network's.

@@ -461,7 +461,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_is_told_when_a_byte_arrives_or_never_will() {
-        let (fill, mut writer) = Fill::new();
+        let (fill, mut writer) = Fill::new(Sizes::STANDARD);
         let mut reader = fill.reader();
         let waiting = tokio::spawn(async move {
             let reached = reader.reached(3).await;
@@ -479,7 +479,7 @@ mod tests {
         assert_eq!(reader.reached(3).await, Reached::Arrived);
         assert_eq!(reader.reached(4).await, Reached::Ended { length: 4 });
 
-        let (fill, writer) = Fill::new();
+        let (fill, writer) = Fill::new(Sizes::STANDARD);
         let mut reader = fill.reader();
         drop(writer);
         let failed = Reached::Failed(FillError::Abandoned);

@@ -30,6 +30,14 @@ impl Scheme {
     }
 }
 
+/// An authority as it is keyed and as fills send it: in lower case, without the default port.
+pub fn normal_authority(scheme: Scheme, authority: &str) -> String {
+    authority
+        .strip_suffix(scheme.default_port())
+        .unwrap_or(authority)
+        .to_ascii_lowercase()
+}
+
 /// Scheme, authority, path and query, each with its length before it, so that unequal parts can
 /// never make equal keys. Path and query are the bytes that are forwarded, except that the
 /// parameters of a presignature are left out: all signers share one stored response.
@@ -40,16 +48,14 @@ impl CacheKey {
     /// The primary key of a GET or HEAD. `path` and `query` are raw; `query` is already without
     /// signature parameters.
     pub fn new(scheme: Scheme, authority: &str, path: &str, query: Option<&str>) -> Self {
-        let authority = authority
-            .strip_suffix(scheme.default_port())
-            .unwrap_or(authority);
+        let authority = normal_authority(scheme, authority);
         let capacity = authority.len() + path.len() + query.map_or(0, str::len) + 16;
         let mut key = Vec::with_capacity(capacity);
         key.push(match scheme {
             Scheme::Http => 0,
             Scheme::Https => 1,
         });
-        push_part(&mut key, authority.to_ascii_lowercase().as_bytes());
+        push_part(&mut key, authority.as_bytes());
         push_part(&mut key, path.as_bytes());
         key.push(u8::from(query.is_some()));
         push_part(&mut key, query.unwrap_or_default().as_bytes());

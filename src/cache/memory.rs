@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HeaderName;
+use moka::ops::compute::Op;
 
 use super::key::CacheKey;
 use super::stored::{Generation, StoredResponse};
@@ -19,15 +19,13 @@ const ENTRY_OVERHEAD_BYTES: u64 = 256;
 const BLOCKS_PER_SETTLE: u64 = 16;
 
 /// What is remembered of a cache key.
-#[derive(Clone)]
-pub enum Entry {
-    /// A stored response.
-    Response(Arc<StoredResponse>),
-    /// Responses differ by these request fields: look under the secondary key.
-    Variants(Arc<[HeaderName]>),
-    /// The last response could not be shared: do not make requests wait for one another until the
-    /// given monotonic time.
-    Pass(Duration),
+#[derive(Clone, Default)]
+pub struct Entry {
+    /// Stored responses, the newest first (RFC 9111 §4: of several that match, the most recent).
+    pub variants: Vec<Arc<StoredResponse>>,
+    /// The last response could not be shared: do not make requests wait for one another until this
+    /// monotonic time.
+    pub pass_until: Option<Duration>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -50,7 +48,7 @@ impl Hash for Slot {
 
 #[derive(Clone)]
 enum Value {
-    Entry(Entry),
+    Entry(Arc<Entry>),
     Block(Bytes),
 }
 
@@ -60,6 +58,12 @@ pub struct MemoryTier {
     limit_bytes: u64,
     /// Stored responses, not counting what else is remembered.
     responses: Arc<AtomicI64>,
+}
+
+impl Entry {
+    fn count(&self) -> i64 {
+        i64::try_from(self.variants.len()).unwrap_or(i64::MAX)
+    }
 }
 
 impl MemoryTier {
@@ -74,8 +78,8 @@ impl MemoryTier {
                 u32::try_from(bytes).unwrap_or(u32::MAX)
             })
             .eviction_listener(move |_, value, _| {
-                if let Value::Entry(Entry::Response(_)) = value {
-                    gone.fetch_sub(1, Ordering::Relaxed);
+                if let Value::Entry(entry) = value {
+                    gone.fetch_sub(entry.count(), Ordering::Relaxed);
                 }
             })
             .build();
@@ -87,19 +91,31 @@ impl MemoryTier {
     }
 
     /// What is remembered of `key`.
-    pub fn entry(&self, key: &CacheKey) -> Option<Entry> {
+    pub fn entry(&self, key: &CacheKey) -> Option<Arc<Entry>> {
         match self.cache.get(&Slot::Head(key.clone()))? {
             Value::Entry(entry) => Some(entry),
             Value::Block(_) => None,
         }
     }
 
-    /// Remembers `entry` under `key`.
-    pub fn insert(&self, key: CacheKey, entry: Entry) {
-        if let Entry::Response(_) = entry {
-            self.responses.fetch_add(1, Ordering::Relaxed);
-        }
-        self.cache.insert(Slot::Head(key), Value::Entry(entry));
+    /// Changes what is remembered of `key`; an entry that is left empty is forgotten. Changes of one
+    /// key happen one after the other; nobody who looks waits for them.
+    pub fn update(&self, key: &CacheKey, change: impl FnOnce(&mut Entry)) {
+        let slot = Slot::Head(key.clone());
+        self.cache.entry(slot).and_compute_with(|found| {
+            let known = found.map(|found| found.into_value());
+            let was_known = known.is_some();
+            let mut entry = match known {
+                Some(Value::Entry(entry)) => Entry::clone(&entry),
+                Some(Value::Block(_)) | None => Entry::default(),
+            };
+            change(&mut entry);
+            if entry.variants.is_empty() && entry.pass_until.is_none() {
+                return if was_known { Op::Remove } else { Op::Nop };
+            }
+            self.responses.fetch_add(entry.count(), Ordering::Relaxed);
+            Op::Put(Value::Entry(Arc::new(entry)))
+        });
     }
 
     /// Forgets `key`.
@@ -154,16 +170,15 @@ fn weight(slot: &Slot, value: &Value) -> u64 {
     };
     let payload = match value {
         Value::Block(bytes) => bytes.len() as u64,
-        Value::Entry(Entry::Response(response)) => {
-            let whole = response.body.whole().map_or(0, |bytes| bytes.len() as u64);
-            // The fields are held as a map and as wire text.
-            whole + 3 * response.head.wire.len() as u64 + ENTRY_OVERHEAD_BYTES
-        }
-        Value::Entry(Entry::Variants(names)) => names
+        Value::Entry(entry) => entry
+            .variants
             .iter()
-            .map(|name| name.as_str().len() as u64 + 32)
+            .map(|response| {
+                let whole = response.body.whole().map_or(0, |bytes| bytes.len() as u64);
+                // The fields are held as a map and as wire text.
+                whole + 3 * response.head.wire.len() as u64 + ENTRY_OVERHEAD_BYTES
+            })
             .sum(),
-        Value::Entry(Entry::Pass(_)) => 0,
     };
     key + payload + ENTRY_OVERHEAD_BYTES
 }
@@ -190,33 +205,25 @@ mod tests {
     fn stored_responses_are_counted_and_nothing_else() {
         let tier = MemoryTier::new(1 << 20);
         let key = |path| CacheKey::new(crate::cache::Scheme::Http, "h", path, None);
-        let response = || {
-            let freshness = crate::cache::policy::freshness::Freshness {
-                lifetime: Duration::ZERO,
-                initial_age: Duration::ZERO,
-                received: Duration::ZERO,
-                always_validate: false,
-            };
-            Arc::new(StoredResponse {
-                head: crate::cache::stored::Head::new(
-                    http::StatusCode::OK,
-                    http::HeaderMap::new(),
-                    freshness,
-                    None,
-                ),
-                body: crate::cache::stored::Body::new(Some(0)),
-            })
+        let response = || crate::cache::stored::StoredResponse::sample(b"x");
+        let store = |path, response: &Arc<StoredResponse>| {
+            tier.update(&key(path), |entry| entry.variants = vec![response.clone()]);
         };
-        tier.insert(key("/a"), Entry::Response(response()));
-        tier.insert(key("/a"), Entry::Response(response()));
-        tier.insert(key("/b"), Entry::Response(response()));
-        tier.insert(key("/c"), Entry::Pass(Duration::ZERO));
+        store("/a", &response());
+        store("/a", &response());
+        store("/b", &response());
+        tier.update(&key("/b"), |entry| entry.variants.push(response()));
+        tier.update(&key("/c"), |entry| entry.pass_until = Some(Duration::ZERO));
+        tier.update(&key("/d"), |_| {});
+        assert!(tier.entry(&key("/d")).is_none());
         tier.insert_block(Generation::fresh(), 0, Bytes::from_static(b"x"));
         tier.bytes();
-        assert_eq!(tier.objects(), 2);
+        assert_eq!(tier.objects(), 3);
         tier.remove(&key("/a"));
+        tier.update(&key("/b"), |entry| entry.variants.clear());
+        assert!(tier.entry(&key("/b")).is_none());
         tier.bytes();
-        assert_eq!(tier.objects(), 1);
+        assert_eq!(tier.objects(), 0);
     }
 
     #[test]

@@ -16,33 +16,37 @@ pub mod fill;
 pub mod key;
 pub mod memory;
 pub mod policy;
+pub mod query;
 pub mod read;
 pub mod sizes;
 pub mod stored;
 pub mod tasks;
 
+mod assess;
 mod collapse;
 mod produce;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::clock::{Moment, SharedClock};
-use crate::config;
+use crate::config::{self, CacheRules};
 
-pub use collapse::{Answer, Ask};
+pub use collapse::{Answer, Ask, InterimSender, ValidationFailure};
 pub use key::{CacheKey, Scheme};
 pub use read::{BodyError, BodyReader};
 pub use stored::StoredResponse;
 
 use collapse::Collapser;
-use memory::{Entry, MemoryTier};
-use policy::cache_control::CacheControl;
-use policy::vary::secondary_key;
+use memory::MemoryTier;
+use policy::cache_control::RequestDirectives;
+use policy::freshness::Verdict;
 use sizes::Sizes;
 use tasks::{OnTokio, Tasks};
 
@@ -53,10 +57,32 @@ const PASS_MEMORY: Duration = Duration::from_secs(10);
 pub enum Lookup {
     /// A stored response that may be used as it is.
     Hit(Arc<StoredResponse>),
+    /// A stale response that may be used at once and is to be validated meanwhile, or whose
+    /// validation has failed a moment ago.
+    WhileRevalidating(Arc<StoredResponse>),
     /// A stored response that must be validated first.
-    Stale(Arc<StoredResponse>),
+    Stale {
+        /// The response.
+        response: Arc<StoredResponse>,
+        /// If the origin fails, it may be used all the same.
+        if_error: bool,
+    },
     /// Nothing.
     Miss(Miss),
+}
+
+/// The head of a response that did not come by way of [`Cache::fetch`].
+pub struct Aside<'a> {
+    /// The fields of the request, as the client sent them.
+    pub request: &'a HeaderMap,
+    /// Status.
+    pub status: http::StatusCode,
+    /// All fields of the response.
+    pub fields: &'a HeaderMap,
+    /// When the request was sent.
+    pub requested: Moment,
+    /// When the head had arrived.
+    pub received: Moment,
 }
 
 /// What of a span of a stored body is at hand.
@@ -86,7 +112,6 @@ pub struct Cache {
     memory: MemoryTier,
     collapser: Collapser,
     clock: SharedClock,
-    default_ttl: Duration,
     sizes: Sizes,
     tasks: Box<dyn Tasks>,
 }
@@ -107,7 +132,6 @@ impl Cache {
             memory: MemoryTier::new(config.memory_bytes),
             collapser: Collapser::default(),
             clock,
-            default_ttl: config.default_ttl,
             sizes,
             tasks,
         })
@@ -128,41 +152,93 @@ impl Cache {
         &self,
         key: &CacheKey,
         fields: &HeaderMap,
-        directives: &CacheControl,
+        directives: &RequestDirectives,
         now: Moment,
     ) -> Lookup {
-        let (found, miss) = match self.memory.entry(key) {
-            None => (None, Miss::Key),
-            Some(Entry::Response(response)) => (Some(response), Miss::Key),
-            Some(Entry::Pass(until)) if now.monotonic < until => (None, Miss::Pass),
-            Some(Entry::Pass(_)) => (None, Miss::Key),
-            Some(Entry::Variants(names)) => {
-                let variant = key.with_variant(|key| secondary_key(&names, fields, key));
-                match self.memory.entry(&variant) {
-                    Some(Entry::Response(response)) => (Some(response), Miss::Variant),
-                    Some(Entry::Pass(until)) if now.monotonic < until => (None, Miss::Pass),
-                    _ => (None, Miss::Variant),
-                }
-            }
+        let Some(entry) = self.memory.entry(key) else {
+            return Lookup::Miss(Miss::Key);
         };
-        match found {
-            None => Lookup::Miss(miss),
-            Some(response) if !self.is_usable(&response) => Lookup::Miss(Miss::Key),
-            Some(response) if response.head.freshness.satisfies(directives, now) => {
-                Lookup::Hit(response)
-            }
-            Some(response) => Lookup::Stale(response),
+        let selected = entry
+            .variants
+            .iter()
+            .find(|response| response.head.selecting.matches(fields));
+        let Some(response) = selected.filter(|response| self.is_usable(response)) else {
+            return Lookup::Miss(match entry.pass_until {
+                Some(until) if now.monotonic < until => Miss::Pass,
+                _ if entry.variants.is_empty() || selected.is_some() => Miss::Key,
+                _ => Miss::Variant,
+            });
+        };
+        let response = response.clone();
+        let failing = response.head.has_failed_validation(now.monotonic);
+        match response.head.freshness.judge(directives, now) {
+            Verdict::Fresh | Verdict::Tolerated => Lookup::Hit(response),
+            // Asking an origin that has just failed again and again would help nobody.
+            Verdict::Stale { if_error: true } if failing => Lookup::Hit(response),
+            Verdict::WhileRevalidating if failing => Lookup::Hit(response),
+            Verdict::WhileRevalidating => Lookup::WhileRevalidating(response),
+            Verdict::Stale { if_error } => Lookup::Stale { response, if_error },
         }
     }
 
-    /// The key under which a request's response is stored, given what is known of its variants.
-    fn effective_key(&self, key: &CacheKey, fields: &HeaderMap) -> CacheKey {
+    /// The key by which requests that may share a response wait for one another: with what the
+    /// newest response varies by.
+    fn collapse_key(&self, key: &CacheKey, fields: &HeaderMap) -> CacheKey {
         match self.memory.entry(key) {
-            Some(Entry::Variants(names)) => {
-                key.with_variant(|key| secondary_key(&names, fields, key))
-            }
-            _ => key.clone(),
+            Some(entry) => match entry.variants.first() {
+                Some(newest) if !newest.head.selecting.is_empty() => {
+                    key.with_variant(|key| newest.head.selecting.append_key(fields, key))
+                }
+                _ => key.clone(),
+            },
+            None => key.clone(),
         }
+    }
+
+    /// Makes `response` what `key` leads to for requests like `fields`, unless `invalidated`.
+    fn store(
+        &self,
+        key: &CacheKey,
+        fields: &HeaderMap,
+        response: &Arc<StoredResponse>,
+        invalidated: &AtomicBool,
+        max_variants: usize,
+    ) {
+        self.memory.update(key, |entry| {
+            // Inside the update: an invalidation sets its mark before it removes the entry.
+            if invalidated.load(Ordering::Acquire) {
+                return;
+            }
+            let generation = response.body.generation;
+            entry.variants.retain(|stored| {
+                stored.body.generation != generation && !stored.head.selecting.matches(fields)
+            });
+            if response.head.selecting.is_empty() {
+                entry.variants.clear();
+            }
+            entry.variants.insert(0, response.clone());
+            entry.variants.truncate(max_variants);
+            entry.pass_until = None;
+        });
+    }
+
+    /// Replaces the head of a stored generation.
+    fn freshen(&self, key: &CacheKey, response: &Arc<StoredResponse>, invalidated: &AtomicBool) {
+        self.memory.update(key, |entry| {
+            if invalidated.load(Ordering::Acquire) {
+                return;
+            }
+            let generation = response.body.generation;
+            let before = entry.variants.len();
+            entry
+                .variants
+                .retain(|stored| stored.body.generation != generation);
+            // An entry that was evicted meanwhile may come back; one that holds something newer
+            // has no need of it.
+            if before == 0 || entry.variants.len() < before {
+                entry.variants.insert(0, response.clone());
+            }
+        });
     }
 
     /// A body of several blocks without strong validator cannot be completed from the origin, so
@@ -214,21 +290,80 @@ impl Cache {
     pub fn invalidate(&self, key: &CacheKey) {
         // Flights first: one that lands in between finds itself invalidated.
         self.collapser.invalidate(key);
-        // Variants become unreachable with the entry that names their selecting fields.
         self.memory.remove(key);
     }
 
-    /// Forgets `response` if it is still what `key` leads to.
-    fn forget_generation(&self, key: &CacheKey, response: &StoredResponse) {
-        if let Some(Entry::Response(current)) = self.memory.entry(key)
-            && current.body.generation == response.body.generation
-        {
-            self.memory.remove(key);
+    /// Takes note of a 200 to a HEAD (RFC 9111 §4.3.5): it brings what is stored up to date, or shows
+    /// that it is outdated.
+    pub fn note_head(&self, key: &CacheKey, answer: &Aside<'_>, rules: &CacheRules) {
+        let Some(entry) = self.memory.entry(key) else {
+            return;
+        };
+        let selects =
+            |response: &&Arc<StoredResponse>| response.head.selecting.matches(answer.request);
+        let Some(stored) = entry.variants.iter().find(selects) else {
+            return;
+        };
+        let length = answer
+            .fields
+            .get(http::header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        let same_length = match (length, stored.body.length()) {
+            (Some(new), Some(old)) => new == old,
+            _ => true,
+        };
+        if !same_length || !assess::speaks_of(&stored.head.fields, answer.fields) {
+            self.forget_generation(key, stored);
+            return;
         }
+        let head = assess::freshen(
+            &stored.head,
+            answer.fields.clone(),
+            answer.requested,
+            answer.received,
+            rules,
+        );
+        let body = stored.body.clone();
+        let freshened = Arc::new(StoredResponse { head, body });
+        self.freshen(key, &freshened, &AtomicBool::new(false));
+    }
+
+    /// Stores a whole body that came as the response to a POST, for later GETs (RFC 9110 §9.3.3).
+    pub fn store_whole(&self, key: &CacheKey, answer: &Aside<'_>, body: Bytes, rules: &CacheRules) {
+        let stored = stored::Body::new(None);
+        let received = assess::Received {
+            request: answer.request,
+            status: answer.status,
+            fields: answer.fields.clone(),
+            partial: false,
+            framing: fetch::Framing::Length(body.len() as u64),
+            requested: answer.requested,
+            received: answer.received,
+            noise: stored.generation.number(),
+        };
+        let head = assess::assess(received, rules);
+        if head.not_stored.is_some() || !head.freshness.lifetime.is_given() {
+            return;
+        }
+        stored.set_whole(body);
+        let response = Arc::new(StoredResponse { head, body: stored });
+        let valid = AtomicBool::new(false);
+        self.store(key, answer.request, &response, &valid, rules.max_variants);
+    }
+
+    /// Forgets the generation of `response`.
+    fn forget_generation(&self, key: &CacheKey, response: &StoredResponse) {
+        let generation = response.body.generation;
+        self.memory.update(key, |entry| {
+            entry
+                .variants
+                .retain(|stored| stored.body.generation != generation);
+        });
     }
 
     fn remember_pass(&self, key: &CacheKey) {
         let until = self.clock.monotonic() + PASS_MEMORY;
-        self.memory.insert(key.clone(), Entry::Pass(until));
+        self.memory
+            .update(key, |entry| entry.pass_until = Some(until));
     }
 }

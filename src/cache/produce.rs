@@ -3,25 +3,28 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_RANGE, ETAG, HeaderValue, IF_RANGE, RANGE};
 use http::{HeaderMap, StatusCode};
 
 use super::Cache;
+use super::assess::{Received, assess, freshen, speaks_of};
 use super::collapse::{Flight, HeadState};
-use super::fetch::{FetchError, Framing, Origin, OriginBody, OriginRequest, OriginResponse};
+use super::fetch::{
+    FetchError, Framing, Origin, OriginBody, OriginRequest, OriginResponse, no_interim,
+};
 use super::fill::{Demand, FillError, FillWriter};
 use super::key::CacheKey;
-use super::memory::Entry;
 use super::policy::blocks::Blocks;
-use super::policy::cache_control::CacheControl;
-use super::policy::storable::{NotStored, may_store};
-use super::policy::vary::{Vary, secondary_key};
-use super::policy::{conditional, fields, freshness};
-use super::stored::{Body, Head, StoredResponse};
-use crate::byte_range::{RangeRequest, RangeSpec, parse_content_range};
+use super::policy::conditional;
+use super::policy::storable::NotStored;
+use super::stored::{Body, StoredResponse};
+use crate::byte_range::{RangeRequest, RangeSpec, parse_content_range, resolve};
+use crate::config::CacheRules;
+
+/// The longest suffix that is asked for as it is.
+const PROBE_BYTES: u64 = 4096;
 
 /// A task that produces the head of a response for one flight, and then its body.
 pub(super) struct Production {
@@ -33,6 +36,9 @@ pub(super) struct Production {
     pub(super) range: RangeRequest,
     pub(super) if_range: Option<HeaderValue>,
     pub(super) stale: Option<Arc<StoredResponse>>,
+    /// The stale response may answer when the origin fails.
+    pub(super) if_error: bool,
+    pub(super) rules: Arc<CacheRules>,
     pub(super) origin: Arc<dyn Origin>,
 }
 
@@ -83,8 +89,12 @@ impl Production {
         let server = response.server.clone();
         let forward_status = response.status;
         if let Some(stale) = self.validated(&response) {
-            let freshened = Arc::new(self.freshen(stale, &response));
-            self.commit(&freshened);
+            let freshened = Arc::new(self.freshen(stale, response));
+            self.cache.freshen(
+                &self.flight.primary_key,
+                &freshened,
+                &self.flight.invalidated,
+            );
             writer.finish();
             self.publish(freshened, forward_status, server);
             return;
@@ -117,7 +127,8 @@ impl Production {
             self.commit(&response);
         }
         let commit = || self.commit(&response);
-        let mut pump = Pump::new(&self.cache, &response, start, end, commit);
+        let limit = self.rules.max_object_bytes;
+        let mut pump = Pump::new(&self.cache, &response, start, end, limit, commit);
         pump.settle();
         self.publish(response.clone(), forward_status, server);
         let outcome = pump.run(body, &mut writer).await;
@@ -129,6 +140,7 @@ impl Production {
     }
 
     fn fail(&self, writer: FillWriter, error: FetchError) {
+        self.note_failed_validation();
         let failed = HeadState::Failed(error.clone());
         self.flight.head.send_replace(failed);
         writer.fail(FillError::Origin(error));
@@ -142,32 +154,76 @@ impl Production {
         });
     }
 
-    /// Asks, with conditions when there is something to validate, else for the part that the
-    /// client wants rounded out to blocks.
+    fn note_failed_validation(&self) {
+        if let Some(stale) = &self.stale {
+            stale
+                .head
+                .note_failed_validation(self.cache.clock.monotonic());
+        }
+    }
+
+    /// Asks, with conditions when there is something to validate, for the part that the client
+    /// wants rounded out to blocks.
     async fn ask_origin(&self) -> Result<OriginResponse, FetchError> {
         let mut request = self.request.clone();
         if let Some(stale) = &self.stale {
-            request
-                .fields
-                .extend(conditional::validators(&stale.head.fields));
-            return self.origin.fetch(&request).await;
+            let validators = conditional::validators(&stale.head.fields);
+            request.fields.extend(validators);
         }
-        let Some(range) = rounded_out(&self.range, self.cache.sizes.blocks) else {
-            return self.origin.fetch(&request).await;
+        if let Some(range) = rounded_out(&self.range, self.cache.sizes.blocks) {
+            request.fields.insert(RANGE, range);
+            // Beside If-None-Match an If-Range adds nothing: a change is answered in full anyway.
+            if let (Some(condition), None) = (&self.if_range, &self.stale) {
+                request.fields.insert(IF_RANGE, condition.clone());
+            }
+        }
+        let response = self.fetch(&request).await?;
+        if self.is_usable(&response) {
+            return Ok(response);
+        }
+        self.fetch(&self.request).await
+    }
+
+    async fn fetch(&self, request: &OriginRequest) -> Result<OriginResponse, FetchError> {
+        let flight = &self.flight;
+        self.origin
+            .fetch(request, &|interim| flight.announce(interim))
+            .await
+    }
+
+    /// Whether a response can answer the client. If not, the whole is asked for without conditions.
+    fn is_usable(&self, response: &OriginResponse) -> bool {
+        match response.status {
+            StatusCode::NOT_MODIFIED => self
+                .stale
+                .as_ref()
+                .is_none_or(|stale| speaks_of(&stale.head.fields, &response.fields)),
+            StatusCode::PARTIAL_CONTENT if self.probe().is_some() => {
+                matches!(response.framing, Framing::Length(_))
+            }
+            StatusCode::PARTIAL_CONTENT => {
+                // A part of an unknown whole can neither be stored nor be cut to the client's range.
+                let part = parse_range_of(&response.fields);
+                let complete = part.as_ref().and_then(|part| part.complete);
+                let (Some(part), Some(complete)) = (part, complete) else {
+                    return false;
+                };
+                response.framing != Framing::UntilClose
+                    && starts_within(&self.range, &part.span, complete)
+            }
+            _ => true,
+        }
+    }
+
+    /// The client's `Range` when it was forwarded as it came: the answer is kept and served as it
+    /// came too, since it is no run of blocks.
+    fn probe(&self) -> Option<&HeaderValue> {
+        let RangeRequest::Single(spec) = &self.range else {
+            return None;
         };
-        request.fields.insert(RANGE, range);
-        if let Some(condition) = &self.if_range {
-            request.fields.insert(IF_RANGE, condition.clone());
-        }
-        let response = self.origin.fetch(&request).await?;
-        let tells_length = parse_range_of(&response.fields).is_some_and(|range| {
-            range.complete.is_some() && response.framing != Framing::UntilClose
-        });
-        if response.status == StatusCode::PARTIAL_CONTENT && !tells_length {
-            // A part of an unknown whole can neither be stored nor be cut to the client's range.
-            return self.origin.fetch(&self.request).await;
-        }
-        Ok(response)
+        is_probe(*spec)
+            .then(|| self.flight.fields.get(RANGE))
+            .flatten()
     }
 
     fn validated(&self, response: &OriginResponse) -> Option<&Arc<StoredResponse>> {
@@ -176,43 +232,16 @@ impl Production {
             .filter(|_| response.status == StatusCode::NOT_MODIFIED)
     }
 
-    /// RFC 9111 §4.3.4.
-    fn freshen(&self, stale: &StoredResponse, response: &OriginResponse) -> StoredResponse {
-        let fields = fields::freshen(&stale.head.fields, response.fields.clone());
-        // The age fields of the 304 count, not those of the response that it validates.
-        let mut timed = fields.clone();
-        timed.extend(
-            response
-                .fields
-                .get(http::header::AGE)
-                .map(|age| (http::header::AGE, age.clone())),
-        );
-        let freshness = self.freshness(stale.head.status, &timed, response);
+    fn freshen(&self, stale: &StoredResponse, response: OriginResponse) -> StoredResponse {
         StoredResponse {
-            head: Head::new(stale.head.status, fields, freshness, None),
+            head: freshen(
+                &stale.head,
+                response.fields,
+                response.requested,
+                response.received,
+                &self.rules,
+            ),
             body: stale.body.clone(),
-        }
-    }
-
-    fn freshness(
-        &self,
-        status: StatusCode,
-        fields: &HeaderMap,
-        response: &OriginResponse,
-    ) -> freshness::Freshness {
-        let directives = CacheControl::of_response(fields);
-        let lifetime = freshness::lifetime(
-            status,
-            fields,
-            &directives,
-            response.received.wall,
-            self.cache.default_ttl,
-        );
-        freshness::Freshness {
-            lifetime: lifetime.duration(),
-            initial_age: freshness::initial_age(fields, response.requested, response.received),
-            received: response.received.monotonic,
-            always_validate: directives.no_cache,
         }
     }
 
@@ -226,7 +255,13 @@ impl Production {
             Framing::Length(length) => Some(length),
             Framing::Chunked | Framing::UntilClose => None,
         };
-        let (status, span, length) = if response.status == StatusCode::PARTIAL_CONTENT {
+        let probe = self
+            .probe()
+            .filter(|_| response.status == StatusCode::PARTIAL_CONTENT);
+        let partial = response.status == StatusCode::PARTIAL_CONTENT && probe.is_none();
+        let (status, span, length) = if probe.is_some() {
+            (StatusCode::OK, 0..announced.unwrap_or(u64::MAX), announced)
+        } else if partial {
             let part = parse_range_of(&response.fields)
                 .ok_or_else(|| invalid("206 without a usable Content-Range"))?;
             if announced.is_some_and(|length| length != part.span.end - part.span.start) {
@@ -239,86 +274,79 @@ impl Production {
         if status == StatusCode::NOT_MODIFIED {
             return Err(invalid("304 to an unconditional request"));
         }
-        let partial = response.status == StatusCode::PARTIAL_CONTENT;
-        let lifetime = freshness::lifetime(
+        let body = Body::new(length);
+        let received = Received {
+            request: &self.flight.fields,
             status,
-            &response.fields,
-            &CacheControl::of_response(&response.fields),
-            response.received.wall,
-            self.cache.default_ttl,
-        );
-        let freshness = self.freshness(status, &response.fields, &response);
-        let not_stored = self.not_stored(&response, status, lifetime, partial).err();
-        let head = Head::new(
-            status,
-            fields::stored(response.fields),
-            freshness,
-            not_stored,
-        );
+            fields: response.fields,
+            partial,
+            framing: response.framing,
+            requested: response.requested,
+            received: response.received,
+            noise: body.generation.number(),
+        };
+        let mut head = assess(received, &self.rules);
+        if let Some(range) = probe {
+            head.status = StatusCode::PARTIAL_CONTENT;
+            head.selecting = std::mem::take(&mut head.selecting).for_range(range);
+        }
+        if self.is_failure(status) {
+            self.note_failed_validation();
+            // What is stored is worth more than the origin's regrets (RFC 9111 §4.3.3).
+            head.not_stored.get_or_insert(NotStored::OriginFailed);
+        }
         let end = (partial || announced.is_some()).then_some(span.end);
         Ok(Arrival {
-            response: Arc::new(StoredResponse {
-                head,
-                body: Body::new(length),
-            }),
+            response: Arc::new(StoredResponse { head, body }),
             body: response.body,
             start: span.start,
             end,
         })
     }
 
-    fn not_stored(
-        &self,
-        response: &OriginResponse,
-        status: StatusCode,
-        lifetime: freshness::Lifetime,
-        partial: bool,
-    ) -> Result<(), NotStored> {
-        let directives = CacheControl::of_response(&response.fields);
-        may_store(
-            &self.flight.fields,
-            status,
-            &response.fields,
-            &directives,
-            lifetime,
-        )?;
-        if response.framing == Framing::UntilClose && status != StatusCode::NO_CONTENT {
-            return Err(NotStored::UnverifiableEnd);
-        }
-        let strong =
-            conditional::EntityTag::of(&response.fields).is_some_and(|tag| tag.is_strong());
-        if partial && !strong {
-            return Err(NotStored::PartialWithoutValidator);
-        }
-        Ok(())
+    /// Whether a response to a validation counts as no answer, so that the stale response is used.
+    fn is_failure(&self, status: StatusCode) -> bool {
+        self.if_error && self.stale.is_some() && is_origin_failure(status)
     }
 
     /// Makes `response` what its key leads to.
     fn commit(&self, response: &Arc<StoredResponse>) {
-        if self.flight.invalidated.load(Ordering::Acquire) {
-            return;
-        }
-        let primary_key = &self.flight.primary_key;
-        let memory = &self.cache.memory;
-        match Vary::of(&response.head.fields) {
-            Vary::Fields(names) => {
-                let variant = primary_key.with_variant(|key| {
-                    secondary_key(&names, &self.flight.fields, key);
-                });
-                // The variant first: the entry that leads to it must not lead nowhere.
-                memory.insert(variant, Entry::Response(response.clone()));
-                memory.insert(primary_key.clone(), Entry::Variants(names.into()));
-            }
-            Vary::Nothing => {
-                memory.insert(primary_key.clone(), Entry::Response(response.clone()));
-            }
-            Vary::Anything => {}
-        }
+        let flight = &self.flight;
+        self.cache.store(
+            &flight.primary_key,
+            &flight.fields,
+            response,
+            &flight.invalidated,
+            self.rules.max_variants,
+        );
+    }
+}
+
+/// The statuses that stand for an error in the sense of `stale-if-error` (RFC 5861 §4).
+pub(super) fn is_origin_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+/// Whether the first byte that `range` asks of a representation of `complete` bytes lies in `span`;
+/// what follows can be fetched then.
+fn starts_within(range: &RangeRequest, span: &Range<u64>, complete: u64) -> bool {
+    match range {
+        RangeRequest::Single(spec) => match resolve(*spec, complete) {
+            Ok(wanted) => span.contains(&wanted.start),
+            Err(_) => true,
+        },
+        RangeRequest::Whole | RangeRequest::Several(_) => span.start == 0,
     }
 }
 
 fn parse_range_of(fields: &HeaderMap) -> Option<crate::byte_range::ReceivedPart> {
     parse_content_range(fields.get(CONTENT_RANGE)?.as_bytes())
+}
+
+/// Whether a range of an unknown object is so short a suffix (the last 8 bytes of a Parquet file, 22
+/// of a ZIP archive) that a block around it would be thousands of times what was asked for.
+fn is_probe(spec: RangeSpec) -> bool {
+    matches!(spec, RangeSpec::Suffix { length } if length <= PROBE_BYTES)
 }
 
 /// The `Range` to send for a range of an object that nothing is known of.
@@ -335,6 +363,9 @@ fn rounded_out(range: &RangeRequest, blocks: Blocks) -> Option<HeaderValue> {
             let wanted = blocks.covering(&(first..last.saturating_add(1)));
             let last = blocks.start_of(wanted.end).saturating_sub(1);
             format!("bytes={}-{last}", blocks.start_of(wanted.start))
+        }
+        RangeRequest::Single(spec @ RangeSpec::Suffix { length }) if is_probe(spec) => {
+            format!("bytes=-{length}")
         }
         // Where its blocks start is not known yet: one block more holds the start of the first.
         RangeRequest::Single(RangeSpec::Suffix { length }) => {
@@ -363,8 +394,7 @@ impl SpanProduction {
             Ok(()) => writer.finish(),
             Err(error) => {
                 if error == FillError::Changed {
-                    let key = self.cache.effective_key(&self.key, &self.request.selecting);
-                    self.cache.forget_generation(&key, &self.response);
+                    self.cache.forget_generation(&self.key, &self.response);
                 }
                 writer.fail(error);
             }
@@ -380,7 +410,7 @@ impl SpanProduction {
         let range = HeaderValue::try_from(range).map_err(|_| FillError::Changed)?;
         request.fields.insert(RANGE, range);
         request.fields.insert(IF_RANGE, etag.value().clone());
-        let response = self.origin.fetch(&request).await?;
+        let response = self.origin.fetch(&request, &no_interim).await?;
         let same_etag = response.fields.get(ETAG) == Some(etag.value());
         let length = self.response.body.length();
         let (start, end) = match response.status {
@@ -407,7 +437,7 @@ impl SpanProduction {
             return Err(FillError::Changed);
         }
         writer.open_at(start);
-        let pump = Pump::new(&self.cache, &self.response, start, Some(end), || {});
+        let pump = Pump::new(&self.cache, &self.response, start, Some(end), None, || {});
         pump.run(response.body, writer).await
     }
 }
@@ -425,6 +455,8 @@ struct Pump<'a, C: FnOnce()> {
     /// The block under construction: chunks from its first byte on.
     block: Vec<Bytes>,
     block_bytes: u64,
+    /// A body that turns out to be longer than this is not stored.
+    limit: u64,
     /// Makes the response visible; taken when the body is whole.
     commit: Option<C>,
 }
@@ -435,6 +467,7 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
         response: &'a StoredResponse,
         start: u64,
         end: Option<u64>,
+        limit: Option<u64>,
         commit: C,
     ) -> Self {
         Pump {
@@ -444,6 +477,7 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
             end,
             block: Vec::new(),
             block_bytes: 0,
+            limit: limit.unwrap_or(u64::MAX),
             commit: Some(commit),
         }
     }
@@ -505,14 +539,18 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
         let Some(commit) = self.commit.take() else {
             return;
         };
-        if self.response.head.not_stored.is_none() {
+        if self.is_stored() {
             self.complete();
             commit();
         }
     }
 
+    fn is_stored(&self) -> bool {
+        self.response.head.not_stored.is_none() && self.next <= self.limit
+    }
+
     fn is_nearly_done(&self) -> bool {
-        self.response.head.not_stored.is_none()
+        self.is_stored()
             && self.end.is_some_and(|end| {
                 end.saturating_sub(self.next) <= self.cache.sizes.finish_anyway_bytes
             })
@@ -522,7 +560,9 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
     /// start we do not have; they are not kept.
     fn take(&mut self, mut chunk: Bytes) {
         let blocks = self.cache.sizes.blocks;
-        if self.response.head.not_stored.is_some() {
+        if !self.is_stored() || self.next + chunk.len() as u64 > self.limit {
+            self.block.clear();
+            self.block_bytes = 0;
             self.next += chunk.len() as u64;
             return;
         }

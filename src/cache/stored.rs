@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
@@ -13,6 +14,11 @@ use super::fill::Fill;
 use super::policy::conditional::EntityTag;
 use super::policy::freshness::Freshness;
 use super::policy::storable::NotStored;
+use super::policy::vary::Selecting;
+
+/// After a validation that failed, stale responses are served for this long before the origin is
+/// asked again.
+pub const FAILED_VALIDATION_PAUSE: Duration = Duration::from_secs(5);
 
 /// The name of one version of one body; unique within the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,8 +48,14 @@ pub struct Head {
     pub wire: Bytes,
     /// Freshness.
     pub freshness: Freshness,
+    /// The request fields that selected it.
+    pub selecting: Selecting,
+    /// Fields that only the client may see whose request brought the response.
+    pub withheld: HeaderMap,
     /// Why it was not stored; `None` when it was.
     pub not_stored: Option<NotStored>,
+    /// Monotonic time, in milliseconds, until which a validation that failed is not tried again.
+    failed_until: AtomicU64,
 }
 
 impl Head {
@@ -52,7 +64,7 @@ impl Head {
         status: StatusCode,
         fields: HeaderMap,
         freshness: Freshness,
-        not_stored: Option<NotStored>,
+        selecting: Selecting,
     ) -> Self {
         let wire = to_wire(&fields);
         Head {
@@ -60,8 +72,23 @@ impl Head {
             fields,
             wire,
             freshness,
-            not_stored,
+            selecting,
+            withheld: HeaderMap::new(),
+            not_stored: None,
+            failed_until: AtomicU64::new(0),
         }
+    }
+
+    /// Notes that the origin failed to validate this response.
+    pub fn note_failed_validation(&self, now: Duration) {
+        let until = now + FAILED_VALIDATION_PAUSE;
+        let until = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
+        self.failed_until.store(until, Ordering::Relaxed);
+    }
+
+    /// Whether a validation has failed just now.
+    pub fn has_failed_validation(&self, now: Duration) -> bool {
+        now.as_millis() < u128::from(self.failed_until.load(Ordering::Relaxed))
     }
 
     /// The validator that lets parts of this representation be fetched and combined.
@@ -146,5 +173,31 @@ impl Body {
     /// Forgets a fill that ended.
     pub fn forget(&self, ended: &Arc<Fill>) {
         self.with_fills(|fills| fills.retain(|fill| !Arc::ptr_eq(fill, ended)));
+    }
+}
+
+#[cfg(test)]
+impl StoredResponse {
+    /// A 200 without fields whose whole body is `bytes`.
+    pub(super) fn sample(bytes: &'static [u8]) -> Arc<Self> {
+        use super::policy::freshness::Lifetime;
+        let freshness = Freshness {
+            lifetime: Lifetime::Unknown,
+            initial_age: Duration::ZERO,
+            received: Duration::ZERO,
+            always_validate: false,
+            never_stale: false,
+            while_revalidating: Duration::ZERO,
+            if_error: Duration::ZERO,
+        };
+        let body = Body::new(None);
+        body.set_whole(Bytes::from_static(bytes));
+        let head = Head::new(
+            StatusCode::OK,
+            HeaderMap::new(),
+            freshness,
+            Selecting::default(),
+        );
+        Arc::new(StoredResponse { head, body })
     }
 }

@@ -9,10 +9,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::sync::mpsc;
 
-use super::fetch::{FetchError, Framing, Origin, OriginBody, OriginRequest, OriginResponse, Phase};
+use super::fetch::{
+    FetchError, Framing, InterimSink, Origin, OriginBody, OriginRequest, OriginResponse, Phase,
+};
 use super::fill::FillError;
 use super::policy::blocks::BLOCK_BYTES;
-use super::policy::cache_control::CacheControl;
+use super::policy::cache_control::RequestDirectives;
 use super::policy::storable::NotStored;
 use super::read::Refetch;
 use super::*;
@@ -45,7 +47,11 @@ impl OriginBody for ScriptedBody {
 
 #[async_trait]
 impl Origin for ScriptedOrigin {
-    async fn fetch(&self, request: &OriginRequest) -> Result<OriginResponse, FetchError> {
+    async fn fetch(
+        &self,
+        request: &OriginRequest,
+        _: &InterimSink<'_>,
+    ) -> Result<OriginResponse, FetchError> {
         self.seen.lock().unwrap().push(request.fields.clone());
         let scripted = self.script.lock().unwrap().pop_front();
         let scripted = scripted.expect("the script expected no further request");
@@ -162,6 +168,10 @@ impl World {
             range,
             if_range: None,
             stale: None,
+            if_error: false,
+            directives: RequestDirectives::default(),
+            rules: Arc::default(),
+            interim: None,
             alone: false,
             origin: self.origin.clone(),
         }
@@ -169,7 +179,7 @@ impl World {
 
     fn lookup(&self, selecting: &[(&'static str, &str)]) -> Lookup {
         let request = self.request(selecting);
-        let directives = CacheControl::default();
+        let directives = RequestDirectives::default();
         let now = self.clock.now();
         self.cache
             .lookup(&self.key, &request.selecting, &directives, now)
@@ -178,7 +188,7 @@ impl World {
     fn hit(&self) -> Arc<StoredResponse> {
         match self.lookup(&[]) {
             Lookup::Hit(response) => response,
-            Lookup::Stale(_) => panic!("stale"),
+            Lookup::Stale { .. } | Lookup::WhileRevalidating(_) => panic!("stale"),
             Lookup::Miss(miss) => panic!("{miss:?}"),
         }
     }
@@ -187,7 +197,7 @@ impl World {
         let Answer {
             response, reader, ..
         } = answer;
-        self.read(response, Some(reader), span)
+        self.read(response, reader, span)
     }
 
     fn read(
@@ -464,7 +474,10 @@ async fn a_stale_response_is_validated_once_and_keeps_its_body() {
     drain(&mut world.reader(answer, 0..3)).await.unwrap();
     world.settle().await;
     world.clock.advance(Duration::from_secs(61));
-    let Lookup::Stale(stale) = world.lookup(&[]) else {
+    let Lookup::Stale {
+        response: stale, ..
+    } = world.lookup(&[])
+    else {
         panic!("it should be stale");
     };
     drop(

@@ -265,6 +265,7 @@ fn read_rules(section: &Section<'_>, inherited: Option<&CacheRules>) -> Option<C
         |from| &from.max_object_bytes,
         or_none(size(1..=64 * TIB)),
     );
+    let store_set_cookie = rules.flag("store_set_cookie", |from| &from.store_set_cookie);
     let expose_key = rules.flag("expose_key", |from| &from.expose_key);
     in_order?;
     Some(CacheRules {
@@ -282,6 +283,7 @@ fn read_rules(section: &Section<'_>, inherited: Option<&CacheRules>) -> Option<C
         max_variants: max_variants?,
         ignore_request_cache_control: ignore_request_cache_control?,
         max_object_bytes: max_object_bytes?,
+        store_set_cookie: store_set_cookie?,
         expose_key: expose_key?,
     })
 }

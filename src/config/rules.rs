@@ -47,6 +47,9 @@ pub struct CacheRules {
     pub ignore_request_cache_control: bool,
     /// `max_object_size` in bytes: a longer body is passed on and not stored; default none.
     pub max_object_bytes: Option<u64>,
+    /// `store_set_cookie`: whether a response that sets a cookie is stored without saying that it is
+    /// meant for all (`public`, `s-maxage` or a targeted field); default false.
+    pub store_set_cookie: bool,
     /// `expose_key`: whether `Cache-Status` carries `key` (RFC 9211 §2.7) when a client asks for it;
     /// default false.
     pub expose_key: bool,

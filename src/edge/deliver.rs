@@ -52,7 +52,8 @@ impl Node {
     ) -> Delivered {
         let request = &visit.request;
         let response = delivery.response.clone();
-        let part = match part::choose(&self.cache, request, &mut delivery).await {
+        let part = match part::choose(&self.cache, request, &mut delivery, self.clock.wall()).await
+        {
             Ok(part) => part,
             Err(none) => {
                 let failure = match none {
@@ -68,7 +69,7 @@ impl Node {
         let mut status = response.head.status;
         let mut selection = Selection::All;
         let mut content_range = None;
-        let mut own_fields = None;
+        let mut own_fields = Vec::new();
         let mut multipart = None;
         let (reply_length, span) = match part {
             Part::NotModified => {
@@ -90,7 +91,7 @@ impl Node {
                 selection = Selection::OfParts;
                 let part_type = response.head.fields.get(CONTENT_TYPE);
                 let parts = Multipart::new(spans, complete, part_type, request.id.as_str());
-                own_fields = Some((CONTENT_TYPE, parts.content_type()));
+                own_fields.push((CONTENT_TYPE, parts.content_type()));
                 let framing = (ReplyLength::Known(parts.length()), parts.first());
                 multipart = Some(parts);
                 framing
@@ -104,10 +105,19 @@ impl Node {
                 (framing, length.map(|length| 0..length))
             }
         };
+        if delivery.just_fetched && !delivery.collapsed && selection != Selection::NotModified {
+            // Meant for this client alone (RFC 9111 §5.2.2.7).
+            let withheld = &response.head.withheld;
+            own_fields.extend(
+                withheld
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.clone())),
+            );
+        }
         let head = ReplyHead {
             status,
             stored: Some((&response.head, selection)),
-            fields: own_fields.as_slice(),
+            fields: &own_fields,
             length: reply_length,
             content_range: content_range.clone(),
             age_seconds: age(&delivery, now),

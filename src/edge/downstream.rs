@@ -10,6 +10,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use super::failure::FailureReply;
 use super::request::RequestId;
 use crate::byte_range::ContentRange;
+use crate::cache::fetch::InterimResponse;
 use crate::cache::stored::Head;
 
 /// The client is gone or too slow; there is nobody to tell.
@@ -169,6 +170,15 @@ fn on_not_modified(name: &HeaderName) -> bool {
 
 /// A client that awaits one response.
 pub trait Downstream: Send {
+    /// Writes an interim response; one that the protocol or the client cannot take is left out.
+    ///
+    /// # Errors
+    /// [`ClientGone`].
+    fn interim(
+        &mut self,
+        interim: &InterimResponse,
+    ) -> impl Future<Output = Result<(), ClientGone>> + Send;
+
     /// Writes the head and the first bytes of the body; `last` when nothing follows.
     ///
     /// # Errors

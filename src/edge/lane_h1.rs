@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
+use http::StatusCode;
 use pingora::apps::HttpServerApp;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
@@ -24,6 +25,7 @@ use super::held_stream::HeldStream;
 use super::listen::Lanes;
 use super::request::{BodyLength, Peer, Request, RequestId};
 use super::{Answered, LINGER, Ticket};
+use crate::cache::fetch::InterimResponse;
 use crate::clock::Moment;
 use crate::observe::Protocol;
 
@@ -307,6 +309,21 @@ fn wants_keep_alive(request: &Request) -> bool {
 }
 
 impl Downstream for Client<'_> {
+    async fn interim(&mut self, interim: &InterimResponse) -> Result<(), ClientGone> {
+        if self.protocol == Protocol::Http10 {
+            // RFC 9110 §15.2: HTTP/1.0 knows no interim responses.
+            return Ok(());
+        }
+        let mut out = Vec::with_capacity(256);
+        write_status_line(&mut out, interim.status);
+        for (name, value) in &interim.fields {
+            write_field(&mut out, name.as_str(), value.as_bytes());
+        }
+        out.extend_from_slice(b"\r\n");
+        self.write(&out).await?;
+        self.flush().await
+    }
+
     async fn head(
         &mut self,
         head: &ReplyHead<'_>,
@@ -383,18 +400,17 @@ fn write_chunk_size(out: &mut Vec<u8>, len: usize) {
     let _ = write!(out, "{len:x}\r\n");
 }
 
+fn write_status_line(out: &mut Vec<u8>, status: StatusCode) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
 fn write_head(out: &mut Vec<u8>, head: &ReplyHead<'_>, via: &str, framing: Framing) {
     use std::io::Write as _;
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(head.status.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(
-        head.status
-            .canonical_reason()
-            .unwrap_or_default()
-            .as_bytes(),
-    );
-    out.extend_from_slice(b"\r\n");
+    write_status_line(out, head.status);
     match head.stored {
         Some((stored, Selection::All)) => out.extend_from_slice(&stored.wire),
         Some((stored, selection)) => {

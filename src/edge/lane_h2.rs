@@ -20,6 +20,7 @@ use super::failure::Failure;
 use super::listen::{Lanes, client_address};
 use super::request::{Peer, RequestId};
 use super::{Answered, LINGER, X_REQUEST_ID};
+use crate::cache::fetch::InterimResponse;
 use crate::observe::Protocol;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -181,6 +182,11 @@ impl Client<'_> {
 }
 
 impl Downstream for Client<'_> {
+    /// pingora's h2 session sends none.
+    async fn interim(&mut self, _: &InterimResponse) -> Result<(), ClientGone> {
+        Ok(())
+    }
+
     async fn head(
         &mut self,
         head: &ReplyHead<'_>,

@@ -45,6 +45,9 @@ mod idle_connections;
 mod multipart;
 mod part;
 
+use std::borrow::Cow;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,16 +57,20 @@ use http::header::{
 };
 use http::{HeaderMap, Method, StatusCode};
 
+use tokio::sync::mpsc;
+
 pub use failure::Failure;
 pub use listen::{Edge, StartError};
 pub use request::Request;
 
-use crate::cache::fetch::OriginRequest;
-use crate::cache::policy::cache_control::CacheControl;
-use crate::cache::policy::{conditional, fields};
-use crate::cache::{Ask, Cache, CacheKey, Holding, Lookup, Miss, StoredResponse};
+use crate::cache::fetch::{InterimResponse, OriginRequest};
+use crate::cache::key::normal_authority;
+use crate::cache::policy::cache_control::RequestDirectives;
+use crate::cache::policy::{conditional, fields, targeted};
+use crate::cache::query::ruled;
+use crate::cache::{Ask, Cache, CacheKey, Holding, InterimSender, Lookup, Miss, StoredResponse};
 use crate::clock::SharedClock;
-use crate::config;
+use crate::config::{self, CacheRules, QueryRule};
 use crate::observe::{AccessLog, Metrics, Outcome, RouteMetrics};
 use crate::routing::RouteTable;
 use crate::signing::query_without_signature;
@@ -133,6 +140,9 @@ pub enum Answered {
 struct Shortfall {
     outcome: Outcome,
     stale: Option<Arc<StoredResponse>>,
+    /// What is stale may answer if the origin fails.
+    if_error: bool,
+    directives: RequestDirectives,
 }
 
 impl Node {
@@ -156,7 +166,7 @@ impl Node {
                 return Answered::Done;
             }
         };
-        let key = cache_key(&request);
+        let key = cache_key(&request, &self.routes[route].config.cache);
         let visit = Visit {
             request,
             route,
@@ -166,7 +176,7 @@ impl Node {
             return Answered::Pass(Box::new(Ticket { visit, why }));
         }
         for _ in 0..ATTEMPTS {
-            let delivery = match self.find(&visit).await {
+            let delivery = match self.find(&visit, client).await {
                 Ok(Found::Delivery(delivery)) => delivery,
                 Ok(Found::Pass(why)) => return Answered::Pass(Box::new(Ticket { visit, why })),
                 Err(failure) => {
@@ -188,55 +198,66 @@ impl Node {
     }
 
     /// Lookup, and fill when that is not enough.
-    async fn find(self: &Arc<Self>, visit: &Visit) -> Result<Found, Failure> {
+    async fn find<D: Downstream>(
+        self: &Arc<Self>,
+        visit: &Visit,
+        client: &mut D,
+    ) -> Result<Found, Failure> {
         let request = &visit.request;
-        let directives = CacheControl::of_request(&request.fields);
+        let directives = if self.rules_of(visit).ignore_request_cache_control {
+            RequestDirectives::default()
+        } else {
+            RequestDirectives::of(&request.fields)
+        };
         if directives.no_store {
             // RFC 9111 §5.2.1.5: nothing of this exchange may be stored, so nobody may share it.
             return Ok(Found::Pass(Outcome::Request));
         }
         let now = self.clock.now();
-        let shortfall = match self
+        let mut shortfall = Shortfall {
+            outcome: Outcome::Miss,
+            stale: None,
+            if_error: false,
+            directives,
+        };
+        match self
             .cache
             .lookup(&visit.key, &request.fields, &directives, now)
         {
             Lookup::Hit(response) => return Ok(Found::Delivery(self.hit(visit, response))),
-            Lookup::Miss(Miss::Pass) => return Ok(Found::Pass(Outcome::Bypass)),
-            Lookup::Miss(Miss::Key) => Shortfall {
-                outcome: Outcome::Miss,
-                stale: None,
-            },
-            Lookup::Miss(Miss::Variant) => Shortfall {
-                outcome: Outcome::VaryMiss,
-                stale: None,
-            },
-            Lookup::Stale(response) => {
-                let fresh_for_others = response
-                    .head
-                    .freshness
-                    .satisfies(&CacheControl::default(), now);
-                Shortfall {
-                    outcome: if fresh_for_others {
-                        Outcome::Request
-                    } else {
-                        Outcome::Stale
-                    },
-                    stale: Some(response),
-                }
+            Lookup::WhileRevalidating(response) => {
+                shortfall.stale = Some(response.clone());
+                self.cache.refresh(&self.ask(visit, shortfall, None));
+                return Ok(Found::Delivery(self.hit(visit, response)));
             }
-        };
+            Lookup::Miss(Miss::Pass) => return Ok(Found::Pass(Outcome::Bypass)),
+            Lookup::Miss(Miss::Key) => {}
+            Lookup::Miss(Miss::Variant) => shortfall.outcome = Outcome::VaryMiss,
+            Lookup::Stale { response, if_error } => {
+                let fresh_for_others = response.head.freshness.ttl_seconds(now) > 0
+                    && !response.head.freshness.always_validate;
+                shortfall.outcome = if fresh_for_others {
+                    Outcome::Request
+                } else {
+                    Outcome::Stale
+                };
+                shortfall.stale = Some(response);
+                shortfall.if_error = if_error;
+            }
+        }
         if directives.only_if_cached {
             return Err(Failure::NotCached);
         }
         if request.method == Method::HEAD {
             return Ok(Found::Pass(shortfall.outcome));
         }
-        self.fetch(visit, shortfall).await
+        self.fetch(visit, shortfall, client).await
     }
 
     fn hit(&self, visit: &Visit, response: Arc<StoredResponse>) -> Delivery {
-        let ttl_seconds = response.head.freshness.ttl_seconds(self.clock.now());
-        let holding = part::holding(&self.cache, &visit.request, &response);
+        let now = self.clock.now();
+        let ttl_seconds = response.head.freshness.ttl_seconds(now);
+        let holding = part::holding(&self.cache, &visit.request, &response, now.wall);
         let collapsed = holding == Holding::Arriving;
         let (outcome, cache_status) = if holding == Holding::Whole {
             (Outcome::Hit, CacheStatus::Hit { ttl_seconds })
@@ -261,48 +282,67 @@ impl Node {
         }
     }
 
-    async fn fetch(
-        self: &Arc<Self>,
-        visit: &Visit,
-        shortfall: Shortfall,
-    ) -> Result<Found, Failure> {
+    fn ask(&self, visit: &Visit, shortfall: Shortfall, interim: Option<InterimSender>) -> Ask {
         let request = &visit.request;
-        let pool = self.pool_of(visit.route);
-        let ask = Ask {
+        Ask {
             key: visit.key.clone(),
             request: self.origin_request(visit),
             range: wanted_range(request).first_fetch(),
             if_range: request.fields.get(IF_RANGE).cloned(),
             stale: shortfall.stale,
+            if_error: shortfall.if_error,
+            directives: shortfall.directives,
+            rules: self.rules_of(visit).clone(),
+            interim,
             alone: false,
-            origin: pool.clone(),
-        };
-        let answer = self
-            .cache
-            .fetch(ask)
-            .await
-            .map_err(|error| Failure::Fetch {
-                origin: pool.name().to_owned(),
-                error,
-            })?;
+            origin: self.pool_of(visit.route).clone(),
+        }
+    }
+
+    async fn fetch<D: Downstream>(
+        self: &Arc<Self>,
+        visit: &Visit,
+        shortfall: Shortfall,
+        client: &mut D,
+    ) -> Result<Found, Failure> {
+        let outcome = shortfall.outcome;
+        let (sender, interim) = mpsc::unbounded_channel();
+        let ask = self.ask(visit, shortfall, Some(sender));
+        let answer = self.cache.fetch(ask);
+        let answer = relay_interim(answer, interim, client).await;
+        let answer = answer.map_err(|error| Failure::Fetch {
+            origin: self.pool_of(visit.route).name().to_owned(),
+            error,
+        })?;
+        if let Some(failed) = &answer.failed {
+            record::log_stale(&visit.request, self.pool_of(visit.route).name(), failed);
+        }
         let not_stored = answer.response.head.not_stored;
         Ok(Found::Delivery(Delivery {
-            outcome: shortfall.outcome,
+            outcome,
             cache_status: CacheStatus::Forward {
-                why: shortfall.outcome.as_str(),
+                why: outcome.as_str(),
                 status: answer.forward_status.map(|status| status.as_u16()),
                 collapsed: answer.collapsed,
-                stored: not_stored.is_none(),
-                detail: not_stored.map(|why| why.word()),
+                stored: not_stored.is_none() && answer.failed.is_none(),
+                detail: match &answer.failed {
+                    Some(_) => Some("stale-if-error"),
+                    None => not_stored.map(|why| why.word()),
+                },
             },
-            reader: Some(answer.reader),
-            just_fetched: answer
-                .forward_status
-                .is_some_and(|status| status != StatusCode::NOT_MODIFIED),
+            reader: answer.reader,
+            just_fetched: answer.failed.is_none()
+                && answer
+                    .forward_status
+                    .is_some_and(|status| status != StatusCode::NOT_MODIFIED),
             origin_server: answer.server,
             collapsed: answer.collapsed,
             response: answer.response,
         }))
+    }
+
+    fn rules_of(&self, visit: &Visit) -> &Arc<CacheRules> {
+        &self.routes[visit.route].config.cache
     }
 
     fn pool_of(&self, route: usize) -> &Arc<OriginClient> {
@@ -328,9 +368,21 @@ impl Node {
         ] {
             forwarded.remove(name);
         }
-        add_forwarding_fields(&mut forwarded, request);
+        let is_presigned = matches!(
+            request.query().map(query_without_signature),
+            Some(Cow::Owned(_))
+        );
+        if is_presigned {
+            // The signature was made for the host as the client spells it.
+            add_forwarding_fields(&mut forwarded, request, &request.authority);
+        } else {
+            let host = normal_authority(request.peer.scheme(), request.authority());
+            add_forwarding_fields(&mut forwarded, request, host.as_bytes());
+        }
+        let (name, value) = targeted::SURROGATE_CAPABILITY;
+        forwarded.append(name, HeaderValue::from_static(value));
         OriginRequest {
-            target: String::from_utf8_lossy(&request.target).into_owned(),
+            target: forwarded_target(request, self.rules_of(visit)),
             fields: forwarded,
             selecting: request.fields.clone(),
             ring_key: visit.key.as_bytes().into(),
@@ -344,19 +396,59 @@ enum Found {
     Pass(Outcome),
 }
 
-fn cache_key(request: &Request) -> CacheKey {
-    let query = request.query().map(query_without_signature);
+/// Hands interim responses to the client while the answer is awaited.
+async fn relay_interim<D: Downstream, T>(
+    answer: impl Future<Output = T>,
+    mut interim: mpsc::UnboundedReceiver<Arc<InterimResponse>>,
+    client: &mut D,
+) -> T {
+    let mut answer = pin!(answer);
+    loop {
+        tokio::select! {
+            biased;
+            Some(interim) = interim.recv() => {
+                // A client that is gone will be noticed when it is answered.
+                let _ = client.interim(&interim).await;
+            }
+            answer = &mut answer => return answer,
+        }
+    }
+}
+
+fn cache_key(request: &Request, rules: &CacheRules) -> CacheKey {
+    let without_signature = request.query().map(query_without_signature);
     // A URL that carried nothing but a signature is the URL without any query; one that ends in a
     // bare `?` is another URL.
-    let query = query
+    let query = without_signature
         .as_deref()
-        .filter(|query| !query.is_empty() || request.query() == Some(""));
+        .filter(|query| !query.is_empty() || request.query() == Some(""))
+        .and_then(|query| ruled(query, rules));
     CacheKey::new(
         request.peer.scheme(),
         request.authority(),
         request.path(),
-        query,
+        query.as_deref(),
     )
+}
+
+/// Path and query as the origin gets them: the parameters that are keyed, and those of a signature.
+fn forwarded_target(request: &Request, rules: &CacheRules) -> String {
+    let target = String::from_utf8_lossy(&request.target);
+    let Some(query) = request.query() else {
+        return target.into_owned();
+    };
+    if rules.query == QueryRule::All && !rules.sort_query {
+        return target.into_owned();
+    }
+    let keyed = ruled(&query_without_signature(query), rules).map(Cow::into_owned);
+    let signature = query
+        .split('&')
+        .filter(|item| !item.is_empty() && query_without_signature(item).is_empty());
+    let query: Vec<&str> = keyed.as_deref().into_iter().chain(signature).collect();
+    if query.is_empty() {
+        return request.path().to_owned();
+    }
+    format!("{}?{}", request.path(), query.join("&"))
 }
 
 /// Why pingora's proxy must answer, if it must.
@@ -364,18 +456,21 @@ fn not_for_the_cache(request: &Request, authorized: Authorized) -> Option<Outcom
     if request.method != Method::GET && request.method != Method::HEAD {
         return Some(Outcome::Method);
     }
+    // Range means nothing on a HEAD (RFC 9110 §14.2), but stored parts are told apart by it.
+    let ranged_head = request.method == Method::HEAD && request.fields.contains_key(RANGE);
     let odd = request.upgrade
+        || ranged_head
         || request.body != request::BodyLength::None
         || authorized == Authorized::OriginOnly
         || conditional::needs_origin(&request.fields);
     odd.then_some(Outcome::Bypass)
 }
 
-/// Tells the origin whom it is serving: `Host` as the client sent it, the client's address, the
-/// scheme, the request id, and that we stand between (RFC 9110 §7.6.3).
-fn add_forwarding_fields(forwarded: &mut HeaderMap, request: &Request) {
-    if let Ok(host) = HeaderValue::from_bytes(&request.authority)
-        && !request.authority.is_empty()
+/// Tells the origin whom it is serving: `host`, the client's address, the scheme, the request id, and
+/// that we stand between (RFC 9110 §7.6.3).
+fn add_forwarding_fields(forwarded: &mut HeaderMap, request: &Request, host: &[u8]) {
+    if let Ok(host) = HeaderValue::from_bytes(host)
+        && !host.is_empty()
     {
         forwarded.insert(HOST, host);
     }

@@ -16,8 +16,10 @@ use pingora::{Error, ErrorType};
 
 use super::idle_connections::IdleConnections;
 use crate::cache::fetch::{
-    FetchError, Framing, Origin, OriginBody, OriginRequest, OriginResponse, Phase,
+    FetchError, Framing, InterimResponse, InterimSink, Origin, OriginBody, OriginRequest,
+    OriginResponse, Phase,
 };
+use crate::cache::policy::fields::remove_hop_by_hop;
 use crate::clock::SharedClock;
 use crate::config;
 use crate::observe::{Metrics, OriginMetrics, OriginResult};
@@ -147,6 +149,7 @@ impl OriginClient {
         &self,
         server: &Arc<Server>,
         request: &OriginRequest,
+        interim: &InterimSink<'_>,
     ) -> Result<OriginResponse, FetchError> {
         let target = &self.targets[server.index];
         loop {
@@ -174,7 +177,7 @@ impl OriginClient {
             let mut session = HttpSession::new_with_options(stream, &target.peer);
             session.read_timeout = Some(self.timeouts.read);
             session.write_timeout = Some(self.timeouts.write);
-            match exchange_heads(&mut session, request).await {
+            match exchange_heads(&mut session, request, interim).await {
                 Ok((status, fields)) => {
                     target
                         .metrics
@@ -227,6 +230,7 @@ fn peer(pool: &config::OriginPool, server: &Server) -> HttpPeer {
 async fn exchange_heads(
     session: &mut HttpSession,
     request: &OriginRequest,
+    interim: &InterimSink<'_>,
 ) -> Result<(StatusCode, HeaderMap), (Phase, Box<Error>)> {
     let head = request_head(request).map_err(|error| (Phase::Sending, error))?;
     session
@@ -241,9 +245,14 @@ async fn exchange_heads(
         let Some(head) = session.resp_header() else {
             continue;
         };
-        // Interim responses are not for the cache (RFC 9110 §15.2); we asked for no upgrade.
-        if !head.status.is_informational() {
-            return Ok((head.status, head.headers.clone()));
+        let (status, mut fields) = (head.status, head.headers.clone());
+        if !status.is_informational() {
+            return Ok((status, fields));
+        }
+        // We asked for no upgrade and sent no body that would have to wait.
+        if status != StatusCode::CONTINUE && status != StatusCode::SWITCHING_PROTOCOLS {
+            remove_hop_by_hop(&mut fields);
+            interim(InterimResponse { status, fields });
         }
     }
 }
@@ -275,12 +284,16 @@ fn framing(status: StatusCode, fields: &HeaderMap) -> Framing {
 
 #[async_trait]
 impl Origin for OriginClient {
-    async fn fetch(&self, request: &OriginRequest) -> Result<OriginResponse, FetchError> {
+    async fn fetch(
+        &self,
+        request: &OriginRequest,
+        interim: &InterimSink<'_>,
+    ) -> Result<OriginResponse, FetchError> {
         let mut last = None;
         let candidates: Vec<Arc<Server>> =
             self.ring.candidates(&request.ring_key).cloned().collect();
         for server in &candidates {
-            match self.ask(server, request).await {
+            match self.ask(server, request, interim).await {
                 Ok(response) => return Ok(response),
                 // A GET is safe to send to the next server, as long as the last one did not take
                 // all the time there is.

@@ -6,7 +6,9 @@
 //! an origin that sends the whole for a range sends it once, from its beginning.
 
 use std::ops::Range;
+use std::time::SystemTime;
 
+use http::header::CONTENT_RANGE;
 use http::{Method, StatusCode};
 
 use super::deliver::Delivery;
@@ -63,31 +65,40 @@ pub(super) fn wanted_range(request: &Request) -> RangeRequest {
 }
 
 /// The range that a request asks for of `response`, given its `If-Range`.
-fn applicable_range(request: &Request, response: &StoredResponse) -> RangeRequest {
+fn applicable_range(request: &Request, response: &StoredResponse, now: SystemTime) -> RangeRequest {
     let head = &response.head;
-    if head.status == StatusCode::OK && if_range_holds(&request.fields, &head.fields) {
+    if head.status == StatusCode::OK
+        // A 200 that says it is a part of something is sent as it came.
+        && !head.fields.contains_key(CONTENT_RANGE)
+        && if_range_holds(&request.fields, &head.fields, now)
+    {
         wanted_range(request)
     } else {
         RangeRequest::Whole
     }
 }
 
-fn is_not_modified(request: &Request, response: &StoredResponse) -> bool {
+fn is_not_modified(request: &Request, response: &StoredResponse, now: SystemTime) -> bool {
     let head = &response.head;
     head.status == StatusCode::OK
-        && evaluate(&request.fields, &head.fields) == Precondition::NotModified
+        && evaluate(&request.fields, &head.fields, now) == Precondition::NotModified
 }
 
 /// What is at hand of the bytes with which a stored response answers `request`.
-pub(super) fn holding(cache: &Cache, request: &Request, response: &StoredResponse) -> Holding {
+pub(super) fn holding(
+    cache: &Cache,
+    request: &Request,
+    response: &StoredResponse,
+    now: SystemTime,
+) -> Holding {
     let Some(length) = response.body.length() else {
         return Holding::Whole;
     };
-    if request.method == Method::HEAD || is_not_modified(request, response) {
+    if request.method == Method::HEAD || is_not_modified(request, response, now) {
         return Holding::Whole;
     }
     let held = |span: &Range<u64>| cache.holds(response, span);
-    match applicable_range(request, response) {
+    match applicable_range(request, response, now) {
         RangeRequest::Whole => held(&(0..length)),
         RangeRequest::Single(spec) => {
             span_of(spec, length).map_or(Holding::Whole, |span| held(&span))
@@ -112,11 +123,12 @@ pub(super) async fn choose(
     cache: &Cache,
     request: &Request,
     delivery: &mut Delivery,
+    now: SystemTime,
 ) -> Result<Part, NoPart> {
-    if is_not_modified(request, &delivery.response) {
+    if is_not_modified(request, &delivery.response, now) {
         return Ok(Part::NotModified);
     }
-    let range = applicable_range(request, &delivery.response);
+    let range = applicable_range(request, &delivery.response, now);
     match (range, delivery.response.body.length()) {
         (RangeRequest::Whole, _) => Ok(Part::Whole),
         (RangeRequest::Single(spec), Some(length)) => part_of(spec, length),

@@ -5,10 +5,12 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use http::Method;
-use http::header::{CONTENT_LENGTH, HeaderValue, VIA};
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_LOCATION, HeaderValue, VIA};
+use http::{HeaderMap, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -24,8 +26,8 @@ use super::{
     Node, Ticket, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID, add_forwarding_fields,
 };
 use crate::cache::fetch::Phase;
-use crate::cache::policy::fields;
-use crate::cache::{CacheKey, Scheme};
+use crate::cache::policy::{fields, invalidation};
+use crate::cache::{Aside, CacheKey, Scheme};
 use crate::clock::Moment;
 use crate::observe::{OriginResult, Outcome};
 use crate::routing::{Attempt, Server};
@@ -45,6 +47,15 @@ pub struct Passage {
     asked: Option<Moment>,
     first_byte: Option<Moment>,
     failure: Option<Failure>,
+    kept: Option<Kept>,
+}
+
+/// A response on its way to the client that may answer later requests.
+struct Kept {
+    status: StatusCode,
+    fields: HeaderMap,
+    received: Moment,
+    body: BytesMut,
 }
 
 impl Passage {
@@ -80,20 +91,112 @@ impl PassLane {
         metrics.record(result, now.saturating_sub(since));
     }
 
-    /// RFC 9111 §4.4: a success of an unsafe method invalidates what is stored of its URI. Before
-    /// the client hears of the success, so that its next GET cannot meet the old response.
+    /// RFC 9111 §4.4: a success of an unsafe method invalidates what is stored of its URI and of
+    /// those that it names. Before the client hears of the success, so that its next GET cannot meet
+    /// the old response.
     fn invalidate(&self, ticket: &Ticket, response: &ResponseHeader) {
         let request = &ticket.visit.request;
-        let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&request.method);
-        if is_safe || !(response.status.is_success() || response.status.is_redirection()) {
+        if !invalidation::invalidates(&request.method, response.status) {
             return;
         }
-        self.node.cache.invalidate(&ticket.visit.key);
-        // A presigned upload has a query of its own, but it is the object that it changes.
+        let cache = &self.node.cache;
+        cache.invalidate(&ticket.visit.key);
+        let scheme = request.peer.scheme().as_str();
+        let (authority, path) = (request.authority(), request.path());
+        let named = invalidation::also_named(&response.headers, scheme, authority, path);
         for scheme in [Scheme::Http, Scheme::Https] {
-            let object = CacheKey::new(scheme, request.authority(), request.path(), None);
-            self.node.cache.invalidate(&object);
+            // A presigned upload has a query of its own, but it is the object that it changes.
+            cache.invalidate(&CacheKey::new(scheme, authority, path, None));
+            for target in &named {
+                let (path, query) = match target.split_once('?') {
+                    Some((path, query)) => (path, Some(query)),
+                    None => (target.as_str(), None),
+                };
+                cache.invalidate(&CacheKey::new(scheme, authority, path, query));
+            }
         }
+    }
+
+    /// What a response on this lane tells the cache, before its fields are changed for the client.
+    fn note(&self, ticket: &Ticket, response: &ResponseHeader, passage: &mut Passage) {
+        self.invalidate(ticket, response);
+        let (request, visit) = (&ticket.visit.request, &ticket.visit);
+        let rules = self.node.rules_of(visit);
+        let received = self.node.clock.now();
+        let aside = Aside {
+            request: &request.fields,
+            status: response.status,
+            fields: &response.headers,
+            requested: passage.asked.unwrap_or(received),
+            received,
+        };
+        if request.method == Method::HEAD && response.status == StatusCode::OK {
+            self.node.cache.note_head(&visit.key, &aside, rules);
+        }
+        if request.method == Method::POST && self.answers_later_gets(ticket, response) {
+            passage.kept = Some(Kept {
+                status: response.status,
+                fields: response.headers.clone(),
+                received,
+                body: BytesMut::new(),
+            });
+        }
+    }
+
+    /// RFC 9110 §9.3.3: a POST's response with explicit freshness whose `Content-Location` is the
+    /// target itself may answer a later GET.
+    fn answers_later_gets(&self, ticket: &Ticket, response: &ResponseHeader) -> bool {
+        let request = &ticket.visit.request;
+        let mut location = HeaderMap::new();
+        location.extend(
+            response
+                .headers
+                .get(CONTENT_LOCATION)
+                .map(|value| (CONTENT_LOCATION, value.clone())),
+        );
+        let scheme = request.peer.scheme().as_str();
+        let named =
+            invalidation::also_named(&location, scheme, request.authority(), request.path());
+        response.status == StatusCode::OK
+            && named
+                .iter()
+                .any(|named| named.as_bytes() == &request.target[..])
+    }
+
+    /// Collects the body of a response that may answer later requests, and stores it at its end.
+    fn keep(&self, passage: &mut Passage, bytes: Option<&Bytes>, end: bool) {
+        let (Some(kept), Some(ticket)) = (&mut passage.kept, &passage.ticket) else {
+            return;
+        };
+        kept.body
+            .extend_from_slice(bytes.map_or(&[], |bytes| bytes));
+        let limit = self.node.cache.sizes().blocks.bytes();
+        if kept.body.len() as u64 > limit {
+            passage.kept = None;
+            return;
+        }
+        let Some(kept) = passage.kept.take_if(|_| end) else {
+            return;
+        };
+        let announced = kept
+            .fields
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
+        if announced.is_some_and(|length: u64| length != kept.body.len() as u64) {
+            return;
+        }
+        let aside = Aside {
+            request: &ticket.visit.request.fields,
+            status: kept.status,
+            fields: &kept.fields,
+            requested: passage.asked.unwrap_or(kept.received),
+            received: kept.received,
+        };
+        let rules = self.node.rules_of(&ticket.visit);
+        let body = kept.body.freeze();
+        self.node
+            .cache
+            .store_whole(&ticket.visit.key, &aside, body, rules);
     }
 }
 
@@ -203,7 +306,8 @@ impl ProxyHttp for PassLane {
             upstream.remove_header(name);
         }
         let mut forwarded = upstream.headers.clone();
-        add_forwarding_fields(&mut forwarded, &ticket.visit.request);
+        let request = &ticket.visit.request;
+        add_forwarding_fields(&mut forwarded, request, &request.authority);
         for name in [
             http::header::HOST,
             X_FORWARDED_FOR,
@@ -230,7 +334,8 @@ impl ProxyHttp for PassLane {
         if response.status.is_informational() && response.status.as_u16() != 101 {
             return Ok(());
         }
-        self.invalidate(ticket, response);
+        let ticket = ticket.clone();
+        self.note(&ticket, response, passage);
         let request = &ticket.visit.request;
         let status = CacheStatus::Forward {
             why: ticket.why.as_str(),
@@ -244,6 +349,17 @@ impl ProxyHttp for PassLane {
         response.insert_header(X_REQUEST_ID, request.id.as_str())?;
         passage.first_byte = Some(self.node.clock.now());
         Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        passage: &mut Passage,
+    ) -> Result<Option<Duration>> {
+        self.keep(passage, body.as_ref(), end_of_stream);
+        Ok(None)
     }
 
     async fn fail_to_proxy(

@@ -8,6 +8,7 @@ use super::Node;
 use super::failure::{FailureReply, Fault};
 use super::request::{Peer, Request, RequestId};
 use crate::byte_range::ContentRange;
+use crate::cache::ValidationFailure;
 use crate::clock::Moment;
 use crate::observe::{AccessRecord, Finished, Outcome, Protocol, Source};
 use crate::signing::query_without_signature;
@@ -182,6 +183,21 @@ fn source(ending: &Ending<'_>) -> Option<Source> {
         Some(Source::Memory)
     } else {
         Some(Source::Origin)
+    }
+}
+
+/// Tells the operator that the origin failed and a stale response was served instead.
+pub(super) fn log_stale(request: &Request, origin: &str, failed: &ValidationFailure) {
+    let request_id = request.id.as_str();
+    let path = request.path();
+    match failed {
+        ValidationFailure::Fetch(error) => {
+            tracing::warn!(request_id, path, origin, %error, "served stale");
+        }
+        ValidationFailure::Status(status) => {
+            let status = status.as_u16();
+            tracing::warn!(request_id, path, origin, status, "served stale");
+        }
     }
 }
 

@@ -101,8 +101,8 @@ def cache_tests(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cache(module_launch, cache_tests):
-    """The address of an edge in front of that origin. Its cache section is as short as an operator's."""
-    return module_launch.edge([cache_tests.address], edge={"cache": {"memory": "256MiB"}}).http
+    """The address of an edge in front of that origin. Two tests want responses that set a cookie kept, which an operator has to ask for."""
+    return module_launch.edge([cache_tests.address], edge={"cache": {"memory": "256MiB", "store_set_cookie": True}}).http
 
 
 @pytest.mark.skipif(CACHE_TEST is not None, reason="CACHE_TEST names one test")

@@ -43,7 +43,7 @@ fn opaque(tag: &[u8]) -> &[u8] {
 }
 
 /// Weak comparison (RFC 9110 §8.8.3.2).
-fn weakly_equal(a: &[u8], b: &[u8]) -> bool {
+pub fn weakly_equal(a: &[u8], b: &[u8]) -> bool {
     opaque(a) == opaque(b)
 }
 
@@ -58,7 +58,7 @@ pub enum Precondition {
 
 /// Evaluates `If-None-Match` and `If-Modified-Since` against a stored response
 /// (RFC 9110 §13.2.2, RFC 9111 §4.3.2).
-pub fn evaluate(request: &HeaderMap, stored: &HeaderMap) -> Precondition {
+pub fn evaluate(request: &HeaderMap, stored: &HeaderMap, now: SystemTime) -> Precondition {
     if request.contains_key(IF_NONE_MATCH) {
         // If-Modified-Since must be ignored beside If-None-Match (RFC 9110 §13.1.3).
         let etag = stored.get(ETAG).map(HeaderValue::as_bytes);
@@ -73,10 +73,10 @@ pub fn evaluate(request: &HeaderMap, stored: &HeaderMap) -> Precondition {
             Precondition::Proceed
         };
     }
-    let Some(since) = date_field(request, IF_MODIFIED_SINCE) else {
+    let Some(since) = date_field(request, IF_MODIFIED_SINCE, now) else {
         return Precondition::Proceed;
     };
-    match date_field(stored, LAST_MODIFIED).or_else(|| date_field(stored, DATE)) {
+    match date_field(stored, LAST_MODIFIED, now).or_else(|| date_field(stored, DATE, now)) {
         Some(modified) if modified <= since => Precondition::NotModified,
         _ => Precondition::Proceed,
     }
@@ -89,7 +89,7 @@ pub fn needs_origin(request: &HeaderMap) -> bool {
 
 /// Whether a `Range` may be honoured given `If-Range` (RFC 9110 §13.1.5): strong comparison for
 /// tags, exact and strong for dates.
-pub fn if_range_holds(request: &HeaderMap, stored: &HeaderMap) -> bool {
+pub fn if_range_holds(request: &HeaderMap, stored: &HeaderMap, now: SystemTime) -> bool {
     let Some(condition) = request.get(IF_RANGE) else {
         return true;
     };
@@ -103,17 +103,17 @@ pub fn if_range_holds(request: &HeaderMap, stored: &HeaderMap) -> bool {
         return false;
     }
     let (Some(wanted), Some(modified)) = (
-        date_field(request, IF_RANGE),
-        date_field(stored, LAST_MODIFIED),
+        date_field(request, IF_RANGE, now),
+        date_field(stored, LAST_MODIFIED, now),
     ) else {
         return false;
     };
-    wanted == modified && is_strong_date(modified, stored)
+    wanted == modified && is_strong_date(modified, stored, now)
 }
 
 /// RFC 9110 §8.8.2.2: a date is a strong validator once it lies at least a second before `Date`.
-fn is_strong_date(modified: SystemTime, stored: &HeaderMap) -> bool {
-    date_field(stored, DATE)
+fn is_strong_date(modified: SystemTime, stored: &HeaderMap, now: SystemTime) -> bool {
+    date_field(stored, DATE, now)
         .and_then(|date| date.duration_since(modified).ok())
         .is_some_and(|gap| gap.as_secs() >= 1)
 }
@@ -138,6 +138,7 @@ mod tests {
 
     const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const LATER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
+    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
     const EARLIER: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
 
     fn fields(lines: &[(HeaderName, &str)]) -> HeaderMap {
@@ -172,7 +173,7 @@ mod tests {
             (vec![(IF_MODIFIED_SINCE, "yesterday")], false),
             (vec![], false),
         ] {
-            let decision = evaluate(&fields(&lines), &stored);
+            let decision = evaluate(&fields(&lines), &stored, NOW);
             assert_eq!(
                 decision == Precondition::NotModified,
                 not_modified,
@@ -201,9 +202,9 @@ mod tests {
             ("nonsense", &strong, false),
         ] {
             let request = fields(&[(IF_RANGE, condition)]);
-            assert_eq!(if_range_holds(&request, stored), holds, "{condition}");
+            assert_eq!(if_range_holds(&request, stored, NOW), holds, "{condition}");
         }
-        assert!(if_range_holds(&HeaderMap::new(), &strong));
+        assert!(if_range_holds(&HeaderMap::new(), &strong, NOW));
     }
 
     #[test]

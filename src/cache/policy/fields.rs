@@ -2,18 +2,20 @@
 
 use http::HeaderMap;
 use http::header::{
-    AGE, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, HeaderName, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
-use super::cache_control::list_items;
+use super::cache_control::{ResponseDirectives, list_items};
+
+const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
 
-/// Request fields that origins are known to act on and that no cache key holds: they are not
-/// forwarded, so they cannot poison what is stored (field hazard "unkeyed headers").
+/// Request fields that change what is asked for behind the back of routing, signatures and cache key:
+/// they are never forwarded (field hazard "unkeyed headers").
 pub const UNKEYED: [&str; 8] = [
     "x-forwarded-host",
     "x-forwarded-port",
@@ -51,13 +53,12 @@ pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
 }
 
 /// Keeps of a response's fields what a cache stores (RFC 9111 §3.1): no hop-by-hop field, and
-/// nothing that describes this one message (length, range, age), which delivery computes anew.
+/// nothing that describes this one message (length, age), which delivery computes anew.
 pub fn stored(mut fields: HeaderMap) -> HeaderMap {
     remove_hop_by_hop(&mut fields);
     for name in [
         AGE,
         CONTENT_LENGTH,
-        CONTENT_RANGE,
         PROXY_AUTHENTICATE,
         PROXY_AUTHENTICATION_INFO,
         PROXY_AUTHORIZATION,
@@ -67,16 +68,29 @@ pub fn stored(mut fields: HeaderMap) -> HeaderMap {
     fields
 }
 
-/// Takes the fields of a 304 into a stored response (RFC 9111 §3.2, §4.3.4): each field it names
-/// replaces the stored one, except those that describe the stored bytes.
+/// Takes out the fields that `no-cache` or `private` keep from other clients
+/// (RFC 9111 §5.2.2.4, §5.2.2.7).
+pub fn withhold(fields: &mut HeaderMap, directives: &ResponseDirectives) -> HeaderMap {
+    let mut withheld = HeaderMap::new();
+    for name in [&directives.no_cache, &directives.private]
+        .into_iter()
+        .flat_map(|scope| scope.fields())
+    {
+        for value in fields.get_all(name) {
+            withheld.append(name.clone(), value.clone());
+        }
+        fields.remove(name);
+    }
+    withheld
+}
+
+/// Takes the fields of a 304, or of a 200 to a HEAD, into a stored response (RFC 9111 §3.2, §4.3.4):
+/// each field it names replaces the stored one, except those on which the integrity of the stored
+/// bytes rests.
 pub fn freshen(stored_fields: &HeaderMap, validation: HeaderMap) -> HeaderMap {
     let mut fields = stored_fields.clone();
     let update = stored(validation);
-    let kept = [
-        http::header::CONTENT_ENCODING,
-        http::header::CONTENT_TYPE,
-        http::header::ETAG,
-    ];
+    let kept = [CONTENT_ENCODING, CONTENT_MD5, CONTENT_RANGE, ETAG];
     for name in update.keys() {
         if !kept.contains(name) {
             fields.remove(name);
@@ -90,11 +104,49 @@ pub fn freshen(stored_fields: &HeaderMap, validation: HeaderMap) -> HeaderMap {
     fields
 }
 
-/// Removes request fields that would let one client shape what others are served.
+/// Removes request fields that would let one client shape what others are served: [`UNKEYED`], and
+/// whatever proxies and frameworks read an address, a host, a scheme or a path from.
 pub fn remove_unkeyed(fields: &mut HeaderMap) {
-    for name in UNKEYED {
+    let unkeyed: Vec<HeaderName> = fields
+        .keys()
+        .filter(|name| is_unkeyed(name))
+        .cloned()
+        .collect();
+    for name in unkeyed {
         fields.remove(name);
     }
+}
+
+fn is_unkeyed(name: &HeaderName) -> bool {
+    const PREFIXES: [&str; 6] = [
+        "x-forwarded-",
+        "x-invoke-",
+        "x-middleware-",
+        "x-original-",
+        "x-override-",
+        "x-rewrite-",
+    ];
+    const NAMES: [&str; 15] = [
+        "base-url",
+        "client-ip",
+        "forwarded",
+        "front-end-https",
+        "max-forwards",
+        "proxy",
+        "true-client-ip",
+        "via",
+        "x-amz-website-redirect-location",
+        "x-client-ip",
+        "x-host",
+        "x-http-host-override",
+        "x-real-ip",
+        "x-url-scheme",
+        "surrogate-capability",
+    ];
+    let name = name.as_str();
+    UNKEYED.contains(&name)
+        || NAMES.contains(&name)
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -130,6 +182,26 @@ mod tests {
     }
 
     #[test]
+    fn fields_that_other_clients_must_not_see_are_set_apart() {
+        let mut all = fields(&[
+            (
+                "cache-control",
+                "max-age=9, no-cache=\"x-a\", private=\"Set-Cookie\"",
+            ),
+            ("x-a", "1"),
+            ("x-a", "2"),
+            ("set-cookie", "a=b"),
+            ("x-b", "3"),
+        ]);
+        let directives = ResponseDirectives::of(&all);
+        let withheld = withhold(&mut all, &directives);
+        let apart = fields(&[("x-a", "1"), ("x-a", "2"), ("set-cookie", "a=b")]);
+        assert_eq!(withheld, apart);
+        assert!(!all.contains_key("x-a") && !all.contains_key("set-cookie"));
+        assert!(all.contains_key("x-b"));
+    }
+
+    #[test]
     fn a_304_updates_what_does_not_describe_the_stored_bytes() {
         let stored_fields = fields(&[
             ("etag", "\"a\""),
@@ -144,12 +216,14 @@ mod tests {
             ("cache-control", "max-age=9"),
             ("x-two", "2"),
             ("x-two", "3"),
+            ("content-encoding", "gzip"),
+            ("content-range", "bytes 0-1/2"),
             ("content-length", "0"),
             ("connection", "close"),
         ]);
         let expected = fields(&[
             ("etag", "\"a\""),
-            ("content-type", "text/plain"),
+            ("content-type", "text/html"),
             ("cache-control", "max-age=9"),
             ("x-old", "1"),
             ("x-two", "2"),

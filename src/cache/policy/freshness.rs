@@ -1,13 +1,15 @@
-//! Freshness lifetime and age (RFC 9111 §4.2).
+//! Freshness lifetime, age, and what may be done with a stale response (RFC 9111 §4.2, RFC 5861).
 
 use std::time::{Duration, SystemTime};
 
 use http::header::{AGE, DATE, EXPIRES, HeaderName, LAST_MODIFIED};
 use http::{HeaderMap, StatusCode};
 
-use super::cache_control::{CacheControl, MAX_DELTA_SECONDS};
+use super::cache_control::{MAX_DELTA_SECONDS, RequestDirectives, ResponseDirectives};
 use super::conditional::EntityTag;
+use super::http_date;
 use crate::clock::Moment;
+use crate::config::CacheRules;
 
 /// No heuristic lifetime is longer than a day: RFC 9111 §4.2.2 asks for care beyond that.
 const HEURISTIC_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -15,8 +17,10 @@ const HEURISTIC_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Where a freshness lifetime comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
-    /// `s-maxage`, `max-age` or `Expires`.
+    /// The origin's `s-maxage`, `max-age` or `Expires`.
     Explicit(Duration),
+    /// The operator's `override_ttl` or `status_ttl`.
+    Configured(Duration),
     /// Guessed from `Last-Modified`, or the configured default.
     Heuristic(Duration),
     /// Nothing to go by: stale at once.
@@ -27,8 +31,39 @@ impl Lifetime {
     /// The lifetime, zero when unknown.
     pub fn duration(self) -> Duration {
         match self {
-            Lifetime::Explicit(lifetime) | Lifetime::Heuristic(lifetime) => lifetime,
+            Lifetime::Explicit(lifetime)
+            | Lifetime::Configured(lifetime)
+            | Lifetime::Heuristic(lifetime) => lifetime,
             Lifetime::Unknown => Duration::ZERO,
+        }
+    }
+
+    /// Somebody has said it, rather than we guessed it.
+    pub fn is_given(self) -> bool {
+        matches!(self, Lifetime::Explicit(_) | Lifetime::Configured(_))
+    }
+
+    /// The word for `explain`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Lifetime::Explicit(_) => "explicit",
+            Lifetime::Configured(_) => "configured",
+            Lifetime::Heuristic(_) => "heuristic",
+            Lifetime::Unknown => "unknown",
+        }
+    }
+
+    /// Shortens what nobody promised by up to `jitter_percent`, so that what was stored together
+    /// does not expire together; `noise` is anything that differs from object to object.
+    pub fn jittered(self, jitter_percent: u8, noise: u64) -> Self {
+        let shorten = |lifetime: Duration| {
+            let permille = u32::try_from(noise % (u64::from(jitter_percent) * 10 + 1)).unwrap_or(0);
+            lifetime - lifetime / 1000 * permille
+        };
+        match self {
+            Lifetime::Heuristic(lifetime) => Lifetime::Heuristic(shorten(lifetime)),
+            Lifetime::Configured(lifetime) => Lifetime::Configured(shorten(lifetime)),
+            given => given,
         }
     }
 }
@@ -40,39 +75,59 @@ impl Lifetime {
 pub fn lifetime(
     status: StatusCode,
     fields: &HeaderMap,
-    directives: &CacheControl,
+    directives: &ResponseDirectives,
     received: SystemTime,
-    default_ttl: Duration,
+    rules: &CacheRules,
 ) -> Lifetime {
+    if let Some(ttl) = rules.override_ttl {
+        return Lifetime::Configured(rules.status_ttl.of(status).unwrap_or(ttl));
+    }
+    let clamp = |lifetime: Duration| {
+        lifetime
+            .max(rules.min_ttl.unwrap_or(Duration::ZERO))
+            .min(rules.max_ttl.unwrap_or(Duration::MAX))
+    };
     if let Some(seconds) = directives.s_maxage.or(directives.max_age) {
-        return Lifetime::Explicit(Duration::from_secs(u64::from(seconds)));
+        return Lifetime::Explicit(clamp(Duration::from_secs(u64::from(seconds))));
     }
-    let date = date_field(fields, DATE).unwrap_or(received);
-    if fields.contains_key(EXPIRES) {
+    let date = date_field(fields, DATE, received).unwrap_or(received);
+    if fields.contains_key(EXPIRES) && !directives.targeted {
         // RFC 9111 §5.3: a value that is no date, "0" above all, lies in the past.
-        let expires = date_field(fields, EXPIRES).unwrap_or(SystemTime::UNIX_EPOCH);
-        return Lifetime::Explicit(expires.duration_since(date).unwrap_or_default());
+        let expires = date_field(fields, EXPIRES, received).unwrap_or(SystemTime::UNIX_EPOCH);
+        return Lifetime::Explicit(clamp(expires.duration_since(date).unwrap_or_default()));
     }
-    let Some(last_modified) = date_field(fields, LAST_MODIFIED) else {
+    if let Some(ttl) = rules.status_ttl.of(status) {
+        return Lifetime::Configured(ttl);
+    }
+    if !(is_heuristically_cacheable(status) || directives.public) {
+        return Lifetime::Unknown;
+    }
+    let Some(last_modified) = date_field(fields, LAST_MODIFIED, received) else {
         return Lifetime::Unknown;
     };
-    if status != StatusCode::OK {
-        return Lifetime::Unknown;
-    }
     let tenth = date.duration_since(last_modified).unwrap_or_default() / 10;
-    let looks_stored = EntityTag::of(fields).is_some_and(|tag| tag.is_strong());
+    let looks_stored =
+        status == StatusCode::OK && EntityTag::of(fields).is_some_and(|tag| tag.is_strong());
     let floor = if looks_stored {
-        default_ttl
+        rules.default_ttl
     } else {
         Duration::ZERO
     };
-    Lifetime::Heuristic(tenth.min(HEURISTIC_LIMIT).max(floor))
+    Lifetime::Heuristic(clamp(tenth.min(HEURISTIC_LIMIT).max(floor)))
+}
+
+/// RFC 9110 §15.1.
+pub fn is_heuristically_cacheable(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501
+    )
 }
 
 /// The age a response had when its last byte of head arrived (`corrected_initial_age`,
 /// RFC 9111 §4.2.3).
 pub fn initial_age(fields: &HeaderMap, requested: Moment, received: Moment) -> Duration {
-    let apparent = date_field(fields, DATE)
+    let apparent = date_field(fields, DATE, received.wall)
         .and_then(|date| received.wall.duration_since(date).ok())
         .unwrap_or_default();
     let delay = received.monotonic.saturating_sub(requested.monotonic);
@@ -80,44 +135,90 @@ pub fn initial_age(fields: &HeaderMap, requested: Moment, received: Moment) -> D
     apparent.max(corrected)
 }
 
-/// The `Age` field, zero when absent or not a number; the largest of several wins.
+/// The `Age` field: the first member of the first line; zero when that is no number
+/// (RFC 9111 §5.1).
 fn age_field(fields: &HeaderMap) -> Duration {
-    let mut age = 0;
-    for value in fields.get_all(AGE) {
-        for item in value.as_bytes().split(|b| *b == b',') {
-            let item = item.trim_ascii();
-            if !item.is_empty() && item.iter().all(u8::is_ascii_digit) {
-                let number = std::str::from_utf8(item)
-                    .ok()
-                    .and_then(|digits| digits.parse::<u64>().ok())
-                    .unwrap_or(u64::from(MAX_DELTA_SECONDS));
-                age = age.max(number.min(u64::from(MAX_DELTA_SECONDS)));
-            }
-        }
+    let first = fields
+        .get(AGE)
+        .and_then(|value| value.as_bytes().split(|b| *b == b',').next())
+        .map(<[u8]>::trim_ascii)
+        .filter(|digits| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit));
+    let seconds = first.map_or(0, |digits| {
+        std::str::from_utf8(digits)
+            .ok()
+            .and_then(|digits| digits.parse::<u64>().ok())
+            .unwrap_or(u64::MAX)
+            .min(u64::from(MAX_DELTA_SECONDS))
+    });
+    Duration::from_secs(seconds)
+}
+
+/// A date field; `None` unless it stands on one line and is a date (see [`http_date`]).
+pub fn date_field(fields: &HeaderMap, name: HeaderName, now: SystemTime) -> Option<SystemTime> {
+    let mut lines = fields.get_all(name).iter();
+    match (lines.next(), lines.next()) {
+        (Some(value), None) => http_date::parse(value.as_bytes(), now),
+        _ => None,
     }
-    Duration::from_secs(age)
 }
 
-/// A date field in any of the three forms of RFC 9110 §5.6.7.
-pub fn date_field(fields: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
-    let text = fields.get(name)?.to_str().ok()?;
-    httpdate::parse_http_date(text.trim()).ok()
-}
-
-/// How fresh a stored response is, fixed when it was received or last validated.
+/// How fresh a stored response is and what it may be used for once stale; fixed when it was
+/// received or last validated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freshness {
-    /// The freshness lifetime.
-    pub lifetime: Duration,
+    /// The freshness lifetime, and where it comes from.
+    pub lifetime: Lifetime,
     /// Its age on arrival.
     pub initial_age: Duration,
     /// The monotonic time of its arrival.
     pub received: Duration,
     /// `no-cache`: never used without validation.
     pub always_validate: bool,
+    /// `must-revalidate`, `proxy-revalidate` or `s-maxage`: never used stale unless the response
+    /// itself says for how long.
+    pub never_stale: bool,
+    /// How long past its lifetime it may answer while it is being validated (RFC 5861 §3).
+    pub while_revalidating: Duration,
+    /// How long past its lifetime it may answer when the origin fails (RFC 5861 §4).
+    pub if_error: Duration,
 }
 
 impl Freshness {
+    /// What the response's directives and the operator's rules make of it.
+    pub fn new(
+        lifetime: Lifetime,
+        initial_age: Duration,
+        received: Duration,
+        directives: &ResponseDirectives,
+        rules: &CacheRules,
+    ) -> Self {
+        // RFC 9111 §5.2.2.2, §5.2.2.8: these forbid it whatever else is said.
+        let forbidden = directives.must_revalidate
+            || directives.proxy_revalidate
+            || directives.no_cache.is_response();
+        // s-maxage implies as much (§5.2.2.10), but an origin that adds stale-while-revalidate to it
+        // has said more precisely what it wants.
+        let never_stale = forbidden || directives.s_maxage.is_some();
+        let window = |said: Option<u32>, otherwise: Duration| match said {
+            _ if forbidden => Duration::ZERO,
+            Some(seconds) => Duration::from_secs(u64::from(seconds)),
+            None if never_stale => Duration::ZERO,
+            None => otherwise,
+        };
+        Freshness {
+            lifetime,
+            initial_age,
+            received,
+            always_validate: directives.no_cache.is_response(),
+            never_stale,
+            while_revalidating: window(
+                directives.stale_while_revalidate,
+                rules.stale_while_revalidate,
+            ),
+            if_error: window(directives.stale_if_error, rules.grace),
+        }
+    }
+
     /// `current_age` (RFC 9111 §4.2.3).
     pub fn current_age(&self, now: Moment) -> Duration {
         self.initial_age + now.monotonic.saturating_sub(self.received)
@@ -125,27 +226,71 @@ impl Freshness {
 
     /// Remaining freshness in whole seconds; negative once stale (the `ttl` of RFC 9211 §2.4).
     pub fn ttl_seconds(&self, now: Moment) -> i64 {
-        let lifetime = i64::try_from(self.lifetime.as_secs()).unwrap_or(i64::MAX);
+        let lifetime = i64::try_from(self.lifetime.duration().as_secs()).unwrap_or(i64::MAX);
         let age = i64::try_from(self.current_age(now).as_secs()).unwrap_or(i64::MAX);
         lifetime.saturating_sub(age)
     }
 
-    /// Whether the stored response may answer `request` without validation (RFC 9111 §4.2, §5.2.1).
-    pub fn satisfies(&self, request: &CacheControl, now: Moment) -> bool {
-        if self.always_validate || request.no_cache {
-            return false;
-        }
+    /// What the stored response may be used for now (RFC 9111 §4, §4.2.4, §5.2.1).
+    pub fn judge(&self, request: &RequestDirectives, now: Moment) -> Verdict {
         let age = self.current_age(now);
-        if request
-            .max_age
-            .is_some_and(|limit| age > Duration::from_secs(u64::from(limit)))
-        {
-            return false;
-        }
-        let needed = Duration::from_secs(u64::from(request.min_fresh.unwrap_or(0)));
+        let lifetime = self.lifetime.duration();
         // RFC 9111 §4.2: fresh while the lifetime exceeds the age.
-        self.lifetime > age + needed
+        let stale_for = (age >= lifetime).then(|| age - lifetime);
+        let asked = !self.never_stale && !self.always_validate;
+        let if_error = match request.stale_if_error {
+            Some(seconds) if asked => self.if_error.max(seconds_of(seconds)),
+            _ => self.if_error,
+        };
+        let must_validate = Verdict::Stale {
+            if_error: !self.always_validate && stale_for.is_none_or(|by| by < if_error),
+        };
+        let too_old = request.max_age.is_some_and(|limit| age > seconds_of(limit));
+        if self.always_validate || request.no_cache || too_old {
+            return must_validate;
+        }
+        let Some(stale_for) = stale_for else {
+            let needed = seconds_of(request.min_fresh.unwrap_or(0));
+            if lifetime > age + needed {
+                return Verdict::Fresh;
+            }
+            return must_validate;
+        };
+        if request.min_fresh.is_some() {
+            return must_validate;
+        }
+        if asked
+            && request
+                .max_stale
+                .is_some_and(|limit| stale_for <= seconds_of(limit))
+        {
+            return Verdict::Tolerated;
+        }
+        if stale_for < self.while_revalidating {
+            return Verdict::WhileRevalidating;
+        }
+        must_validate
     }
+}
+
+fn seconds_of(delta: u32) -> Duration {
+    Duration::from_secs(u64::from(delta))
+}
+
+/// What a stored response may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is fresh enough for this request.
+    Fresh,
+    /// It is stale, and the request tolerates that (`max-stale`).
+    Tolerated,
+    /// It is stale, may answer at once, and is to be validated meanwhile.
+    WhileRevalidating,
+    /// It must be validated first.
+    Stale {
+        /// If that fails because the origin does, it may answer.
+        if_error: bool,
+    },
 }
 
 #[cfg(test)]
@@ -169,13 +314,13 @@ mod tests {
 
     fn seconds(lines: &[(HeaderName, &str)]) -> Lifetime {
         let fields = fields(lines);
-        let directives = CacheControl::of_response(&fields);
+        let directives = ResponseDirectives::of(&fields);
         lifetime(
             StatusCode::OK,
             &fields,
             &directives,
             wall(),
-            Duration::from_secs(60),
+            &CacheRules::default(),
         )
     }
 
@@ -232,7 +377,10 @@ mod tests {
             (vec![(DATE, NOW), (AGE, "10")], 12),
             (vec![(AGE, "abc")], 2),
             (vec![(AGE, "-3")], 2),
-            (vec![(AGE, "3, 7")], 9),
+            (vec![(AGE, "3, 7")], 5),
+            (vec![(AGE, "3"), (AGE, "7")], 5),
+            (vec![(AGE, "3.5")], 2),
+            (vec![(AGE, "3;a=b")], 2),
             (vec![(AGE, "99999999999")], (1_u64 << 31) + 2),
             (vec![(DATE, "Sun, 06 Nov 1994 08:48:37 GMT")], 62),
             (vec![(DATE, "Sun, 06 Nov 1994 09:48:37 GMT")], 2),
@@ -242,39 +390,207 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_response_is_fresh_until_its_age_reaches_its_lifetime() {
-        let freshness = Freshness {
-            lifetime: Duration::from_secs(10),
-            initial_age: Duration::from_secs(4),
-            received: Duration::from_secs(100),
-            always_validate: false,
-        };
-        let at = |seconds| Moment {
+    const RECEIVED: u64 = 100;
+
+    fn at(seconds: u64) -> Moment {
+        Moment {
             wall: wall(),
             monotonic: Duration::from_secs(seconds),
-        };
-        let plain = CacheControl::default();
-        assert!(freshness.satisfies(&plain, at(105)));
-        assert!(!freshness.satisfies(&plain, at(106)));
+        }
+    }
+
+    /// A response of age 4 on arrival.
+    fn freshness(cache_control: &str, rules: &CacheRules) -> Freshness {
+        let fields = fields(&[(CACHE_CONTROL, cache_control)]);
+        let directives = ResponseDirectives::of(&fields);
+        let lifetime = lifetime(StatusCode::OK, &fields, &directives, wall(), rules);
+        let received = Duration::from_secs(RECEIVED);
+        Freshness::new(
+            lifetime,
+            Duration::from_secs(4),
+            received,
+            &directives,
+            rules,
+        )
+    }
+
+    fn request(line: &str) -> RequestDirectives {
+        RequestDirectives::of(&fields(&[(CACHE_CONTROL, line)]))
+    }
+
+    fn without_grace() -> CacheRules {
+        CacheRules {
+            grace: Duration::ZERO,
+            ..CacheRules::default()
+        }
+    }
+
+    #[test]
+    fn what_a_response_may_be_used_for_at_each_boundary() {
+        use Verdict::{Fresh, Tolerated, WhileRevalidating};
+        let stale = Verdict::Stale { if_error: false };
+        let if_error = Verdict::Stale { if_error: true };
+        for (response, asked, seconds, expected) in [
+            ("max-age=10", "", 5, Fresh),
+            ("max-age=10", "", 6, if_error),
+            ("max-age=10", "max-age=4", 0, Fresh),
+            ("max-age=10", "max-age=3", 0, if_error),
+            ("max-age=10", "max-age=0", 0, if_error),
+            ("max-age=10", "min-fresh=5", 0, Fresh),
+            ("max-age=10", "min-fresh=5", 1, if_error),
+            ("max-age=10", "min-fresh=6", 0, if_error),
+            ("max-age=10", "no-cache", 0, if_error),
+            ("max-age=10", "max-stale", 1000, Tolerated),
+            ("max-age=10", "max-stale=3", 9, Tolerated),
+            ("max-age=10", "max-stale=3", 10, stale),
+            ("max-age=10", "max-stale=3, min-fresh=1", 8, stale),
+            ("max-age=10, must-revalidate", "max-stale", 6, stale),
+            ("max-age=10, proxy-revalidate", "max-stale", 6, stale),
+            ("s-maxage=10", "max-stale", 6, stale),
+            ("max-age=10, no-cache", "max-stale", 1, stale),
+            ("max-age=10, no-cache=\"x-a\"", "", 1, Fresh),
+            (
+                "max-age=10, stale-while-revalidate=3",
+                "",
+                8,
+                WhileRevalidating,
+            ),
+            ("max-age=10, stale-while-revalidate=3", "", 9, stale),
+            (
+                "s-maxage=10, stale-while-revalidate=3",
+                "",
+                8,
+                WhileRevalidating,
+            ),
+            (
+                "max-age=10, stale-while-revalidate=3, must-revalidate",
+                "",
+                8,
+                stale,
+            ),
+            ("max-age=10, stale-while-revalidate=3", "no-cache", 8, stale),
+            ("max-age=10, stale-if-error=3", "", 8, if_error),
+            ("max-age=10, stale-if-error=3", "", 9, stale),
+            (
+                "max-age=10, stale-if-error=3, must-revalidate",
+                "",
+                7,
+                stale,
+            ),
+            ("max-age=10", "stale-if-error=3", 8, if_error),
+            ("max-age=10", "stale-if-error=3", 9, stale),
+            ("s-maxage=10", "stale-if-error=3", 8, stale),
+        ] {
+            let rules = CacheRules {
+                // Shown by the rows that say nothing of errors: at the boundary of a second.
+                grace: Duration::from_secs(u64::from(seconds <= 6)),
+                ..CacheRules::default()
+            };
+            let freshness = freshness(response, &rules);
+            let verdict = freshness.judge(&request(asked), at(RECEIVED + seconds));
+            assert_eq!(verdict, expected, "{response} | {asked} | {seconds}");
+        }
+    }
+
+    #[test]
+    fn the_operator_grants_grace_unless_the_origin_forbids_it() {
+        let rules = CacheRules::default();
+        for (response, if_error) in [
+            ("max-age=10", rules.grace),
+            ("max-age=10, stale-if-error=5", Duration::from_secs(5)),
+            ("max-age=10, stale-if-error=0", Duration::ZERO),
+            ("max-age=10, must-revalidate", Duration::ZERO),
+            ("s-maxage=10", Duration::ZERO),
+            ("no-cache", Duration::ZERO),
+        ] {
+            assert_eq!(freshness(response, &rules).if_error, if_error, "{response}");
+        }
+    }
+
+    #[test]
+    fn ttl_is_what_is_left_of_the_lifetime() {
+        let freshness = freshness("max-age=10", &without_grace());
         assert_eq!(freshness.ttl_seconds(at(105)), 1);
         assert_eq!(freshness.ttl_seconds(at(108)), -2);
-        let max_age = |max_age| CacheControl {
-            max_age: Some(max_age),
-            ..CacheControl::default()
+    }
+
+    #[test]
+    fn the_operator_may_clamp_replace_and_supply_lifetimes() {
+        let second = Duration::from_secs;
+        let rules = CacheRules {
+            min_ttl: Some(second(10)),
+            max_ttl: Some(second(100)),
+            ..CacheRules::default()
         };
-        assert!(freshness.satisfies(&max_age(4), at(100)));
-        assert!(!freshness.satisfies(&max_age(3), at(100)));
-        let min_fresh = CacheControl {
-            min_fresh: Some(5),
-            ..CacheControl::default()
+        assert_eq!(
+            freshness("max-age=1", &rules).lifetime,
+            Lifetime::Explicit(second(10))
+        );
+        assert_eq!(
+            freshness("max-age=999", &rules).lifetime,
+            Lifetime::Explicit(second(100))
+        );
+        let rules = CacheRules {
+            override_ttl: Some(second(7)),
+            ..CacheRules::default()
         };
-        assert!(freshness.satisfies(&min_fresh, at(100)));
-        assert!(!freshness.satisfies(&min_fresh, at(101)));
-        let no_cache = CacheControl {
-            no_cache: true,
-            ..CacheControl::default()
-        };
-        assert!(!freshness.satisfies(&no_cache, at(100)));
+        assert_eq!(
+            freshness("max-age=1", &rules).lifetime,
+            Lifetime::Configured(second(7))
+        );
+    }
+
+    #[test]
+    fn jitter_shortens_only_what_nobody_promised() {
+        let lifetime = Duration::from_secs(1000);
+        for noise in 0..200 {
+            let Lifetime::Heuristic(jittered) = Lifetime::Heuristic(lifetime).jittered(5, noise)
+            else {
+                panic!("another kind");
+            };
+            assert!(
+                jittered <= lifetime && jittered >= Duration::from_secs(950),
+                "{jittered:?}"
+            );
+            let explicit = Lifetime::Explicit(lifetime);
+            assert_eq!(explicit.jittered(5, noise), explicit);
+        }
+        let heuristic = Lifetime::Heuristic(lifetime);
+        assert_ne!(heuristic.jittered(5, 50), heuristic);
+        assert_eq!(heuristic.jittered(0, 50), heuristic);
+    }
+
+    #[test]
+    fn heuristics_hold_for_the_statuses_that_the_rfc_lists_and_for_what_is_public() {
+        let week_ago = "Sun, 30 Oct 1994 08:49:37 GMT";
+        for (status, cache_control, heuristic) in [
+            (200, "", true),
+            (203, "", true),
+            (204, "", true),
+            (404, "", true),
+            (410, "", true),
+            (414, "", true),
+            (501, "", true),
+            (201, "", false),
+            (302, "", false),
+            (500, "", false),
+            (599, "", false),
+            (599, "public", true),
+        ] {
+            let fields = fields(&[
+                (LAST_MODIFIED, week_ago),
+                (DATE, NOW),
+                (CACHE_CONTROL, cache_control),
+            ]);
+            let directives = ResponseDirectives::of(&fields);
+            let status = StatusCode::from_u16(status).unwrap();
+            let rules = CacheRules::default();
+            let lifetime = lifetime(status, &fields, &directives, wall(), &rules);
+            assert_eq!(
+                matches!(lifetime, Lifetime::Heuristic(_)),
+                heuristic,
+                "{status}"
+            );
+        }
     }
 }

@@ -7,5 +7,8 @@ pub mod cache_control;
 pub mod conditional;
 pub mod fields;
 pub mod freshness;
+pub mod http_date;
+pub mod invalidation;
 pub mod storable;
+pub mod targeted;
 pub mod vary;
