@@ -17,6 +17,13 @@ def chunk(number):
     return number.to_bytes(_NUMBER_BYTES, "big") + _FILLING
 
 
+def content(start, end):
+    """The bytes `start..end` of a generated object."""
+    first, last = start // CHUNK_BYTES, -(-end // CHUNK_BYTES)
+    chunks = b"".join(chunk(number) for number in range(first, last))
+    return chunks[start - first * CHUNK_BYTES : end - first * CHUNK_BYTES]
+
+
 class GeneratedOrigin:
     """Serves one object of `size` bytes, a multiple of CHUNK_BYTES, under every path."""
 
@@ -25,6 +32,8 @@ class GeneratedOrigin:
         self.size = size
         # The Range field of each request, None when it had none.
         self.requests = []
+        # Body bytes handed to the network, those included that the edge never read.
+        self.bytes_sent = 0
         # Wakes whoever waits for a request to have come.
         self.changed = threading.Condition()
         handler = type("Handler", (_Handler,), {"origin": self})
@@ -75,6 +84,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             number, offset = divmod(start, CHUNK_BYTES)
             piece = chunk(number)[offset : offset + end - start]
             self.wfile.write(piece)
+            with self.origin.changed:
+                self.origin.bytes_sent += len(piece)
             start += len(piece)
 
     def log_message(self, *_):
