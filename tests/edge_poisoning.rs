@@ -470,7 +470,6 @@ async fn a_field_that_is_not_keyed_shapes_nothing_that_others_get() {
 }
 
 #[tokio::test]
-#[ignore = "fills forward them: the list in cache::policy::fields is to grow"]
 async fn no_field_that_frameworks_act_on_shapes_what_others_get() {
     run_all(unkeyed_fields_that_are_forwarded()).await;
 }
@@ -486,7 +485,6 @@ async fn a_request_with_two_readings_shapes_nothing_that_others_get() {
 }
 
 #[tokio::test]
-#[ignore = "fills forward Host as the client spelled it"]
 async fn the_origin_is_told_the_host_that_is_keyed() {
     run_all(spellings_of_host()).await;
 }
@@ -502,7 +500,6 @@ async fn a_page_of_one_user_is_not_stored_however_static_its_url_looks() {
 }
 
 #[tokio::test]
-#[ignore = "a response to a request with a cookie is stored by default_ttl"]
 async fn a_page_of_one_user_is_not_stored_on_a_guess_at_its_freshness() {
     run_all(deceptions(&["validators"])).await;
 }

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use moka::notification::RemovalCause;
 use moka::ops::compute::Op;
+use moka::policy::EvictionPolicy;
 
 use super::key::CacheKey;
 use super::stored::{Generation, StoredResponse};
@@ -52,9 +54,22 @@ enum Value {
     Block(Bytes),
 }
 
+/// The part of the tier that new blocks have to themselves, as a divisor.
+const WINDOW_SHARE: u64 = 16;
+
+/// But that part is not made smaller than this, while the tier is at least twice as large.
+const WINDOW_BYTES: u64 = 1024 * 1024;
+
 /// The memory tier.
+///
+/// moka admits a newcomer to a full cache only if it is asked for more often than what would have to
+/// give way (TinyLFU), which a block that has just been fetched never is: a player that reads a large
+/// object in small ranges would fetch every block several times. New blocks therefore spend some
+/// time in a window of their own, by recency, and stand for admission when they leave it (W-TinyLFU:
+/// Einziger, Friedman and Manes, ACM ToS 2017).
 pub struct MemoryTier {
     cache: moka::sync::Cache<Slot, Value>,
+    window: moka::sync::Cache<Slot, Bytes>,
     limit_bytes: u64,
     /// Stored responses, not counting what else is remembered.
     responses: Arc<AtomicI64>,
@@ -71,8 +86,11 @@ impl MemoryTier {
     pub fn new(limit_bytes: u64) -> Self {
         let responses = Arc::new(AtomicI64::new(0));
         let gone = responses.clone();
+        let window_bytes = (limit_bytes / WINDOW_SHARE)
+            .max(WINDOW_BYTES)
+            .min(limit_bytes / 2);
         let cache = moka::sync::Cache::builder()
-            .max_capacity(limit_bytes)
+            .max_capacity(limit_bytes - window_bytes)
             .weigher(|slot, value| {
                 let bytes = weight(slot, value);
                 u32::try_from(bytes).unwrap_or(u32::MAX)
@@ -83,8 +101,22 @@ impl MemoryTier {
                 }
             })
             .build();
+        let main = cache.clone();
+        let window = moka::sync::Cache::builder()
+            .max_capacity(window_bytes)
+            .eviction_policy(EvictionPolicy::lru())
+            .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX))
+            .eviction_listener(move |slot: Arc<Slot>, bytes, cause| {
+                if cause == RemovalCause::Size
+                    && let Slot::Block(generation, number) = *slot
+                {
+                    main.insert(Slot::Block(generation, number), Value::Block(bytes));
+                }
+            })
+            .build();
         MemoryTier {
             cache,
+            window,
             limit_bytes,
             responses,
         }
@@ -125,30 +157,38 @@ impl MemoryTier {
 
     /// A block of a body.
     pub fn block(&self, generation: Generation, number: u64) -> Option<Bytes> {
-        match self.cache.get(&Slot::Block(generation, number))? {
-            Value::Block(bytes) => Some(bytes),
-            Value::Entry(_) => None,
+        let slot = Slot::Block(generation, number);
+        // Asked first although it knows fewer new blocks: it counts who is asked for.
+        match self.cache.get(&slot) {
+            Some(Value::Block(bytes)) => Some(bytes),
+            Some(Value::Entry(_)) => None,
+            None => self.window.get(&slot),
         }
     }
 
     /// Whether a block is there, without counting as a use.
     pub fn has_block(&self, generation: Generation, number: u64) -> bool {
-        self.cache.contains_key(&Slot::Block(generation, number))
+        let slot = Slot::Block(generation, number);
+        self.cache.contains_key(&slot) || self.window.contains_key(&slot)
     }
 
     /// Stores a block of a body.
     pub fn insert_block(&self, generation: Generation, number: u64, bytes: Bytes) {
-        self.cache
-            .insert(Slot::Block(generation, number), Value::Block(bytes));
+        self.window.insert(Slot::Block(generation, number), bytes);
         if number.is_multiple_of(BLOCKS_PER_SETTLE) {
-            self.cache.run_pending_tasks();
+            self.settle();
         }
+    }
+
+    fn settle(&self) {
+        self.window.run_pending_tasks();
+        self.cache.run_pending_tasks();
     }
 
     /// Bytes held, as of the last settled batch.
     pub fn bytes(&self) -> u64 {
-        self.cache.run_pending_tasks();
-        self.cache.weighted_size()
+        self.settle();
+        self.cache.weighted_size() + self.window.weighted_size()
     }
 
     /// Stored responses held, as of the last settled batch.
@@ -199,6 +239,33 @@ mod tests {
         }
         assert!(tier.bytes() <= limit, "{} bytes", tier.bytes());
         assert!(tier.bytes() > limit / 2);
+    }
+
+    #[test]
+    fn a_new_block_is_there_however_popular_the_others_are() {
+        let tier = MemoryTier::new(8 * 1024 * 1024);
+        let block = Bytes::from(vec![7; BLOCK_BYTES as usize]);
+        let popular = Generation::fresh();
+        for number in 0..64 {
+            tier.insert_block(popular, number, block.clone());
+        }
+        for _ in 0..10 {
+            for number in 0..64 {
+                tier.block(popular, number);
+            }
+            tier.settle();
+        }
+        let new = Generation::fresh();
+        for number in 0..100 {
+            tier.insert_block(new, number, block.clone());
+            tier.settle();
+            assert!(tier.block(new, number).is_some(), "{number}");
+        }
+        assert!(tier.bytes() <= 8 * 1024 * 1024);
+        let kept = (0..64)
+            .filter(|number| tier.has_block(popular, *number))
+            .count();
+        assert!(kept > 20, "{kept} of the popular blocks withstood");
     }
 
     #[test]
