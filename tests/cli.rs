@@ -295,7 +295,7 @@ fn check_accepts_the_sample_configuration_and_sums_it_up() {
     assert_eq!(
         String::from_utf8(output.stdout.clone()).unwrap(),
         format!(
-            "OK: edge on http://127.0.0.1:8080, https://127.0.0.1:8443 with 2 route(s), 1 of them signed, \
+            "OK: edge on http://127.0.0.1:8080, https://127.0.0.1:8443 with 3 route(s), 1 of them signed, \
              1 origin server(s) and 256MiB of memory cache; store on 127.0.0.1:9000 in {}; \
              admin on 127.0.0.1:9900\n",
             data.display()

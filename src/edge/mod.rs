@@ -149,7 +149,7 @@ impl Node {
     /// Takes an admitted request through the steps.
     pub async fn answer<D: Downstream>(
         self: &Arc<Self>,
-        request: Request,
+        mut request: Request,
         client: &mut D,
     ) -> Answered {
         let Some(route) = self.table.find(request.authority(), request.path()) else {
@@ -166,6 +166,10 @@ impl Node {
                 return Answered::Done;
             }
         };
+        if request.method == Method::HEAD {
+            // It means nothing there (RFC 9110 §14.2), but stored parts are told apart by it.
+            request.fields.remove(RANGE);
+        }
         let key = cache_key(&request, &self.routes[route].config.cache);
         let visit = Visit {
             request,
@@ -456,10 +460,7 @@ fn not_for_the_cache(request: &Request, authorized: Authorized) -> Option<Outcom
     if request.method != Method::GET && request.method != Method::HEAD {
         return Some(Outcome::Method);
     }
-    // Range means nothing on a HEAD (RFC 9110 §14.2), but stored parts are told apart by it.
-    let ranged_head = request.method == Method::HEAD && request.fields.contains_key(RANGE);
     let odd = request.upgrade
-        || ranged_head
         || request.body != request::BodyLength::None
         || authorized == Authorized::OriginOnly
         || conditional::needs_origin(&request.fields);

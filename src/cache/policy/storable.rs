@@ -1,6 +1,6 @@
 //! May this response be stored (RFC 9111 §3), and if not, why not?
 
-use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
+use http::header::{AUTHORIZATION, COOKIE, RANGE, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
 
 use super::cache_control::{RequestDirectives, ResponseDirectives};
@@ -10,9 +10,10 @@ use super::freshness::{Lifetime, is_heuristically_cacheable};
 use super::vary::Vary;
 use crate::config::{CacheRules, VaryRule};
 
-/// A request with more fields than this, counted in bytes of names and values, is not an ordinary
-/// one: see [`NotStored::OddRequest`].
-const PLAIN_REQUEST_BYTES: usize = 8 * 1024;
+/// A request with more fields than this, or with more bytes in their names and values, is not an
+/// ordinary one: see [`NotStored::OddRequest`]. Browsers send about 20 fields and 1 KiB, and cookies.
+const PLAIN_REQUEST_FIELDS: usize = 40;
+const PLAIN_REQUEST_BYTES: usize = 4 * 1024;
 
 /// Why a response is not stored. The names appear in the access log and in `Cache-Status` detail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +41,8 @@ pub enum NotStored {
     StatusTtl,
     /// `must-understand` with a status that we do not know (RFC 9111 §5.2.2.3).
     NotUnderstood,
-    /// An error that the request itself may have provoked: it is larger than requests are, or holds
-    /// bytes outside of ASCII, or fields that override what it asks for.
+    /// An error that the request itself may have provoked: it is larger than requests are, asks for
+    /// a range, or holds bytes outside of ASCII or fields that override what it asks for.
     OddRequest,
     /// Neither a freshness lifetime nor a validator: storing it could never help.
     NoFreshness,
@@ -211,6 +212,8 @@ fn is_plain(request: &HeaderMap) -> bool {
         .map(|(name, value)| name.as_str().len() + value.len())
         .sum();
     bytes <= PLAIN_REQUEST_BYTES
+        && request.len() <= PLAIN_REQUEST_FIELDS
+        && !request.contains_key(RANGE)
         && request.values().all(|value| value.to_str().is_ok())
         && !UNKEYED.iter().any(|name| request.contains_key(*name))
 }
@@ -388,6 +391,7 @@ mod tests {
             ("x-long", long.as_str()),
             ("x-meta", "\u{fc}"),
             ("x-http-method-override", "POST"),
+            ("range", "bytes=0-3"),
         ] {
             let odd = Some(NotStored::OddRequest);
             for status in [400, 403, 500, 503, 599] {
