@@ -15,6 +15,7 @@ pub mod first_start;
 pub mod node;
 pub mod observe;
 pub mod origin;
+pub mod request_target;
 pub mod routing;
 pub mod secret;
 pub mod signing;

@@ -11,6 +11,7 @@ use super::request::{BodyLength, Peer, Request, RequestId};
 use crate::cache::Scheme;
 use crate::clock::Moment;
 use crate::observe::Protocol;
+use crate::request_target::{TargetFault, check_target, is_authority};
 
 /// A request's head as a lane read it.
 pub struct RawHead<'a> {
@@ -113,6 +114,17 @@ impl GateRefusal {
     }
 }
 
+impl From<TargetFault> for GateRefusal {
+    fn from(fault: TargetFault) -> Self {
+        match fault {
+            TargetFault::Syntax => GateRefusal::Target,
+            TargetFault::DotSegment => GateRefusal::DotSegment,
+            TargetFault::EncodedSeparator => GateRefusal::EncodedSeparator,
+            TargetFault::Escape => GateRefusal::Escape,
+        }
+    }
+}
+
 /// Lets a request in.
 ///
 /// # Errors
@@ -188,59 +200,6 @@ fn split_target(target: &Bytes, scheme: Scheme) -> Result<(Option<Bytes>, Bytes)
     Ok((Some(rest.slice(..end)), path))
 }
 
-/// Checks path and query byte by byte; returns where the path ends.
-fn check_target(target: &[u8]) -> Result<usize, GateRefusal> {
-    let path_end = target
-        .iter()
-        .position(|b| *b == b'?')
-        .unwrap_or(target.len());
-    for (at, byte) in target.iter().enumerate() {
-        match byte {
-            b'%' => {
-                let escape = target.get(at + 1..at + 3).ok_or(GateRefusal::Escape)?;
-                if !escape.iter().all(u8::is_ascii_hexdigit) {
-                    return Err(GateRefusal::Escape);
-                }
-                if at < path_end && is_encoded_separator(escape) {
-                    return Err(GateRefusal::EncodedSeparator);
-                }
-            }
-            b'\\' if at < path_end => return Err(GateRefusal::EncodedSeparator),
-            b'#' | b'"' | b'<' | b'>' => return Err(GateRefusal::Target),
-            0x21..=0x7e => {}
-            _ => return Err(GateRefusal::Target),
-        }
-    }
-    if target[..path_end].split(|b| *b == b'/').any(is_dot_segment) {
-        return Err(GateRefusal::DotSegment);
-    }
-    Ok(path_end)
-}
-
-/// `%2F`, `%5C` and `%00`: what stands behind might decode them and see another path than we do.
-fn is_encoded_separator(escape: &[u8]) -> bool {
-    [b"2f", b"5c", b"00"]
-        .iter()
-        .any(|separator| escape.eq_ignore_ascii_case(*separator))
-}
-
-/// `.` or `..`, each dot plain or as `%2E`.
-fn is_dot_segment(segment: &[u8]) -> bool {
-    let mut rest = segment;
-    let mut dots = 0;
-    while !rest.is_empty() {
-        rest = if let Some(after) = rest.strip_prefix(b".") {
-            after
-        } else if rest.len() >= 3 && rest[..3].eq_ignore_ascii_case(b"%2e") {
-            &rest[3..]
-        } else {
-            return false;
-        };
-        dots += 1;
-    }
-    dots == 1 || dots == 2
-}
-
 fn authority(raw: &RawHead<'_>, from_target: Option<Bytes>) -> Result<Bytes, GateRefusal> {
     let mut hosts = raw.fields.get_all(HOST).iter();
     let host = hosts.next();
@@ -262,43 +221,6 @@ fn authority(raw: &RawHead<'_>, from_target: Option<Bytes>) -> Result<Bytes, Gat
     } else {
         Err(GateRefusal::Host)
     }
-}
-
-/// `host[:port]` with a registered name, an IPv4 address or an IPv6 address in brackets
-/// (RFC 3986 §3.2.2, without percent-escapes, which no DNS name has).
-fn is_authority(authority: &[u8]) -> bool {
-    let (host, port) = if authority.starts_with(b"[") {
-        let Some(end) = authority.iter().position(|b| *b == b']') else {
-            return false;
-        };
-        let inner = &authority[1..end];
-        let is_address = inner
-            .iter()
-            .all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
-        if inner.is_empty() || !is_address {
-            return false;
-        }
-        (&authority[..=end], &authority[end + 1..])
-    } else {
-        let end = authority
-            .iter()
-            .position(|b| *b == b':')
-            .unwrap_or(authority.len());
-        let named = authority[..end]
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
-        if !named {
-            return false;
-        }
-        (&authority[..end], &authority[end..])
-    };
-    let port_is_valid = match port.strip_prefix(b":") {
-        None => port.is_empty(),
-        Some(digits) => {
-            !digits.is_empty() && digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit)
-        }
-    };
-    !host.is_empty() && host.len() <= 255 && port_is_valid
 }
 
 fn body_length(raw: &RawHead<'_>) -> Result<BodyLength, GateRefusal> {
