@@ -28,6 +28,35 @@ impl Scheme {
             Scheme::Https => ":443",
         }
     }
+
+    /// The port that an authority without one means (RFC 9110 §4.2).
+    pub fn default_port_number(self) -> u16 {
+        match self {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        }
+    }
+
+    /// `authority` without the port that this scheme implies (RFC 9110 §4.2.3).
+    pub(super) fn without_default_port(self, authority: &str) -> &str {
+        authority
+            .strip_suffix(self.default_port())
+            .unwrap_or(authority)
+    }
+}
+
+/// What a primary cache key was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyParts<'k> {
+    /// The scheme.
+    pub scheme: Scheme,
+    /// The authority in lower case, without its scheme's default port; empty for an HTTP/1.0
+    /// request without `Host`.
+    pub authority: &'k str,
+    /// The raw path.
+    pub path: &'k str,
+    /// The raw query.
+    pub query: Option<&'k str>,
 }
 
 /// An authority as it is keyed and as fills send it: in lower case, without the default port.
@@ -70,6 +99,24 @@ impl CacheKey {
         CacheKey(key.into())
     }
 
+    /// What the key was made of; of a variant's key, what its primary key was made of.
+    pub fn parts(&self) -> KeyParts<'_> {
+        let (scheme, rest) = self.0.split_first().expect(WELL_FORMED);
+        let (authority, rest) = pop_part(rest);
+        let (path, rest) = pop_part(rest);
+        let (has_query, rest) = rest.split_first().expect(WELL_FORMED);
+        let (query, _) = pop_part(rest);
+        KeyParts {
+            scheme: match scheme {
+                0 => Scheme::Http,
+                _ => Scheme::Https,
+            },
+            authority,
+            path,
+            query: (*has_query == 1).then_some(query),
+        }
+    }
+
     /// The encoded key.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -80,6 +127,15 @@ fn push_part(key: &mut Vec<u8>, part: &[u8]) {
     // A request head is bounded far below 4 GiB.
     key.extend_from_slice(&(part.len() as u32).to_be_bytes());
     key.extend_from_slice(part);
+}
+
+const WELL_FORMED: &str = "a cache key is made by CacheKey::new only";
+
+/// The first part of an encoded key, and what follows it.
+fn pop_part(key: &[u8]) -> (&str, &[u8]) {
+    let (length, rest) = key.split_first_chunk().expect(WELL_FORMED);
+    let (part, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+    (std::str::from_utf8(part).expect(WELL_FORMED), rest)
 }
 
 impl fmt::Debug for CacheKey {
@@ -119,6 +175,21 @@ mod tests {
                 CacheKey::new(scheme, authority, path, query.as_deref())
             };
             prop_assert_eq!(a == b, key(&a) == key(&b));
+        }
+
+        #[test]
+        fn a_key_tells_what_it_was_made_of(
+            tls in any::<bool>(), authority in "[a-c.:8]{0,4}", path in "/[ab/?]{0,3}",
+            query in proptest::option::of("[ab?]{0,3}"), variant in proptest::option::of("[a-c]{0,3}"),
+        ) {
+            let scheme = if tls { Scheme::Https } else { Scheme::Http };
+            let mut key = CacheKey::new(scheme, &authority, &path, query.as_deref());
+            if let Some(variant) = variant {
+                key = key.with_variant(|key| key.extend_from_slice(variant.as_bytes()));
+            }
+            let query = query.as_deref();
+            let expected = KeyParts { scheme, authority: &authority, path: &path, query };
+            prop_assert_eq!(key.parts(), expected);
         }
     }
 }

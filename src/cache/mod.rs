@@ -16,11 +16,13 @@ pub mod fill;
 pub mod key;
 pub mod memory;
 pub mod policy;
+pub mod purge;
 pub mod query;
 pub mod read;
 pub mod sizes;
 pub mod stored;
 pub mod tasks;
+pub mod url;
 
 mod assess;
 mod collapse;

@@ -10,5 +10,6 @@ pub mod freshness;
 pub mod http_date;
 pub mod invalidation;
 pub mod storable;
+pub mod tags;
 pub mod targeted;
 pub mod vary;
