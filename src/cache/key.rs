@@ -36,13 +36,6 @@ impl Scheme {
             Scheme::Https => 443,
         }
     }
-
-    /// `authority` without the port that this scheme implies (RFC 9110 §4.2.3).
-    pub(super) fn without_default_port(self, authority: &str) -> &str {
-        authority
-            .strip_suffix(self.default_port())
-            .unwrap_or(authority)
-    }
 }
 
 /// What a primary cache key was made of.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::key::{CacheKey, KeyParts, Scheme};
+use super::key::{CacheKey, KeyParts, Scheme, normal_authority};
 use crate::request_target::{TargetFault, check_target, is_authority};
 
 /// An absolute `http` or `https` URL that a request could carry.
@@ -63,7 +63,7 @@ impl Url {
         };
         Ok(Url {
             scheme,
-            authority: scheme.without_default_port(authority).to_ascii_lowercase(),
+            authority: normal_authority(scheme, authority),
             path: path.to_owned(),
             query: query.map(str::to_owned),
         })

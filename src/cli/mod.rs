@@ -9,6 +9,7 @@
 mod check;
 mod edge;
 mod origin;
+mod purge;
 mod sign;
 mod up;
 mod verify;
@@ -52,6 +53,8 @@ enum Command {
     Sign(sign::SignArgs),
     /// Say whether a presigned URL is genuine, and if not, why
     Verify(verify::VerifyArgs),
+    /// Tell a running node to forget stored responses
+    Purge(purge::PurgeArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -108,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => return check::run(&args.config),
         Command::Sign(args) => return args.run(SystemClock::shared().wall()),
         Command::Verify(args) => return args.run(SystemClock::shared().wall()),
+        Command::Purge(args) => return args.run(),
     };
     match result {
         Ok(Ended::Drained) => ExitCode::SUCCESS,

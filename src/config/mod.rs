@@ -42,6 +42,9 @@ use parsers::{address, one_of};
 use reader::{Reader, Section, TOP, wrong_type};
 use relations::Relations;
 
+/// `admin.address` when a configuration does not give one.
+pub const DEFAULT_ADMIN_ADDRESS: &str = "127.0.0.1:9900";
+
 /// A configuration that may be run, and what its operator should still hear.
 #[derive(Debug, Clone)]
 pub struct Checked {
@@ -113,7 +116,7 @@ fn top(text: &str) -> Result<Mapping, Reason> {
 
 fn read_top(top: &Section<'_>, reader: &Reader, relations: &Relations<'_>) -> Option<Config> {
     let admin = top.section("admin", |admin| {
-        let address = admin.or_default("address", "127.0.0.1:9900", address())?;
+        let address = admin.or_default("address", DEFAULT_ADMIN_ADDRESS, address())?;
         relations.claim_address(admin, address);
         Some(Admin { address })
     });

@@ -20,12 +20,15 @@ use super::authorize::Authorizer;
 use super::lane_h2::Streams;
 use super::origin_client::OriginClient;
 use super::pass::PassLane;
+use super::purge::PurgeEndpoint;
 use super::request::Peer;
 use super::tls::{CertificateError, Certificates};
 use super::{Node, Routed, lane_h1};
 use crate::cache::Cache;
+use crate::cache::purge::{self, PurgeLog};
 use crate::clock::SharedClock;
 use crate::config;
+use crate::observe::admin::Endpoint;
 use crate::observe::{AccessLog, AccessLogError, ConnectionMetrics, Metrics};
 use crate::routing::{RingError, RouteTable};
 
@@ -43,6 +46,9 @@ pub enum StartError {
     /// The access log cannot be written.
     #[error("edge.access_log: {0}")]
     AccessLog(#[from] AccessLogError),
+    /// The purge log cannot be used.
+    #[error("edge.cache.disk.path: {0}")]
+    Purges(#[from] purge::OpenError),
     /// A listener's certificates cannot be used.
     #[error("edge.listeners[{index}].tls: {error}")]
     Certificate {
@@ -71,6 +77,7 @@ pub(super) struct Lanes {
 pub struct Edge {
     lanes: Arc<Lanes>,
     listeners: Vec<Prepared>,
+    purge: Arc<PurgeEndpoint>,
 }
 
 struct Prepared {
@@ -112,8 +119,12 @@ impl Edge {
                 connections: metrics.listener(&listener.address.to_string()),
             });
         }
+        let purges = Arc::new(match &config.cache.disk {
+            Some(disk) => PurgeLog::open(&disk.path)?,
+            None => PurgeLog::in_memory(),
+        });
         let cache = Cache::new(&config.cache, clock.clone());
-        publish(&metrics, &cache, &pools);
+        publish(&metrics, &cache, &purges, &pools);
         let node = Arc::new(Node {
             routes: config
                 .routes
@@ -134,6 +145,13 @@ impl Edge {
             metrics,
             clock,
         });
+        let keyed_by = node.clone();
+        let purge = Arc::new(PurgeEndpoint {
+            log: purges,
+            metrics: node.metrics.purges(),
+            clock: node.clock.clone(),
+            keyed_query: Box::new(move |url| keyed_by.keyed_query(url)),
+        });
         let settings = ServerConf {
             threads: config.workers.get(),
             ..ServerConf::default()
@@ -146,7 +164,13 @@ impl Edge {
                 proxy: Arc::new(proxy),
             }),
             listeners,
+            purge,
         })
+    }
+
+    /// What the edge answers on the admin address.
+    pub fn endpoints(&self) -> Vec<Arc<dyn Endpoint>> {
+        vec![self.purge.clone()]
     }
 
     /// Serves on `sockets`, which are bound to the configured listeners in their order, until
@@ -209,12 +233,19 @@ fn tls_settings(certificates: Certificates) -> Result<TlsSettings, String> {
 }
 
 /// Gauges are read when somebody asks.
-fn publish(metrics: &Arc<Metrics>, cache: &Arc<Cache>, pools: &[Arc<OriginClient>]) {
+fn publish(
+    metrics: &Arc<Metrics>,
+    cache: &Arc<Cache>,
+    purges: &Arc<PurgeLog>,
+    pools: &[Arc<OriginClient>],
+) {
     let memory = metrics.cache_tier("memory");
     memory.set_limit(cache.memory().limit_bytes());
-    let (cache, pools) = (cache.clone(), pools.to_vec());
+    let (cache, purges, pools) = (cache.clone(), purges.clone(), pools.to_vec());
+    let purge_metrics = metrics.purges();
     metrics.on_gather(Box::new(move || {
         memory.set_held(cache.memory().bytes(), cache.memory().objects());
+        purge_metrics.set_rules(purges.rules());
         for pool in &pools {
             pool.publish_health();
         }

@@ -35,6 +35,7 @@ pub mod lane_h2;
 pub mod listen;
 pub mod origin_client;
 pub mod pass;
+pub mod purge;
 pub mod record;
 pub mod request;
 pub mod tls;
@@ -68,6 +69,7 @@ use crate::cache::key::normal_authority;
 use crate::cache::policy::cache_control::RequestDirectives;
 use crate::cache::policy::{conditional, fields, targeted};
 use crate::cache::query::ruled;
+use crate::cache::url::Url;
 use crate::cache::{Ask, Cache, CacheKey, Holding, InterimSender, Lookup, Miss, StoredResponse};
 use crate::clock::SharedClock;
 use crate::config::{self, CacheRules, QueryRule};
@@ -79,6 +81,7 @@ use deliver::{Delivered, Delivery};
 use downstream::{CacheStatus, Downstream};
 use origin_client::OriginClient;
 use part::wanted_range;
+use request::keyed_query;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -345,6 +348,18 @@ impl Node {
         }))
     }
 
+    /// What of a URL's query is keyed, by the rules of the route that its requests would take. One
+    /// that no route takes names nothing that is stored, whatever its query.
+    fn keyed_query(&self, url: &Url) -> Option<String> {
+        let route = self.table.find(&url.authority, &url.path);
+        let rules = route.map(|route| &*self.routes[route].config.cache);
+        let query = url.query.as_deref();
+        match rules {
+            Some(rules) => request::keyed_query(query, rules),
+            None => query.map(str::to_owned),
+        }
+    }
+
     fn rules_of(&self, visit: &Visit) -> &Arc<CacheRules> {
         &self.routes[visit.route].config.cache
     }
@@ -420,18 +435,11 @@ async fn relay_interim<D: Downstream, T>(
 }
 
 fn cache_key(request: &Request, rules: &CacheRules) -> CacheKey {
-    let without_signature = request.query().map(query_without_signature);
-    // A URL that carried nothing but a signature is the URL without any query; one that ends in a
-    // bare `?` is another URL.
-    let query = without_signature
-        .as_deref()
-        .filter(|query| !query.is_empty() || request.query() == Some(""))
-        .and_then(|query| ruled(query, rules));
     CacheKey::new(
         request.peer.scheme(),
         request.authority(),
         request.path(),
-        query.as_deref(),
+        keyed_query(request.query(), rules).as_deref(),
     )
 }
 

@@ -1,5 +1,6 @@
 //! A request as the steps see it: what was sent, by whom, and when; never a session.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -7,9 +8,11 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use crate::cache::Scheme;
+use crate::cache::query::ruled;
 use crate::clock::Moment;
+use crate::config::CacheRules;
 use crate::observe::Protocol;
-use crate::signing::SignedRequest;
+use crate::signing::{SignedRequest, query_without_signature};
 
 /// A name for one request, unique enough to find it in every log: 16 random hex digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -140,6 +143,19 @@ impl Request {
             headers: &self.fields,
         }
     }
+}
+
+/// What of a raw query belongs to the cache key: all but the parameters of a presignature, so that
+/// all signers share one stored response, and all but those that the route's `rules` leave out.
+pub fn keyed_query(raw: Option<&str>, rules: &CacheRules) -> Option<String> {
+    let without_signature = raw.map(query_without_signature);
+    // A URL that carried nothing but a signature is the URL without any query; one that ends in a
+    // bare `?` is another URL.
+    without_signature
+        .as_deref()
+        .filter(|query| !query.is_empty() || raw == Some(""))
+        .and_then(|query| ruled(query, rules))
+        .map(Cow::into_owned)
 }
 
 /// The gate lets only visible ASCII through, so this never falls back.

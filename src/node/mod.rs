@@ -177,10 +177,12 @@ impl Node {
         let entered = background.enter();
         let mut signals = Signals::new()?;
         let admin = tokio::net::TcpListener::from_std(admin)?;
+        let endpoints = (edge.as_ref()).map_or_else(Vec::new, |(edge, ..)| edge.endpoints());
         let admin = admin::serve(
             admin,
             metrics,
             Arc::clone(&readiness),
+            endpoints,
             rest_stopping.clone(),
         );
         let admin = background.spawn(admin);

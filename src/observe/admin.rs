@@ -2,14 +2,18 @@
 //! operators reach.
 
 use std::convert::Infallible;
+use std::error::Error;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,8 +32,36 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// A pause after a failed accept: out of file descriptors, the next one fails at once as well.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `/metrics`, `/healthz`, `/readyz` and a page that lists them, until `shutdown` turns
-/// true or its sender is gone.
+/// The longest request body: a thousand tags of the greatest length, with room for escapes.
+const BODY_LIMIT_BYTES: usize = 2 << 20;
+
+/// How long a request body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A path of the admin surface that another part of the node answers.
+#[async_trait]
+pub trait Endpoint: Send + Sync {
+    /// The path, which no other endpoint has.
+    fn path(&self) -> &'static str;
+
+    /// What it does, for the page that lists everything.
+    fn summary(&self) -> &'static str;
+
+    /// Answers one request, whatever its method.
+    async fn answer(&self, question: Question) -> Response<Full<Bytes>>;
+}
+
+/// A request to an [`Endpoint`].
+#[derive(Debug)]
+pub struct Question {
+    /// Its head and its whole body.
+    pub request: Request<Bytes>,
+    /// The address of this machine that the client is connected to.
+    pub reached: IpAddr,
+}
+
+/// Serves `/metrics`, `/healthz`, `/readyz`, the `endpoints` and a page that lists them, until
+/// `shutdown` turns true or its sender is gone.
 ///
 /// # Cancel safety
 ///
@@ -38,9 +70,14 @@ pub async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
+    endpoints: Vec<Arc<dyn Endpoint>>,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let surface = Arc::new(Surface { metrics, readiness });
+    let surface = Arc::new(Surface {
+        metrics,
+        readiness,
+        endpoints,
+    });
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -69,9 +106,13 @@ pub async fn serve(
 
 /// Serves one connection; at a stop, the answer in flight is its last.
 async fn serve_one(stream: TcpStream, surface: Arc<Surface>, mut shutdown: watch::Receiver<bool>) {
-    let answer = service_fn(|request| {
-        let response = surface.answer(&request);
-        async move { Ok::<_, Infallible>(response) }
+    let reached = match stream.local_addr() {
+        Ok(address) => address.ip(),
+        Err(error) => return debug!(%error, "an admin connection ended before its first request"),
+    };
+    let answer = service_fn(|request: Request<Incoming>| {
+        let surface = Arc::clone(&surface);
+        async move { Ok::<_, Infallible>(surface.answer(request, reached).await) }
     });
     let mut connection = pin!(
         http1::Builder::new()
@@ -105,12 +146,38 @@ Tidegate admin
 struct Surface {
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
+    endpoints: Vec<Arc<dyn Endpoint>>,
 }
 
 impl Surface {
-    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+    async fn answer<B>(&self, request: Request<B>, reached: IpAddr) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let path = request.uri().path();
+        let Some(endpoint) = self.endpoints.iter().find(|known| known.path() == path) else {
+            return self.page(&request);
+        };
+        let (head, body) = request.into_parts();
+        let body = pin!(Limited::new(body, BODY_LIMIT_BYTES));
+        match timeout(BODY_TIMEOUT, body.collect()).await {
+            Ok(Ok(body)) => {
+                let request = Request::from_parts(head, body.to_bytes());
+                endpoint.answer(Question { request, reached }).await
+            }
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                let limit = format!("the body is longer than {BODY_LIMIT_BYTES} bytes\n");
+                text(StatusCode::PAYLOAD_TOO_LARGE, limit)
+            }
+            Ok(Err(_)) => text(StatusCode::BAD_REQUEST, "the body broke off\n"),
+            Err(_) => text(StatusCode::REQUEST_TIMEOUT, "the body took too long\n"),
+        }
+    }
+
+    fn page<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         let page: fn(&Self) -> Response<Full<Bytes>> = match request.uri().path() {
-            "/" => |_| text(StatusCode::OK, INDEX),
+            "/" => Self::index,
             "/metrics" => Self::metrics,
             "/healthz" => |_| text(StatusCode::OK, "ok\n"),
             "/readyz" => Self::readyz,
@@ -124,6 +191,14 @@ impl Surface {
             return refusal;
         }
         page(self)
+    }
+
+    fn index(&self) -> Response<Full<Bytes>> {
+        let mut index = INDEX.to_owned();
+        for endpoint in &self.endpoints {
+            index.push_str(&format!("{:<8}  {}\n", endpoint.path(), endpoint.summary()));
+        }
+        text(StatusCode::OK, index)
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
@@ -158,12 +233,60 @@ mod tests {
         Surface {
             metrics: Metrics::new(),
             readiness: Readiness::new(),
+            endpoints: vec![Arc::new(Echo)],
+        }
+    }
+
+    struct Echo;
+
+    #[async_trait]
+    impl Endpoint for Echo {
+        fn path(&self) -> &'static str {
+            "/echo"
+        }
+
+        fn summary(&self) -> &'static str {
+            "says it again"
+        }
+
+        async fn answer(&self, question: Question) -> Response<Full<Bytes>> {
+            let method = question.request.method().as_str().to_owned();
+            text(
+                StatusCode::OK,
+                [method.as_bytes(), question.request.body()].concat(),
+            )
         }
     }
 
     fn ask(surface: &Surface, method: &str, path: &str) -> Response<Full<Bytes>> {
         let request = Request::builder().method(method).uri(path).body(());
-        surface.answer(&request.unwrap())
+        surface.page(&request.unwrap())
+    }
+
+    async fn post(body: Vec<u8>) -> (StatusCode, Bytes) {
+        let request = Request::builder().method("POST").uri("/echo?x");
+        let request = request.body(Full::new(Bytes::from(body))).unwrap();
+        let response = surface().answer(request, [127, 0, 0, 1].into()).await;
+        let status = response.status();
+        (
+            status,
+            response.into_body().collect().await.unwrap().to_bytes(),
+        )
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_gets_whole_bodies_up_to_the_limit_and_is_listed() {
+        assert_eq!(
+            post(b"-x".to_vec()).await,
+            (StatusCode::OK, "POST-x".into())
+        );
+        let (status, body) = post(vec![b'x'; BODY_LIMIT_BYTES]).await;
+        assert_eq!((status.as_u16(), body.len()), (200, BODY_LIMIT_BYTES + 4));
+        let (status, _) = post(vec![b'x'; BODY_LIMIT_BYTES + 1]).await;
+        assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+        let index = ask(&surface(), "GET", "/").into_body().collect().await;
+        let index = index.unwrap().to_bytes();
+        assert!(index.ends_with(b"\n/echo     says it again\n"), "{index:?}");
     }
 
     #[test]
@@ -214,6 +337,7 @@ mod tests {
             listener,
             Metrics::new(),
             Arc::clone(&readiness),
+            Vec::new(),
             stopped,
         ));
         let answer = get(address, "/readyz").await;

@@ -12,6 +12,7 @@ use prometheus::{
 };
 
 use super::origin_metrics::OriginMetrics;
+use super::purge_metrics::PurgeMetrics;
 use super::route_metrics::{RouteMetrics, RouteVectors};
 
 /// Upper bounds in seconds. A hit takes tens of microseconds, a film an hour; the bounds follow
@@ -42,6 +43,7 @@ pub struct Metrics {
     gate_refusals: IntCounterVec,
     connections: IntGaugeVec,
     access_log_dropped: IntCounter,
+    purges: PurgeMetrics,
     routes: Mutex<HashMap<String, Arc<RouteMetrics>>>,
     origin_servers: Mutex<HashMap<(String, String), Arc<OriginMetrics>>>,
     on_gather: Mutex<Vec<OnGather>>,
@@ -157,6 +159,28 @@ impl Metrics {
                     "Access-log lines lost because the log could not keep up or failed.",
                 )),
             ),
+            purges: PurgeMetrics {
+                purges: counters(
+                    &registry,
+                    "tidegate_purges_total",
+                    "Purge rules put in force since the start.",
+                    &["kind", "severity"],
+                ),
+                purged_responses: registered(
+                    &registry,
+                    valid(IntCounter::new(
+                        "tidegate_purged_responses_total",
+                        "Stored responses found purged when they were looked up.",
+                    )),
+                ),
+                rules: registered(
+                    &registry,
+                    valid(IntGauge::new(
+                        "tidegate_purge_rules",
+                        "URLs, tags, prefixes and hosts that have a purge in force.",
+                    )),
+                ),
+            },
             routes: Mutex::default(),
             origin_servers: Mutex::default(),
             on_gather: Mutex::default(),
@@ -220,6 +244,11 @@ impl Metrics {
     /// a client.
     pub fn record_gate_refusal(&self, reason: &'static str) {
         self.gate_refusals.with_label_values(&[reason]).inc();
+    }
+
+    /// The counters of purges.
+    pub fn purges(&self) -> PurgeMetrics {
+        self.purges.clone()
     }
 
     /// Counts the access-log lines that are lost.
@@ -305,7 +334,7 @@ impl Drop for ConnectionGuard {
 }
 
 /// Gauges are signed; no machine holds 2^63 bytes.
-fn gauge_value(count: u64) -> i64 {
+pub(super) fn gauge_value(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
@@ -555,6 +584,26 @@ mod tests {
             r#"tidegate_collapsed_requests_total{route="media"} 1"#,
             r#"tidegate_gate_refusals_total{reason="bare_lf"} 1"#,
             "tidegate_access_log_dropped_total 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn purges_are_counted_by_kind_and_severity() {
+        let metrics = Metrics::new();
+        let purges = metrics.purges();
+        purges.record("tag", "soft");
+        purges.record("tag", "soft");
+        purges.record("url", "hard");
+        purges.record_purged_response();
+        purges.set_rules(2);
+        let text = metrics.gather_text();
+        for line in [
+            r#"tidegate_purges_total{kind="tag",severity="soft"} 2"#,
+            r#"tidegate_purges_total{kind="url",severity="hard"} 1"#,
+            "tidegate_purged_responses_total 1",
+            "tidegate_purge_rules 2",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }

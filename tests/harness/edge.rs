@@ -25,6 +25,8 @@ pub struct Setup {
     pub pool: &'static str,
     /// `edge.cache.memory`.
     pub memory: &'static str,
+    /// Further keys of `edge.cache`, as YAML.
+    pub cache: String,
     /// Entries of `edge.routes`, as YAML.
     pub routes: &'static str,
     /// Further keys of `edge`, as YAML.
@@ -42,6 +44,7 @@ impl Setup {
                 .collect(),
             pool: "health: { interval: 1h }",
             memory: "64MiB",
+            cache: String::new(),
             routes: "- { name: all, path: /, origin: store, access: public }",
             edge: "",
         }
@@ -65,6 +68,7 @@ edge:
     {routes}
   cache:
     memory: {memory}
+    {cache}
   access_log: access.log
   {edge}
 ",
@@ -72,6 +76,7 @@ edge:
             pool = self.pool,
             routes = self.routes,
             memory = self.memory,
+            cache = self.cache,
             edge = self.edge,
         )
         .unwrap();
@@ -107,6 +112,7 @@ edge:
             admin,
             log,
             access_log: folder.path().join("access.log"),
+            config,
             _folder: folder,
         };
         edge.logged(READY).await;
@@ -124,6 +130,8 @@ pub struct Edge {
     log: UnboundedReceiver<String>,
     /// The access log's file.
     pub access_log: PathBuf,
+    /// Its configuration's file.
+    pub config: PathBuf,
     _folder: TempDir,
 }
 
