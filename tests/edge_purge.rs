@@ -3,8 +3,9 @@
 mod harness;
 
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use harness::{Client, Edge, Origin, Response, Setup};
+use harness::{AnsweringOrigin, Client, Edge, Origin, Response, Setup};
 
 /// Sends `order` to the admin address.
 async fn purge(edge: &Edge, order: &str) -> Response {
@@ -24,6 +25,133 @@ async fn purged(edge: &Edge, order: &str) -> u64 {
     assert_eq!(response.status, 200, "{response:?}");
     let answer: serde_json::Value = serde_json::from_str(response.text()).unwrap();
     answer["sequence"].as_u64().unwrap()
+}
+
+/// An edge in front of an origin whose answers are fresh for a minute, vary by language, can be
+/// validated, carry host and path as a tag, and count how often one was made.
+async fn edge_and_origin() -> (Edge, AnsweringOrigin) {
+    let made = AtomicUsize::new(0);
+    let origin = Origin::start().await.answering(move |request| {
+        let fields = "Cache-Control: max-age=60\r\nETag: \"v1\"\r\nVary: Accept-Language\r\n";
+        if request.field("if-none-match") == Some("\"v1\"") {
+            return format!("HTTP/1.1 304 Not Modified\r\n{fields}\r\n").into_bytes();
+        }
+        let (host, target) = (request.field("host").unwrap(), request.target());
+        let tag = format!("Cache-Tag: all, {host}{target}\r\n");
+        let body = (made.fetch_add(1, Ordering::Relaxed) + 1).to_string();
+        ok(&format!("{fields}{tag}"), &body).into_bytes()
+    });
+    let edge = Setup::of([origin.address]).start().await;
+    (edge, origin)
+}
+
+fn ok(fields: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n{body}")
+}
+
+async fn get(client: &mut Client, host: &str, target: &str, language: &str) -> Response {
+    let request =
+        format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nAccept-Language: {language}\r\n\r\n");
+    client.send(request).await;
+    client.response("GET").await
+}
+
+const STORED: [(&str, &str); 4] = [
+    ("a.example", "/d/x"),
+    ("a.example", "/d/x?q"),
+    ("a.example", "/e"),
+    ("b.example", "/d/x"),
+];
+
+#[tokio::test]
+async fn each_kind_of_purge_touches_all_variants_of_what_it_names_and_nothing_else() {
+    let (edge, origin) = edge_and_origin().await;
+    let mut client = edge.client().await;
+    for (host, target) in STORED {
+        for language in ["de", "fr"] {
+            get(&mut client, host, target, language).await;
+        }
+    }
+    for (order, touched) in [
+        (r#""url": "http://A.example:80/d/x""#, &[0][..]),
+        (r#""url": "http://a.example/d/x?q""#, &[1]),
+        (r#""url": "https://a.example/d/x""#, &[]),
+        (r#""tag": "a.example/e""#, &[2]),
+        (r#""tags": ["b.example/d/x", "a.example/e"]"#, &[2, 3]),
+        (r#""tag": "all""#, &[0, 1, 2, 3]),
+        (r#""prefix": "/d/""#, &[0, 1, 3]),
+        (r#""prefix": "http://b.example/d""#, &[3]),
+        (r#""prefix": "/d", "host": "a.example""#, &[0, 1]),
+        (r#""host": "a.example""#, &[0, 1, 2]),
+        (r#""host": "example""#, &[]),
+    ] {
+        for (soft, is_validated) in [(false, false), (true, true)] {
+            let before = origin.count();
+            purged(&edge, &format!("{{{order}, \"soft\": {soft}}}")).await;
+            for (place, (host, target)) in STORED.iter().enumerate() {
+                for language in ["de", "fr"] {
+                    let response = get(&mut client, host, target, language).await;
+                    let is_touched = touched.contains(&place);
+                    assert_eq!(
+                        response.is_hit(),
+                        !is_touched,
+                        "{order} {soft} {host}{target}: {response:?}"
+                    );
+                    let again = get(&mut client, host, target, language).await;
+                    assert!(again.is_hit(), "{order} {soft}: {again:?}");
+                    assert_eq!(again.body, response.body);
+                }
+            }
+            let requests = &origin.requests()[before..];
+            assert_eq!(requests.len(), 2 * touched.len(), "{order} {soft}");
+            for request in requests {
+                let validated = request.field("if-none-match").is_some();
+                assert_eq!(validated, is_validated, "{order} {soft}: {}", request.head);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn response_under_way_while_a_purge_comes_is_not_used_again() {
+    for order in [
+        r#"{"url": "http://media.example/a"}"#,
+        r#"{"tag": "t", "soft": true}"#,
+    ] {
+        let mut origin = Origin::start().await;
+        let edge = Edge::before(&origin).await;
+        let answer = |body| ok("Cache-Control: max-age=60\r\nCache-Tag: t\r\n", body);
+        let mut first = edge.client().await;
+        first
+            .send("GET /a HTTP/1.1\r\nHost: media.example\r\n\r\n")
+            .await;
+        let mut asked_before = origin.next().await;
+        purged(&edge, order).await;
+        // Whoever asks now must not be given what the origin may have read before the purge.
+        let mut second = edge.client().await;
+        second
+            .send("GET /a HTTP/1.1\r\nHost: media.example\r\n\r\n")
+            .await;
+        let mut asked_after = origin.next().await;
+        asked_after.send(answer("new")).await;
+        assert_eq!(second.response("GET").await.text(), "new", "{order}");
+        asked_before.send(answer("old")).await;
+        assert_eq!(first.response("GET").await.text(), "old", "{order}");
+        let mut client = edge.client().await;
+        client
+            .send("GET /a HTTP/1.1\r\nHost: media.example\r\n\r\n")
+            .await;
+        // The old answer may have taken the place of the new one, but it is purged all the same.
+        let third = tokio::select! {
+            third = client.response("GET") => third,
+            mut exchange = origin.next() => {
+                exchange.send(answer("new")).await;
+                client.response("GET").await
+            }
+        };
+        assert_eq!(third.text(), "new", "{order}");
+    }
 }
 
 #[tokio::test]
@@ -50,6 +178,28 @@ async fn purges_outlive_a_restart_when_a_disk_is_configured() {
         purged(&edge, r#"{"tag": "t"}"#).await;
         assert!(edge.stop().await.status.success());
     }
+}
+
+#[tokio::test]
+async fn purges_are_counted() {
+    let (edge, _origin) = edge_and_origin().await;
+    let mut client = edge.client().await;
+    get(&mut client, "a.example", "/a", "de").await;
+    purged(&edge, r#"{"tags": ["all", "x", "y"]}"#).await;
+    purged(&edge, r#"{"tag": "all", "soft": true}"#).await;
+    purged(&edge, r#"{"host": "g"}"#).await;
+    for _ in 0..3 {
+        get(&mut client, "a.example", "/a", "de").await;
+    }
+    let metrics = edge.metrics().await;
+    let purges = |labels: &[&str]| metrics.sum("tidegate_purges_total", labels);
+    assert_eq!(purges(&[r#"kind="tag""#, r#"severity="hard""#]), 3.0);
+    assert_eq!(purges(&[r#"kind="tag""#, r#"severity="soft""#]), 1.0);
+    assert_eq!(purges(&[r#"kind="host""#]), 1.0);
+    assert_eq!(purges(&[]), 5.0);
+    assert_eq!(metrics.sum("tidegate_purge_rules", &[]), 4.0);
+    let found = metrics.sum("tidegate_purged_responses_total", &[]);
+    assert_eq!(found, 1.0, "{metrics:?}");
 }
 
 #[tokio::test]

@@ -113,7 +113,9 @@ pub(super) fn freshen(
         rules,
     );
     fields::withhold(&mut fields, &directives);
-    Head::new(stored.status, fields, freshness, stored.selecting.clone())
+    let head = Head::new(stored.status, fields, freshness, stored.selecting.clone());
+    head.set_untouched_up_to(stored.untouched_up_to());
+    head
 }
 
 /// Whether a 304 or a HEAD speaks of the stored representation: what validators it carries must be

@@ -11,6 +11,7 @@ use super::fetch::{FetchError, InterimResponse, Origin, OriginRequest};
 use super::fill::{Fill, FillReader};
 use super::key::CacheKey;
 use super::policy::cache_control::RequestDirectives;
+use super::purge::Sequence;
 use super::stored::StoredResponse;
 use super::{Cache, Lookup, produce};
 use crate::byte_range::RangeRequest;
@@ -97,6 +98,8 @@ pub(super) struct Flight {
     /// The selecting fields of the request that is on its way, to tell whether its response may
     /// answer a waiter too.
     pub(super) fields: HeaderMap,
+    /// The newest purge when the origin was asked.
+    pub(super) asked: Sequence,
     /// Those who wait and want interim responses.
     interim: Mutex<Vec<InterimSender>>,
 }
@@ -223,7 +226,9 @@ impl Cache {
         let key = self.collapse_key(&ask.key, &ask.request.selecting);
         self.collapser.with(|flights| {
             if !ask.alone {
-                if let Some(flight) = flights.shared.get(&key) {
+                // Who asks after a purge must not be given what the origin may have read before it.
+                let joinable = |flight: &&Arc<Flight>| !self.may_be_purged(&ask.key, flight.asked);
+                if let Some(flight) = flights.shared.get(&key).filter(joinable) {
                     flight.await_interim(ask);
                     return Boarding::Join(flight.clone(), flight.fill.reader());
                 }
@@ -244,7 +249,8 @@ impl Cache {
     /// A fresh response that was stored since this request looked.
     fn landed(&self, ask: &Ask) -> Option<Arc<StoredResponse>> {
         let now = self.clock.now();
-        match self.lookup(&ask.key, &ask.request.selecting, &ask.directives, now) {
+        let selecting = &ask.request.selecting;
+        match self.consult(&ask.key, selecting, &ask.directives, now).0 {
             Lookup::Hit(response) => Some(response),
             Lookup::WhileRevalidating(_) | Lookup::Stale { .. } | Lookup::Miss(_) => None,
         }
@@ -259,6 +265,7 @@ impl Cache {
             head: watch::Sender::new(HeadState::Pending),
             fill,
             fields: ask.request.selecting.clone(),
+            asked: self.purges.latest(),
             interim: Mutex::default(),
         });
         flight.await_interim(ask);

@@ -39,6 +39,7 @@ use http::HeaderMap;
 
 use crate::clock::{Moment, SharedClock};
 use crate::config::{self, CacheRules};
+use crate::observe::PurgeMetrics;
 
 pub use collapse::{Answer, Ask, InterimSender, ValidationFailure};
 pub use key::{CacheKey, Scheme};
@@ -49,6 +50,8 @@ use collapse::Collapser;
 use memory::MemoryTier;
 use policy::cache_control::RequestDirectives;
 use policy::freshness::Verdict;
+use policy::tags::Tags;
+use purge::{PurgeLog, Sequence, Severity, Subject};
 use sizes::Sizes;
 use tasks::{OnTokio, Tasks};
 
@@ -114,19 +117,30 @@ pub struct Cache {
     memory: MemoryTier,
     collapser: Collapser,
     clock: SharedClock,
+    purges: Arc<PurgeLog>,
+    purge_metrics: PurgeMetrics,
     sizes: Sizes,
     tasks: Box<dyn Tasks>,
 }
 
 impl Cache {
     /// An empty cache.
-    pub fn new(config: &config::Cache, clock: SharedClock) -> Arc<Self> {
-        Self::with(config, clock, Sizes::STANDARD, Box::new(OnTokio))
+    pub fn new(
+        config: &config::Cache,
+        clock: SharedClock,
+        purges: Arc<PurgeLog>,
+        purge_metrics: PurgeMetrics,
+    ) -> Arc<Self> {
+        let tasks = Box::new(OnTokio);
+        let sizes = Sizes::STANDARD;
+        Self::with(config, clock, purges, purge_metrics, sizes, tasks)
     }
 
     fn with(
         config: &config::Cache,
         clock: SharedClock,
+        purges: Arc<PurgeLog>,
+        purge_metrics: PurgeMetrics,
         sizes: Sizes,
         tasks: Box<dyn Tasks>,
     ) -> Arc<Self> {
@@ -134,6 +148,8 @@ impl Cache {
             memory: MemoryTier::new(config.memory_bytes),
             collapser: Collapser::default(),
             clock,
+            purges,
+            purge_metrics,
             sizes,
             tasks,
         })
@@ -157,30 +173,78 @@ impl Cache {
         directives: &RequestDirectives,
         now: Moment,
     ) -> Lookup {
+        let (lookup, purged) = self.consult(key, fields, directives, now);
+        if purged.is_some() {
+            self.purge_metrics.record_purged_response();
+        }
+        lookup
+    }
+
+    /// A look-up that is not counted, and the purge that shaped it.
+    fn consult(
+        &self,
+        key: &CacheKey,
+        fields: &HeaderMap,
+        directives: &RequestDirectives,
+        now: Moment,
+    ) -> (Lookup, Option<Severity>) {
         let Some(entry) = self.memory.entry(key) else {
-            return Lookup::Miss(Miss::Key);
+            return (Lookup::Miss(Miss::Key), None);
         };
         let selected = entry
             .variants
             .iter()
             .find(|response| response.head.selecting.matches(fields));
         let Some(response) = selected.filter(|response| self.is_usable(response)) else {
-            return Lookup::Miss(match entry.pass_until {
+            let miss = match entry.pass_until {
                 Some(until) if now.monotonic < until => Miss::Pass,
                 _ if entry.variants.is_empty() || selected.is_some() => Miss::Key,
                 _ => Miss::Variant,
-            });
+            };
+            return (Lookup::Miss(miss), None);
         };
         let response = response.clone();
+        let purged = self.purged(key, &response.head);
+        let freshness = match purged {
+            Some(Severity::Hard) => {
+                self.forget_generation(key, &response);
+                return (Lookup::Miss(Miss::Key), purged);
+            }
+            Some(Severity::Soft) => response.head.freshness.expired(now),
+            None => response.head.freshness,
+        };
         let failing = response.head.has_failed_validation(now.monotonic);
-        match response.head.freshness.judge(directives, now) {
+        let lookup = match freshness.judge(directives, now) {
             Verdict::Fresh | Verdict::Tolerated => Lookup::Hit(response),
             // Asking an origin that has just failed again and again would help nobody.
             Verdict::Stale { if_error: true } if failing => Lookup::Hit(response),
             Verdict::WhileRevalidating if failing => Lookup::Hit(response),
             Verdict::WhileRevalidating => Lookup::WhileRevalidating(response),
             Verdict::Stale { if_error } => Lookup::Stale { response, if_error },
+        };
+        (lookup, purged)
+    }
+
+    /// The severest purge since the origin was asked for a response. Costs one atomic load unless
+    /// there was a purge of anything since it was last looked up.
+    fn purged(&self, key: &CacheKey, head: &stored::Head) -> Option<Severity> {
+        let latest = self.purges.latest();
+        let since = head.untouched_up_to();
+        if since >= latest {
+            return None;
         }
+        let tags = &head.tags;
+        let purged = self.purges.judge(&Subject { key, tags }, since);
+        if purged.is_none() {
+            head.set_untouched_up_to(latest);
+        }
+        purged
+    }
+
+    /// Whether a response that is under way since `asked` may be purged, whatever its tags will be.
+    fn may_be_purged(&self, key: &CacheKey, asked: Sequence) -> bool {
+        let tags = &Tags::unknown();
+        asked < self.purges.latest() && self.purges.judge(&Subject { key, tags }, asked).is_some()
     }
 
     /// The key by which requests that may share a response wait for one another: with what the
@@ -209,6 +273,10 @@ impl Cache {
         self.memory.update(key, |entry| {
             // Inside the update: an invalidation sets its mark before it removes the entry.
             if invalidated.load(Ordering::Acquire) {
+                return;
+            }
+            // It may stand in the way of one that was asked for after the purge.
+            if self.purged(key, &response.head).is_some() {
                 return;
             }
             let generation = response.body.generation;

@@ -233,14 +233,16 @@ impl Production {
     }
 
     fn freshen(&self, stale: &StoredResponse, response: OriginResponse) -> StoredResponse {
+        let head = freshen(
+            &stale.head,
+            response.fields,
+            response.requested,
+            response.received,
+            &self.rules,
+        );
+        head.set_untouched_up_to(self.flight.asked);
         StoredResponse {
-            head: freshen(
-                &stale.head,
-                response.fields,
-                response.requested,
-                response.received,
-                &self.rules,
-            ),
+            head,
             body: stale.body.clone(),
         }
     }
@@ -286,6 +288,7 @@ impl Production {
             noise: body.generation.number(),
         };
         let mut head = assess(received, &self.rules);
+        head.set_untouched_up_to(self.flight.asked);
         if let Some(range) = probe {
             head.status = StatusCode::PARTIAL_CONTENT;
             head.selecting = std::mem::take(&mut head.selecting).for_range(range);

@@ -14,7 +14,9 @@ use super::fill::Fill;
 use super::policy::conditional::EntityTag;
 use super::policy::freshness::Freshness;
 use super::policy::storable::NotStored;
+use super::policy::tags::{Tags, tags_of};
 use super::policy::vary::Selecting;
+use super::purge::Sequence;
 
 /// After a validation that failed, stale responses are served for this long before the origin is
 /// asked again.
@@ -54,6 +56,10 @@ pub struct Head {
     pub withheld: HeaderMap,
     /// Why it was not stored; `None` when it was.
     pub not_stored: Option<NotStored>,
+    /// Its tags.
+    pub tags: Tags,
+    /// See [`Head::untouched_up_to`].
+    purge_sequence: AtomicU64,
     /// Monotonic time, in milliseconds, until which a validation that failed is not tried again.
     failed_until: AtomicU64,
 }
@@ -67,6 +73,7 @@ impl Head {
         selecting: Selecting,
     ) -> Self {
         let wire = to_wire(&fields);
+        let tags = tags_of(&fields);
         Head {
             status,
             fields,
@@ -75,8 +82,22 @@ impl Head {
             selecting,
             withheld: HeaderMap::new(),
             not_stored: None,
+            tags,
+            purge_sequence: AtomicU64::new(Sequence::START.number()),
             failed_until: AtomicU64::new(0),
         }
+    }
+
+    /// The sequence up to which no purge touches this response; [`Sequence::START`] for a new head.
+    pub fn untouched_up_to(&self) -> Sequence {
+        Sequence::new(self.purge_sequence.load(Ordering::Relaxed))
+    }
+
+    /// Sets the sequence: of the moment at which the origin was asked (`judged-from-the-asking`), or
+    /// of a judgement that found no purge since.
+    pub fn set_untouched_up_to(&self, sequence: Sequence) {
+        self.purge_sequence
+            .store(sequence.number(), Ordering::Relaxed);
     }
 
     /// Notes that the origin failed to validate this response.

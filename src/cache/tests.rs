@@ -19,7 +19,9 @@ use super::policy::storable::NotStored;
 use super::read::Refetch;
 use super::*;
 use crate::byte_range::{RangeRequest, RangeSpec};
+use crate::cache::purge::PurgeLog;
 use crate::clock::{Clock, ManualClock};
+use crate::observe::Metrics;
 
 /// A response that the script gives to the next request.
 struct Scripted {
@@ -141,7 +143,12 @@ impl World {
             default_ttl: Duration::from_secs(60),
         };
         World {
-            cache: Cache::new(&config, clock.clone()),
+            cache: Cache::new(
+                &config,
+                clock.clone(),
+                Arc::new(PurgeLog::in_memory()),
+                Metrics::new().purges(),
+            ),
             origin: Arc::default(),
             clock,
             key: CacheKey::new(Scheme::Http, "h", "/x", None),

@@ -123,7 +123,12 @@ impl Edge {
             Some(disk) => PurgeLog::open(&disk.path)?,
             None => PurgeLog::in_memory(),
         });
-        let cache = Cache::new(&config.cache, clock.clone());
+        let cache = Cache::new(
+            &config.cache,
+            clock.clone(),
+            purges.clone(),
+            metrics.purges(),
+        );
         publish(&metrics, &cache, &purges, &pools);
         let node = Arc::new(Node {
             routes: config

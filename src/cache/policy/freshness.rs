@@ -224,6 +224,15 @@ impl Freshness {
         self.initial_age + now.monotonic.saturating_sub(self.received)
     }
 
+    /// As if its lifetime had ended by `now` at the latest: what a soft purge makes of it.
+    pub fn expired(self, now: Moment) -> Self {
+        let lifetime = self.lifetime.duration().min(self.current_age(now));
+        Freshness {
+            lifetime: Lifetime::Explicit(lifetime),
+            ..self
+        }
+    }
+
     /// Remaining freshness in whole seconds; negative once stale (the `ttl` of RFC 9211 §2.4).
     pub fn ttl_seconds(&self, now: Moment) -> i64 {
         let lifetime = i64::try_from(self.lifetime.duration().as_secs()).unwrap_or(i64::MAX);
