@@ -11,15 +11,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every target of `fuzz/Cargo.toml`.
-const TARGETS: [&str; 8] = [
+const TARGETS: [&str; 14] = [
     "aws_chunked",
     "cache_control",
+    "cache_tags",
+    "conditional",
     "config",
+    "http_date",
+    "invalidation",
     "presigned",
     "range",
     "request_head",
     "s3_target",
     "signed_header",
+    "targeted",
+    "vary",
 ];
 
 fn folder(name: &str) -> PathBuf {
@@ -101,4 +107,34 @@ fn a_target_of_the_store_is_decoded_once() {
 #[test]
 fn a_configuration_is_refused_with_reasons_that_hold_no_secret() {
     replay("config", checks::config::check);
+}
+
+#[test]
+fn a_targeted_field_means_what_cache_control_would_or_nothing() {
+    replay("targeted", checks::targeted::check);
+}
+
+#[test]
+fn a_date_is_one_instant_however_it_is_spelled() {
+    replay("http_date", checks::http_date::check);
+}
+
+#[test]
+fn a_condition_holds_for_the_validators_that_it_names() {
+    replay("conditional", checks::conditional::check);
+}
+
+#[test]
+fn a_selecting_field_selects_and_no_other() {
+    replay("vary", checks::vary::check);
+}
+
+#[test]
+fn every_tag_that_is_kept_can_be_purged() {
+    replay("cache_tags", checks::cache_tags::check);
+}
+
+#[test]
+fn what_a_response_names_as_changed_is_a_path_of_its_origin() {
+    replay("invalidation", checks::invalidation::check);
 }

@@ -8,12 +8,18 @@
 
 pub mod aws_chunked;
 pub mod cache_control;
+pub mod cache_tags;
+pub mod conditional;
 pub mod config;
+pub mod http_date;
+pub mod invalidation;
 pub mod presigned;
 pub mod range;
 pub mod request_head;
 pub mod s3_target;
 pub mod signed_header;
+pub mod targeted;
+pub mod vary;
 
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
