@@ -21,73 +21,31 @@ RUNS = int(os.environ.get("RUNS", "1"))
 
 # The registry's edition is older than RFC 9111. Its `age-parse-*` want a response with an invalid Age or with
 # several to be stale, where section 5.1 takes the first and ignores what is invalid. Its `stale-close-*` want
-# a field in the answer that only its origin can write, from an origin that closes the connection instead.
+# a field in the answer that only its origin can write, from an origin that closes the connection instead. And
+# it wants a 304 that names another ETag to update what is stored, which section 4.3.4 forbids.
 AGAINST_THE_RFC = set(
     """
     age-parse-dup-0 age-parse-dup-0-twoline age-parse-dup-old age-parse-float age-parse-negative age-parse-nonnumeric
-    age-parse-numeric-parameter age-parse-parameter stale-close-must-revalidate stale-close-no-cache
-    stale-close-proxy-revalidate stale-close-s-maxage=2
+    age-parse-numeric-parameter age-parse-parameter age-parse-prefix-twoline stale-close-must-revalidate
+    stale-close-no-cache stale-close-proxy-revalidate stale-close-s-maxage=2 304-etag-update-response-ETag
     """.split()
 )
 
-# By edition and kind, what fails or cannot be judged because something that it depends on fails. To shrink.
+# The first wants If-Modified-Since to match a response without Last-Modified whose Date is later (RFC 9111,
+# section 4.3.2 says otherwise). The others are about a part without validator: RFC 9111, section 3.4 forbids to
+# combine such parts, and three of them rest on a Content-Range that claims a byte more than there is.
+NOT_WANTED = set(
+    """
+    conditional-lm-fresh-no-lm partial-store-partial-reuse-partial-byterange
+    partial-store-partial-reuse-partial-absent partial-store-partial-reuse-partial-suffix
+    partial-store-partial-complete
+    """.split()
+)
+
+# By edition and kind, what fails or cannot be judged because something that it depends on fails.
 KNOWN_FAILURES = {
-    "registry": {
-        "required": AGAINST_THE_RFC
-        | set(
-            """
-            age-parse-prefix status-400-stale status-500-stale status-502-stale status-503-stale status-504-stale
-            status-599-stale status-599-must-understand headers-store-Content-Range headers-store-Set-Cookie
-            304-etag-update-response-Content-MD5 304-etag-update-response-Content-Range
-            304-etag-update-response-Content-Type 304-etag-update-response-Set-Cookie invalidate-POST-location
-            invalidate-PUT-location invalidate-DELETE-location invalidate-M-SEARCH-location invalidate-POST-cl
-            invalidate-PUT-cl invalidate-DELETE-cl invalidate-M-SEARCH-cl surrogate-max-age-other-target
-            surrogate-max-age-age surrogate-max-age-0 surrogate-max-age-0-expires surrogate-max-age-long-cc-max-age
-            surrogate-no-store-cc-fresh surrogate-fresh-cc-nostore
-            """.split()
-        ),
-        "optimal": set(
-            """
-            heuristic-203-cached heuristic-204-cached heuristic-404-cached heuristic-405-cached heuristic-410-cached
-            heuristic-414-cached heuristic-501-cached heuristic-599-cached method-POST status-400-fresh
-            status-500-fresh status-502-fresh status-503-fresh status-504-fresh status-599-fresh
-            vary-normalise-lang-order vary-normalise-lang-case vary-normalise-lang-select conditional-lm-fresh-no-lm
-            partial-store-partial-reuse-partial partial-store-partial-reuse-partial-byterange
-            partial-store-partial-reuse-partial-absent partial-store-partial-reuse-partial-suffix
-            partial-store-partial-complete other-set-cookie surrogate-max-age surrogate-max-age-max
-            surrogate-max-age-max-plus surrogate-max-age-me-target surrogate-max-age-extension
-            surrogate-max-age-case-insensitive surrogate-max-age-expires surrogate-max-age-cc-max-age-invalid-expires
-            surrogate-max-age-short-cc-max-age
-            """.split()
-        ),
-    },
-    "github": {
-        "required": set(
-            """
-            age-parse-prefix age-parse-prefix-twoline stale-while-revalidate-window stale-close-must-revalidate
-            stale-close-proxy-revalidate stale-close-no-cache stale-close-s-maxage=2 status-400-stale status-500-stale
-            status-502-stale status-503-stale status-504-stale status-599-stale status-599-must-understand
-            headers-store-Content-Range headers-store-Set-Cookie cdn-max-age-age cdn-max-age-0 cdn-max-age-0-expires
-            cdn-max-age-long-cc-max-age cdn-private cdn-no-cache cdn-no-store-cc-fresh cdn-fresh-cc-nostore
-            cdn-cc-invalid-sh-type-unknown cdn-cc-invalid-sh-type-wrong interim-not-cached
-            """.split()
-        ),
-        "optimal": set(
-            """
-            freshness-expires-ansi-c freshness-expires-wrong-case-weekday freshness-expires-wrong-case-month
-            freshness-expires-wrong-case-tz stale-while-revalidate heuristic-203-cached heuristic-204-cached
-            heuristic-404-cached heuristic-405-cached heuristic-410-cached heuristic-414-cached heuristic-501-cached
-            heuristic-599-cached method-POST status-400-fresh status-500-fresh status-502-fresh status-503-fresh
-            status-504-fresh status-599-fresh status-200-must-understand vary-normalise-lang-order
-            vary-normalise-lang-case vary-normalise-lang-select conditional-lm-fresh-no-lm
-            partial-store-partial-reuse-partial partial-store-partial-reuse-partial-byterange
-            partial-store-partial-reuse-partial-absent partial-store-partial-reuse-partial-suffix
-            partial-store-partial-complete other-set-cookie cdn-max-age cdn-max-age-max cdn-max-age-max-plus
-            cdn-max-age-extension cdn-max-age-expires cdn-max-age-cc-max-age-invalid-expires
-            cdn-max-age-short-cc-max-age interim-102 interim-103 interim-no-header-reuse
-            """.split()
-        ),
-    },
+    "registry": {"required": AGAINST_THE_RFC, "optimal": NOT_WANTED},
+    "github": {"required": set(), "optimal": NOT_WANTED},
 }
 
 
