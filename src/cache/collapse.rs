@@ -182,8 +182,9 @@ impl Cache {
     /// [`FetchError`] when the origin gives no response.
     pub async fn fetch(self: &Arc<Self>, mut ask: Ask) -> Result<Answer, FetchError> {
         let mut abandoned = 0;
+        let mut apart: Option<CacheKey> = None;
         loop {
-            let (flight, reader, collapsed) = match self.board(&ask) {
+            let (flight, reader, collapsed) = match self.board(&ask, apart.as_ref()) {
                 Boarding::Landed(response) => return Ok(Answer::stored(response, None)),
                 Boarding::Own(flight, reader) => (flight, reader, false),
                 Boarding::Join(flight, reader) => (flight, reader, true),
@@ -196,9 +197,16 @@ impl Cache {
                     if !collapsed || may_share(&answer.response, &ask) {
                         return Ok(answer);
                     }
-                    // The response was not for us. If it is known now by what it varies, the next
-                    // round finds the right key; otherwise nobody need wait for us.
-                    ask.alone = answer.response.head.not_stored.is_some();
+                    // The response was not for us. What it varies by tells whom to wait for, though
+                    // the tier may not know it before the body is whole. Who is disappointed twice
+                    // waits for nobody: flights that vary by turns would send us to and fro.
+                    let head = &answer.response.head;
+                    ask.alone = apart.is_some() || head.not_stored.is_some();
+                    let fields = &ask.request.selecting;
+                    apart = Some(
+                        ask.key
+                            .with_variant(|key| head.selecting.append_key(fields, key)),
+                    );
                 }
                 // The task died without an answer: one of those who waited takes over.
                 Err(FetchError::Abandoned) if collapsed && abandoned < TAKE_OVERS => abandoned += 1,
@@ -219,11 +227,15 @@ impl Cache {
     /// does.
     pub fn refresh(self: &Arc<Self>, ask: &Ask) {
         // Dropping the reader leaves the task to itself: it ends with the head unless little is left.
-        drop(self.board(ask));
+        drop(self.board(ask, None));
     }
 
-    fn board(self: &Arc<Self>, ask: &Ask) -> Boarding {
-        let key = self.collapse_key(&ask.key, &ask.request.selecting);
+    /// `apart`: the key to wait under, when a response has shown it.
+    fn board(self: &Arc<Self>, ask: &Ask, apart: Option<&CacheKey>) -> Boarding {
+        let key = match apart {
+            Some(apart) => apart.clone(),
+            None => self.collapse_key(&ask.key, &ask.request.selecting),
+        };
         self.collapser.with(|flights| {
             if !ask.alone {
                 // Who asks after a purge must not be given what the origin may have read before it.
