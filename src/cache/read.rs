@@ -112,8 +112,13 @@ impl BodyReader {
         } else {
             u64::MAX
         };
+        // Where the end is not known, only the fill can tell that it has been reached: it is kept
+        // though it may have finished without a byte.
+        let end_is_unknown = self.end.is_none();
         match &mut self.attached {
-            Some(fill) if fill.reaches(self.position, patience) => fill.place(self.position),
+            Some(fill) if end_is_unknown || fill.reaches(self.position, patience) => {
+                fill.place(self.position);
+            }
             _ => self.attached = None,
         }
     }
@@ -137,11 +142,12 @@ impl BodyReader {
     /// Dropping the future loses no bytes.
     pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         loop {
-            if self.end.is_some_and(|end| self.position >= end) {
+            if self.is_at_end() {
                 return Ok(None);
             }
             if let Some(bytes) = self.take_from_tier() {
                 self.attached = None;
+                self.fruitless = 0;
                 if self.just_fetched {
                     self.from_origin += bytes.len() as u64;
                 } else {
@@ -161,7 +167,12 @@ impl BodyReader {
                     return Ok(Some(bytes));
                 }
                 Step::Finished if self.end.is_none() && self.at_unknown_end() => return Ok(None),
-                Step::Finished | Step::Elsewhere => self.attached = None,
+                Step::Finished | Step::Elsewhere => {
+                    self.attached = None;
+                    let position = self.position;
+                    // An origin that keeps sending less than it was asked for is not asked for ever.
+                    self.count_fruitless(BodyError::Evicted { position })?;
+                }
                 Step::Failed(error) => {
                     self.attached = None;
                     if !self.can_refetch() || error == FillError::Changed {
@@ -172,6 +183,13 @@ impl BodyReader {
                 Step::Wait => {}
             }
         }
+    }
+
+    /// A body whose end was not known when the reading began gets a length when it is whole.
+    fn is_at_end(&self) -> bool {
+        self.end
+            .or_else(|| self.response.body.length())
+            .is_some_and(|end| self.position >= end)
     }
 
     /// A fill without known end has finished: is that the end of the body?
