@@ -426,6 +426,8 @@ impl SpanProduction {
             }
             StatusCode::OK if same_etag => match (response.framing, length) {
                 (Framing::Length(announced), Some(length)) if announced == length => (0, length),
+                // It must come out as long as it is known to be.
+                (Framing::Chunked, Some(length)) => (0, length),
                 _ => return Err(FillError::Changed),
             },
             status if status.is_server_error() || status == StatusCode::FORBIDDEN => {
@@ -497,6 +499,7 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
             let Some(chunk) = body.next().await? else {
                 break;
             };
+            self.refuse_excess(&chunk)?;
             self.take(chunk.clone());
             writer.unstored_from(self.next - self.block_bytes);
             if self.end == Some(self.next) {
@@ -520,6 +523,18 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
                 self.settle();
                 Ok(())
             }
+        }
+    }
+
+    /// Bytes beyond the end are nobody's, and must neither be read nor be stored with what is.
+    fn refuse_excess(&self, chunk: &Bytes) -> Result<(), FillError> {
+        let next = self.next.saturating_add(chunk.len() as u64);
+        match self.end {
+            Some(end) if next > end => Err(FillError::TooLong {
+                expected: end,
+                excess: next - end,
+            }),
+            _ => Ok(()),
         }
     }
 
