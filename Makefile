@@ -1,7 +1,7 @@
 # One target per thing that a person or a machine wants of this repository; `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check advisories suites fuzz deps fmt
+.PHONY: help run test check advisories suites simulate fuzz deps fmt
 
 TOOLS := target/tools/bin
 VENV := target/venv/bin
@@ -36,6 +36,10 @@ suites: ## Real clients and a real browser against the real binary
 	@scripts/deps.sh build suites
 	cargo build --locked
 	$(VENV)/python -m pytest tests/clients
+
+simulate: ## The cache engine under SIMULATION_SEEDS (100000) seeds; soak with 1000000
+	@scripts/deps.sh build
+	SIMULATION_SEEDS=$${SIMULATION_SEEDS:-100000} cargo test --locked --lib simulation -- --nocapture
 
 fuzz: ## Look for inputs that break a parser, FUZZ_SECONDS (60) for each
 	@scripts/deps.sh build

@@ -139,6 +139,12 @@ impl Collapser {
         look(&mut self.flights.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Flights under way.
+    #[cfg(test)]
+    pub(super) fn under_way(&self) -> usize {
+        self.with(|flights| flights.all.len().max(flights.shared.len()))
+    }
+
     /// Ends a flight; whoever comes later finds its result in the tier or asks anew.
     pub(super) fn land(&self, landed: &Arc<Flight>) {
         self.with(|flights| {

@@ -185,6 +185,13 @@ impl MemoryTier {
         self.cache.run_pending_tasks();
     }
 
+    /// Loses a block, as an eviction does.
+    #[cfg(test)]
+    pub(super) fn remove_block(&self, generation: Generation, number: u64) {
+        self.window.invalidate(&Slot::Block(generation, number));
+        self.cache.invalidate(&Slot::Block(generation, number));
+    }
+
     /// Bytes held, as of the last settled batch.
     pub fn bytes(&self) -> u64 {
         self.settle();

@@ -28,6 +28,8 @@ mod assess;
 mod collapse;
 mod produce;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
