@@ -113,9 +113,19 @@ pub(super) fn freshen(
         rules,
     );
     fields::withhold(&mut fields, &directives);
-    let head = Head::new(stored.status, fields, freshness, stored.selecting.clone());
+    let mut head = Head::new(stored.status, fields, freshness, stored.selecting.clone());
     head.set_untouched_up_to(stored.untouched_up_to());
+    // What was shared may have become somebody's own.
+    head.not_stored = forbidden(&directives);
     head
+}
+
+/// Why a response that was stored may be so no longer.
+fn forbidden(directives: &ResponseDirectives) -> Option<NotStored> {
+    if directives.private.is_response() {
+        return Some(NotStored::Private);
+    }
+    (directives.no_store && !directives.must_understand).then_some(NotStored::NoStore)
 }
 
 /// Whether a 304 or a HEAD speaks of the stored representation: what validators it carries must be

@@ -13,6 +13,7 @@ use super::key::CacheKey;
 use super::policy::cache_control::RequestDirectives;
 use super::purge::Sequence;
 use super::stored::StoredResponse;
+use super::tasks::Task;
 use super::{Cache, Lookup, produce};
 use crate::byte_range::RangeRequest;
 use crate::config::CacheRules;
@@ -242,26 +243,32 @@ impl Cache {
             Some(apart) => apart.clone(),
             None => self.collapse_key(&ask.key, &ask.request.selecting),
         };
-        self.collapser.with(|flights| {
+        let (boarding, task) = self.collapser.with(|flights| {
             if !ask.alone {
                 // Who asks after a purge must not be given what the origin may have read before it.
                 let joinable = |flight: &&Arc<Flight>| !self.may_be_purged(&ask.key, flight.asked);
                 if let Some(flight) = flights.shared.get(&key).filter(joinable) {
                     flight.await_interim(ask);
-                    return Boarding::Join(flight.clone(), flight.fill.reader());
+                    let reader = flight.fill.reader();
+                    return (Boarding::Join(flight.clone(), reader), None);
                 }
                 // A flight may have landed between our look-up and now.
                 if let Some(response) = self.landed(ask) {
-                    return Boarding::Landed(response);
+                    return (Boarding::Landed(response), None);
                 }
             }
-            let (flight, reader) = self.take_off(ask);
+            let (flight, reader, task) = self.take_off(ask);
             if !ask.alone {
                 flights.shared.insert(key, flight.clone());
             }
             flights.all.push(flight.clone());
-            Boarding::Own(flight, reader)
-        })
+            (Boarding::Own(flight, reader), Some(task))
+        });
+        // Outside of the lock: a task that cannot be run any more lands its flight at once.
+        if let Some(task) = task {
+            self.tasks.spawn(task);
+        }
+        boarding
     }
 
     /// A fresh response that was stored since this request looked.
@@ -274,7 +281,7 @@ impl Cache {
         }
     }
 
-    fn take_off(self: &Arc<Self>, ask: &Ask) -> (Arc<Flight>, FillReader) {
+    fn take_off(self: &Arc<Self>, ask: &Ask) -> (Arc<Flight>, FillReader, Task) {
         let (fill, writer) = Fill::new(self.sizes);
         let reader = fill.reader();
         let flight = Arc::new(Flight {
@@ -299,8 +306,11 @@ impl Cache {
             rules: ask.rules.clone(),
             origin: ask.origin.clone(),
         };
-        self.tasks.spawn(Box::pin(task.run(writer)));
-        (flight, reader)
+        let landing = produce::Landing {
+            cache: self.clone(),
+            flight: flight.clone(),
+        };
+        (flight, reader, Box::pin(task.run(writer, landing)))
     }
 }
 

@@ -90,6 +90,8 @@ pub struct Aside<'a> {
     pub requested: Moment,
     /// When the head had arrived.
     pub received: Moment,
+    /// [`Cache::purge_sequence`] when the request was sent.
+    pub asked: Sequence,
 }
 
 /// What of a span of a stored body is at hand.
@@ -155,6 +157,11 @@ impl Cache {
             sizes,
             tasks,
         })
+    }
+
+    /// The sequence of the newest purge. What an origin is asked for from now on is not touched by it.
+    pub fn purge_sequence(&self) -> Sequence {
+        self.purges.latest()
     }
 
     /// The sizes that it works with.
@@ -307,7 +314,8 @@ impl Cache {
                 .retain(|stored| stored.body.generation != generation);
             // An entry that was evicted meanwhile may come back; one that holds something newer
             // has no need of it.
-            if before == 0 || entry.variants.len() < before {
+            let is_wanted = before == 0 || entry.variants.len() < before;
+            if is_wanted && response.head.not_stored.is_none() {
                 entry.variants.insert(0, response.clone());
             }
         });
@@ -317,7 +325,7 @@ impl Cache {
     /// it is only of use while every block is there.
     fn is_usable(&self, response: &StoredResponse) -> bool {
         let body = &response.body;
-        if body.whole().is_some() || response.head.strong_etag().is_some() {
+        if body.whole().is_some() || response.head.part_validator().is_some() {
             return true;
         }
         body.length().is_some_and(|length| {
@@ -417,6 +425,7 @@ impl Cache {
         if head.not_stored.is_some() || !head.freshness.lifetime.is_given() {
             return;
         }
+        head.set_untouched_up_to(answer.asked);
         stored.set_whole(body);
         let response = Arc::new(StoredResponse { head, body: stored });
         let valid = AtomicBool::new(false);

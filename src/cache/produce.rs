@@ -43,9 +43,9 @@ pub(super) struct Production {
 }
 
 /// Ends a flight, however its task ends: nobody is left waiting.
-struct Landing {
-    cache: Arc<Cache>,
-    flight: Arc<Flight>,
+pub(super) struct Landing {
+    pub(super) cache: Arc<Cache>,
+    pub(super) flight: Arc<Flight>,
 }
 
 impl Drop for Landing {
@@ -72,11 +72,8 @@ struct Arrival {
 }
 
 impl Production {
-    pub(super) async fn run(self, writer: FillWriter) {
-        let landing = Landing {
-            cache: self.cache.clone(),
-            flight: self.flight.clone(),
-        };
+    /// `landing` is made before the task is: one that is never run ends the flight too.
+    pub(super) async fn run(self, writer: FillWriter, landing: Landing) {
         self.produce(writer).await;
         drop(landing);
     }
@@ -121,7 +118,7 @@ impl Production {
             .body
             .length()
             .is_some_and(|length| length > self.cache.sizes.blocks.bytes())
-            && response.head.strong_etag().is_some()
+            && response.head.part_validator().is_some()
         {
             // Visible at once: whatever blocks arrive, the rest can be fetched.
             self.commit(&response);
@@ -131,8 +128,12 @@ impl Production {
         let mut pump = Pump::new(&self.cache, &response, start, end, limit, commit);
         pump.settle();
         self.publish(response.clone(), forward_status, server);
+        let forgetting = Forgetting {
+            response: &response,
+            fill: &self.flight.fill,
+        };
         let outcome = pump.run(body, &mut writer).await;
-        response.body.forget(&self.flight.fill);
+        drop(forgetting);
         match outcome {
             Ok(()) => writer.finish(),
             Err(error) => writer.fail(error),
@@ -389,10 +390,26 @@ pub(super) struct SpanProduction {
     pub(super) span: Range<u64>,
 }
 
+/// Takes an ended fill off its body, however its task ends.
+struct Forgetting<'a> {
+    response: &'a StoredResponse,
+    fill: &'a Arc<super::fill::Fill>,
+}
+
+impl Drop for Forgetting<'_> {
+    fn drop(&mut self) {
+        self.response.body.forget(self.fill);
+    }
+}
+
 impl SpanProduction {
     pub(super) async fn run(self, mut writer: FillWriter) {
+        let forgetting = Forgetting {
+            response: &self.response,
+            fill: &self.fill,
+        };
         let outcome = self.produce(&mut writer).await;
-        self.response.body.forget(&self.fill);
+        drop(forgetting);
         match outcome {
             Ok(()) => writer.finish(),
             Err(error) => {
@@ -405,7 +422,7 @@ impl SpanProduction {
     }
 
     async fn produce(&self, writer: &mut FillWriter) -> Result<(), FillError> {
-        let Some(etag) = self.response.head.strong_etag() else {
+        let Some(etag) = self.response.head.part_validator() else {
             return Err(FillError::Changed);
         };
         let mut request = self.request.clone();

@@ -124,7 +124,7 @@ impl BodyReader {
     }
 
     fn can_refetch(&self) -> bool {
-        self.refetch.is_some() && self.response.head.strong_etag().is_some()
+        self.refetch.is_some() && self.response.head.part_validator().is_some()
     }
 
     /// Says that the response was fetched for this request and not found in the cache.

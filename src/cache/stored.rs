@@ -112,9 +112,10 @@ impl Head {
         now.as_millis() < u128::from(self.failed_until.load(Ordering::Relaxed))
     }
 
-    /// The validator that lets parts of this representation be fetched and combined.
-    pub fn strong_etag(&self) -> Option<EntityTag> {
-        EntityTag::of(&self.fields).filter(EntityTag::is_strong)
+    /// The validator that lets parts of this representation be fetched and combined. Only a 200 has
+    /// one: a range selects from nothing else (RFC 9110 §14.2).
+    pub fn part_validator(&self) -> Option<EntityTag> {
+        EntityTag::of(&self.fields).filter(|tag| self.status == StatusCode::OK && tag.is_strong())
     }
 }
 

@@ -234,6 +234,8 @@ impl Node {
             Lookup::Hit(response) => return Ok(Found::Delivery(self.hit(visit, response))),
             Lookup::WhileRevalidating(response) => {
                 shortfall.stale = Some(response.clone());
+                // Whatever goes wrong behind the client's back, it has its answer.
+                shortfall.if_error = true;
                 self.cache.refresh(&self.ask(visit, shortfall, None));
                 return Ok(Found::Delivery(self.hit(visit, response)));
             }

@@ -192,7 +192,7 @@ fn parts_of(
 /// for, or the origin would send the whole again.
 fn comes_from_one_fill(request: &Request, delivery: &Delivery) -> bool {
     let head = &delivery.response.head;
-    let can_ask = head.not_stored.is_none() && head.strong_etag().is_some();
+    let can_ask = head.not_stored.is_none() && head.part_validator().is_some();
     delivery.reader.is_some() && (!can_ask || origin_ignored_range(request, delivery))
 }
 

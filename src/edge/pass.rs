@@ -27,6 +27,7 @@ use super::{
 };
 use crate::cache::fetch::Phase;
 use crate::cache::policy::{fields, invalidation};
+use crate::cache::purge::Sequence;
 use crate::cache::{Aside, CacheKey, Scheme};
 use crate::clock::Moment;
 use crate::observe::{OriginResult, Outcome};
@@ -45,6 +46,7 @@ pub struct Passage {
     tried: usize,
     server: Option<Arc<Server>>,
     asked: Option<Moment>,
+    asked_sequence: Option<Sequence>,
     first_byte: Option<Moment>,
     failure: Option<Failure>,
     kept: Option<Kept>,
@@ -129,6 +131,7 @@ impl PassLane {
             fields: &response.headers,
             requested: passage.asked.unwrap_or(received),
             received,
+            asked: passage.asked_sequence.unwrap_or(Sequence::START),
         };
         if request.method == Method::HEAD && response.status == StatusCode::OK {
             self.node.cache.note_head(&visit.key, &aside, rules);
@@ -191,6 +194,7 @@ impl PassLane {
             fields: &kept.fields,
             requested: passage.asked.unwrap_or(kept.received),
             received: kept.received,
+            asked: passage.asked_sequence.unwrap_or(Sequence::START),
         };
         let rules = self.node.rules_of(&ticket.visit);
         let body = kept.body.freeze();
@@ -248,6 +252,7 @@ impl ProxyHttp for PassLane {
             pool.ring().candidates(key).cloned().collect()
         });
         passage.asked = Some(self.node.clock.now());
+        passage.asked_sequence = Some(self.node.cache.purge_sequence());
         match passage.current() {
             Some(server) => Ok(Box::new(pool.peer(server))),
             None => Err(Error::new_up(ErrorType::ConnectNoRoute)),

@@ -132,9 +132,9 @@ pub(super) async fn nature(engine: Arc<Engine>, mut dice: Dice, happenings: u64)
             2 => engine.origin.change(url),
             3 | 4 => {
                 engine.origin.change(url);
-                invalidate(&engine, url);
+                invalidate(&engine, url, &mut dice);
             }
-            5 => invalidate(&engine, url),
+            5 => invalidate(&engine, url, &mut dice),
             6 => {
                 ledger.trace(|| format!("/{url} is lost"));
                 engine.lose(url);
@@ -148,13 +148,18 @@ pub(super) async fn nature(engine: Arc<Engine>, mut dice: Dice, happenings: u64)
     }
 }
 
-fn invalidate(engine: &Engine, url: usize) {
+/// By an unsafe request's success, or by a purge.
+fn invalidate(engine: &Engine, url: usize, dice: &mut Dice) {
     let current = engine.origin.version(url);
     engine
         .ledger
         .trace(|| format!("/{url} is invalidated, version {current} is the oldest"));
     engine.ledger.lock().unsteady.insert(url);
-    engine.invalidate(url);
+    if dice.chance(50) {
+        engine.invalidate(url);
+    } else {
+        engine.purge(url);
+    }
     // Whoever begins from here on may not get anything older.
     engine.ledger.lock().oldest_version.insert(url, current);
 }

@@ -14,6 +14,7 @@ use crate::byte_range::{RangeRequest, resolve};
 use crate::cache::fetch::{Origin, OriginRequest};
 use crate::cache::fill::{FillError, FillReader};
 use crate::cache::policy::cache_control::RequestDirectives;
+use crate::cache::purge::{Order, Rule, Severity, Site};
 use crate::cache::read::Refetch;
 use crate::cache::{
     Ask, BodyError, BodyReader, Cache, CacheKey, Lookup, Miss, Scheme, StoredResponse,
@@ -235,6 +236,22 @@ impl Engine {
         self.cache.invalidate(&key(url));
     }
 
+    /// Purges a resource by the prefix of its path.
+    pub(super) fn purge(&self, url: usize) {
+        let order = Order {
+            rules: vec![Rule::Prefix {
+                site: Site::Every,
+                path: format!("/{url}"),
+            }],
+            severity: Severity::Hard,
+        };
+        let at = self.ledger.clock.now().wall;
+        self.cache
+            .purges
+            .append(&order, at)
+            .expect("a log in memory takes every purge");
+    }
+
     /// What is stored for a client of `variant`.
     pub(super) fn stored(&self, url: usize, variant: usize) -> Option<Arc<StoredResponse>> {
         let entry = self.cache.memory.entry(&key(url))?;
@@ -291,6 +308,9 @@ impl Engine {
         if body.length() != Some(expected.len() as u64) {
             wrong(format!("length {:?} of {}", body.length(), expected.len()));
         }
+        if self.ledger.is_broken(&response.head.fields) {
+            wrong("it never came to its end".to_owned());
+        }
         if let Some(whole) = body.whole() {
             self.ledger.count("stored whole");
             if *whole != expected {
@@ -313,7 +333,7 @@ impl Engine {
                 None => missing += u64::from(!span.is_empty()),
             }
         }
-        if missing > 0 && response.head.strong_etag().is_none() {
+        if missing > 0 && response.head.part_validator().is_none() {
             self.ledger.count("stored, useless");
         }
     }

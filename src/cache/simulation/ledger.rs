@@ -33,6 +33,18 @@ pub(super) struct Exchange {
     pub(super) requested: Duration,
     /// The end of the connection ends the body, so that a cut cannot be told from the end.
     pub(super) cut_is_invisible: bool,
+    /// It is stored only once it has ended.
+    pub(super) stored_when_ended: bool,
+    /// No other response can bring what this one failed to.
+    pub(super) whole_when_ended: bool,
+    /// It has come to its end, and the end could be verified.
+    pub(super) ended: bool,
+}
+
+impl Exchange {
+    fn has_broken_off(&self) -> bool {
+        !self.ended && !self.cut_is_invisible
+    }
 }
 
 /// Where a response that a client got came from.
@@ -78,7 +90,7 @@ pub(super) struct State {
     /// Resources for which more than one head may be asked for at a time: one was invalidated or
     /// gave a response that cannot be shared.
     pub(super) unsteady: BTreeSet<usize>,
-    /// Responses that went wrong.
+    /// Responses that went wrong, or may have.
     pub(super) faults: u64,
     violations: Vec<String>,
     trace: Option<Vec<String>>,
@@ -383,6 +395,14 @@ impl Seat {
         self.ledger
             .trace(|| format!("visit {}: complete", self.visit));
         let expected = sight.span.end - sight.span.start;
+        let to_the_end = sight.span.end == sight.body.len() as u64;
+        let exchange = self.ledger.lock().exchanges[sight.exchange].clone();
+        if to_the_end && exchange.whole_when_ended && exchange.has_broken_off() {
+            self.violation(
+                "visible-only-when-complete",
+                format!("response {} ended, but not at the origin", sight.exchange),
+            );
+        }
         if sight.got != expected && !sight.cut_is_invisible {
             self.violation(
                 "visible-only-when-complete",
@@ -397,5 +417,13 @@ impl Ledger {
     pub(super) fn body_of(&self, fields: &HeaderMap) -> Option<Bytes> {
         let exchange = self.lock().exchanges[number_in(fields, RESPONSE)?].clone();
         exchange.shareable.then_some(exchange.body)
+    }
+
+    /// Whether a stored response with `fields` was never brought to its end.
+    pub(super) fn is_broken(&self, fields: &HeaderMap) -> bool {
+        number_in(fields, RESPONSE).is_some_and(|number| {
+            let exchange = &self.lock().exchanges[number];
+            exchange.stored_when_ended && exchange.has_broken_off()
+        })
     }
 }

@@ -26,9 +26,11 @@ use origin::{SeededOrigin, VARIANTS};
 
 use super::Cache;
 use super::policy::blocks::Blocks;
+use super::purge::PurgeLog;
 use super::sizes::Sizes;
 use crate::clock::ManualClock;
 use crate::config::{self, CacheRules};
+use crate::observe::Metrics;
 
 /// Blocks of 64 bytes.
 const BLOCK_SHIFT: u32 = 6;
@@ -42,6 +44,11 @@ const SIZES: Sizes = Sizes {
 
 /// Seeds of an ordinary test run.
 const SEEDS: u64 = 2_000;
+
+thread_local! {
+    /// Made once: the counters of one seed are of no use to it.
+    static METRICS: Arc<Metrics> = Metrics::new();
+}
 
 /// What came of a seed.
 struct Outcome {
@@ -69,7 +76,9 @@ fn simulate(seed: u64, traced: bool) -> Outcome {
         default_ttl: Duration::from_secs(60),
     };
     let tasks = Box::new(Spawner(executor.inbox.clone()));
-    let cache = Cache::with(&config, clock, SIZES, tasks);
+    let purges = Arc::new(PurgeLog::in_memory());
+    let metrics = METRICS.with(|metrics| metrics.purges());
+    let cache = Cache::with(&config, clock, purges, metrics, SIZES, tasks);
     let left = Arc::downgrade(&cache);
     let calm = dice.chance(10);
     let fault_percent = if calm { 0 } else { dice.pick(&[0, 10, 40]) };
@@ -92,6 +101,8 @@ fn simulate(seed: u64, traced: bool) -> Outcome {
     }
     if !calm {
         executor.kills_per_myriad = dice.pick(&[0, 0, 0, 50]);
+        // To those who wait it looks like a fault of the origin's.
+        ledger.lock().faults = executor.kills_per_myriad;
         let nature = clients::nature(engine.clone(), dice.fork(), dice.pick(&[0, 2, 6, 15]));
         executor.spawn(Party::Nature, Box::pin(nature));
     }

@@ -328,6 +328,8 @@ impl SeededOrigin {
         let (status, span, complete) = choose(&version, edition, fault, request);
         let is_edition =
             [200, 206, 304, 404].contains(&status) && !matches!(fault, Fault::Status(_));
+        // Of nothing there is nothing to wait for.
+        let in_one_go = !whole.is_empty() && status != 206 && status != 304;
         let exchange = Exchange {
             url,
             edition: is_edition.then_some(edition),
@@ -344,6 +346,10 @@ impl SeededOrigin {
             age: Duration::from_secs(version.age_seconds),
             requested: requested.monotonic,
             cut_is_invisible: version.ending == Ending::Close,
+            stored_when_ended: in_one_go
+                && (version.tag != Tag::Strong || whole.len() as u64 <= self.sizes.blocks.bytes()),
+            whole_when_ended: in_one_go && version.tag != Tag::Strong,
+            ended: false,
         };
         let mut state = self.ledger.lock();
         let response = state.exchanges.len();
@@ -384,6 +390,7 @@ impl SeededOrigin {
             body: Box::new(SeededBody {
                 ledger: self.ledger.clone(),
                 sizes: self.sizes,
+                response,
                 url,
                 span: start..start + bytes.len() as u64,
                 bytes,
@@ -391,6 +398,7 @@ impl SeededOrigin {
                 chunk_limit: chunks,
                 longest_chunk: 0,
                 fault,
+                has_gone_on: false,
                 framing,
                 dice: chunk_dice,
             }),
@@ -452,7 +460,8 @@ fn choose(
         let value = request.get(name).map(HeaderValue::as_bytes);
         value.is_some() && value == tag.as_deref().map(str::as_bytes)
     };
-    if same(IF_NONE_MATCH) {
+    // An origin that makes a resource private sends it anew.
+    if same(IF_NONE_MATCH) && version.is_shareable() {
         return (304, 0..0, None);
     }
     let wanted = request.get(RANGE).map(|range| parse(range.as_bytes()));
@@ -525,6 +534,7 @@ impl Origin for SeededOrigin {
 struct SeededBody {
     ledger: Arc<Ledger>,
     sizes: Sizes,
+    response: usize,
     url: usize,
     span: std::ops::Range<u64>,
     bytes: Bytes,
@@ -532,6 +542,7 @@ struct SeededBody {
     chunk_limit: u64,
     longest_chunk: u64,
     fault: Fault,
+    has_gone_on: bool,
     framing: Framing,
     dice: Dice,
 }
@@ -573,6 +584,7 @@ impl OriginBody for SeededBody {
             {
                 // Glued to the last chunk.
                 self.fault = Fault::None;
+                self.has_gone_on = true;
                 let rubbish = vec![b'?'; excess as usize];
                 return Ok(Some([&chunk[..], &rubbish].concat().into()));
             }
@@ -592,9 +604,15 @@ impl OriginBody for SeededBody {
             (Fault::StallsAt(_), _) => Err(silence(Phase::ReadingBody)),
             (Fault::GoesOn(excess), Framing::Length(_)) => {
                 self.fault = Fault::None;
+                self.has_gone_on = true;
                 Ok(Some(vec![b'?'; excess as usize].into()))
             }
-            _ => Ok(None),
+            _ => {
+                if self.sent == length && !self.has_gone_on {
+                    self.ledger.lock().exchanges[self.response].ended = true;
+                }
+                Ok(None)
+            }
         }
     }
 }
