@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_linger;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -240,6 +242,13 @@ impl Exchange {
             .await
             .ok();
         rest
+    }
+
+    /// Ends the connection with a reset, whatever is under way.
+    pub fn reset(mut self) {
+        let stream = self.stream.take().expect("the exchange has not finished");
+        // Nothing is left to linger for: the close becomes a reset.
+        set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
     }
 
     /// Ends the exchange and keeps the connection for the next request.
