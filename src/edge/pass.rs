@@ -28,6 +28,7 @@ use super::{
 use crate::cache::fetch::Phase;
 use crate::cache::policy::{fields, invalidation};
 use crate::cache::purge::Sequence;
+use crate::cache::url::Url;
 use crate::cache::{Aside, CacheKey, Scheme};
 use crate::clock::Moment;
 use crate::observe::{OriginResult, Outcome};
@@ -114,7 +115,14 @@ impl PassLane {
                     Some((path, query)) => (path, Some(query)),
                     None => (target.as_str(), None),
                 };
-                cache.invalidate(&CacheKey::new(scheme, authority, path, query));
+                let url = Url {
+                    scheme,
+                    authority: authority.to_owned(),
+                    path: path.to_owned(),
+                    query: query.map(str::to_owned),
+                };
+                let keyed = self.node.keyed_query(&url);
+                cache.invalidate(&CacheKey::new(scheme, authority, path, keyed.as_deref()));
             }
         }
     }
