@@ -265,7 +265,9 @@ impl Production {
         let (status, span, length) = if probe.is_some() {
             (StatusCode::OK, 0..announced.unwrap_or(u64::MAX), announced)
         } else if partial {
+            // Without the length of the whole its end could not be told from that of the part.
             let part = parse_range_of(&response.fields)
+                .filter(|part| part.complete.is_some())
                 .ok_or_else(|| invalid("206 without a usable Content-Range"))?;
             if announced.is_some_and(|length| length != part.span.end - part.span.start) {
                 return Err(invalid("Content-Length contradicts Content-Range"));
