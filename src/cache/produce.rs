@@ -462,7 +462,15 @@ impl SpanProduction {
         }
         writer.open_at(start);
         let pump = Pump::new(&self.cache, &self.response, start, Some(end), None, || {});
-        pump.run(response.body, writer).await
+        pump.run(response.body, writer).await?;
+        if end < self.span.end {
+            // Whoever waits for the rest asks again, but not for ever.
+            return Err(FillError::Truncated {
+                expected: self.span.end,
+                received: end,
+            });
+        }
+        Ok(())
     }
 }
 
