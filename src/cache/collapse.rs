@@ -156,6 +156,14 @@ impl Collapser {
         });
     }
 
+    /// How many flights for `key` are under way.
+    pub(super) fn under_way(&self, key: &CacheKey) -> usize {
+        self.with(|flights| {
+            let of_key = |flight: &&Arc<Flight>| flight.primary_key == *key;
+            flights.all.iter().filter(of_key).count()
+        })
+    }
+
     /// Keeps every flight for `key` from being stored or joined.
     pub(super) fn invalidate(&self, key: &CacheKey) {
         self.with(|flights| {
@@ -276,7 +284,7 @@ impl Cache {
         let now = self.clock.now();
         let selecting = &ask.request.selecting;
         match self.consult(&ask.key, selecting, &ask.directives, now).0 {
-            Lookup::Hit(response) => Some(response),
+            Lookup::Hit(response) | Lookup::StaleHit(response, _) => Some(response),
             Lookup::WhileRevalidating(_) | Lookup::Stale { .. } | Lookup::Miss(_) => None,
         }
     }

@@ -192,6 +192,12 @@ impl Fill {
         }
     }
 
+    /// Where this fill began, and the offset after its newest byte.
+    pub fn span(&self) -> Range<u64> {
+        let state = self.lock();
+        state.start..state.next.max(state.start)
+    }
+
     /// Whether this fill holds `position` or will within `patience` bytes more.
     pub fn reaches(&self, position: u64, patience: u64) -> bool {
         let state = self.lock();

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use moka::notification::RemovalCause;
 use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 
 use super::key::CacheKey;
+use super::policy::storable::NotStored;
 use super::stored::{Generation, StoredResponse};
 
 /// Bytes that an entry costs beside its payload: moka's node, the key, the hash table's slot.
@@ -28,6 +30,20 @@ pub struct Entry {
     /// The last response could not be shared: do not make requests wait for one another until this
     /// monotonic time.
     pub pass_until: Option<Duration>,
+    /// Why the last response that came for the key was not stored; `None` when it was.
+    pub refused: Option<Refused>,
+}
+
+/// A response that was not stored, for those who ask why a URL is never a hit. It is remembered for
+/// longer than requests pass because of it, and decides nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub why: NotStored,
+    /// Its status.
+    pub status: StatusCode,
+    /// When it was judged, by the monotonic clock.
+    pub at: Duration,
 }
 
 #[derive(PartialEq, Eq)]
@@ -76,6 +92,17 @@ pub struct MemoryTier {
 }
 
 impl Entry {
+    /// What is remembered of a key of which nothing is.
+    pub const EMPTY: Entry = Entry {
+        variants: Vec::new(),
+        pass_until: None,
+        refused: None,
+    };
+
+    fn is_empty(&self) -> bool {
+        self.variants.is_empty() && self.pass_until.is_none() && self.refused.is_none()
+    }
+
     fn count(&self) -> i64 {
         i64::try_from(self.variants.len()).unwrap_or(i64::MAX)
     }
@@ -142,7 +169,7 @@ impl MemoryTier {
                 Some(Value::Block(_)) | None => Entry::default(),
             };
             change(&mut entry);
-            if entry.variants.is_empty() && entry.pass_until.is_none() {
+            if entry.is_empty() {
                 return if was_known { Op::Remove } else { Op::Nop };
             }
             self.responses.fetch_add(entry.count(), Ordering::Relaxed);

@@ -11,6 +11,7 @@
 //! - `visible-only-when-complete` (see [`fill`]): a body that broke off never looks whole.
 //! - `a-tier-fault-is-a-miss`: what a tier has lost is fetched again.
 
+pub mod explain;
 pub mod fetch;
 pub mod fill;
 pub mod key;
@@ -37,7 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 
 use crate::clock::{Moment, SharedClock};
 use crate::config::{self, CacheRules};
@@ -49,9 +50,10 @@ pub use read::{BodyError, BodyReader};
 pub use stored::StoredResponse;
 
 use collapse::Collapser;
-use memory::MemoryTier;
+use memory::{Entry, MemoryTier, Refused};
 use policy::cache_control::RequestDirectives;
 use policy::freshness::Verdict;
+use policy::storable::NotStored;
 use policy::tags::Tags;
 use purge::{PurgeLog, Sequence, Severity, Subject};
 use sizes::Sizes;
@@ -64,8 +66,9 @@ const PASS_MEMORY: Duration = Duration::from_secs(10);
 pub enum Lookup {
     /// A stored response that may be used as it is.
     Hit(Arc<StoredResponse>),
-    /// A stale response that may be used at once and is to be validated meanwhile, or whose
-    /// validation has failed a moment ago.
+    /// A stale response that may be used as it is.
+    StaleHit(Arc<StoredResponse>, Allowance),
+    /// A stale response that may be used at once and is to be validated meanwhile.
     WhileRevalidating(Arc<StoredResponse>),
     /// A stored response that must be validated first.
     Stale {
@@ -76,6 +79,29 @@ pub enum Lookup {
     },
     /// Nothing.
     Miss(Miss),
+}
+
+/// What lets a stale response answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowance {
+    /// The request's `max-stale` (RFC 9111 §5.2.1.2).
+    MaxStale,
+    /// `stale-while-revalidate` (RFC 5861 §3).
+    WhileRevalidating,
+    /// `stale-if-error` (RFC 5861 §4), or the operator's `grace`: its validation has failed a moment
+    /// ago.
+    IfError,
+}
+
+impl Allowance {
+    /// The word for `Cache-Status` detail.
+    pub fn word(self) -> &'static str {
+        match self {
+            Allowance::MaxStale => "max-stale",
+            Allowance::WhileRevalidating => "stale-while-revalidate",
+            Allowance::IfError => "stale-if-error",
+        }
+    }
 }
 
 /// The head of a response that did not come by way of [`Cache::fetch`].
@@ -200,38 +226,65 @@ impl Cache {
         let Some(entry) = self.memory.entry(key) else {
             return (Lookup::Miss(Miss::Key), None);
         };
+        let judgement = self.judge(key, &entry, fields, directives, now);
+        if let (Some(selected), Some(Severity::Hard)) = (judgement.selected, judgement.purged) {
+            self.forget_generation(key, selected);
+        }
+        (judgement.lookup, judgement.purged)
+    }
+
+    /// What is remembered of `key`, judged for one request. Changes nothing that anybody could see.
+    fn judge<'e>(
+        &self,
+        key: &CacheKey,
+        entry: &'e Entry,
+        fields: &HeaderMap,
+        directives: &RequestDirectives,
+        now: Moment,
+    ) -> Judgement<'e> {
         let selected = entry
             .variants
             .iter()
             .find(|response| response.head.selecting.matches(fields));
+        let missed = |miss, purged| Judgement {
+            lookup: Lookup::Miss(miss),
+            selected,
+            purged,
+        };
         let Some(response) = selected.filter(|response| self.is_usable(response)) else {
             let miss = match entry.pass_until {
                 Some(until) if now.monotonic < until => Miss::Pass,
                 _ if entry.variants.is_empty() || selected.is_some() => Miss::Key,
                 _ => Miss::Variant,
             };
-            return (Lookup::Miss(miss), None);
+            return missed(miss, None);
         };
         let response = response.clone();
         let purged = self.purged(key, &response.head);
         let freshness = match purged {
-            Some(Severity::Hard) => {
-                self.forget_generation(key, &response);
-                return (Lookup::Miss(Miss::Key), purged);
-            }
+            Some(Severity::Hard) => return missed(Miss::Key, purged),
             Some(Severity::Soft) => response.head.freshness.expired(now),
             None => response.head.freshness,
         };
         let failing = response.head.has_failed_validation(now.monotonic);
         let lookup = match freshness.judge(directives, now) {
-            Verdict::Fresh | Verdict::Tolerated => Lookup::Hit(response),
+            Verdict::Fresh => Lookup::Hit(response),
+            Verdict::Tolerated => Lookup::StaleHit(response, Allowance::MaxStale),
             // Asking an origin that has just failed again and again would help nobody.
-            Verdict::Stale { if_error: true } if failing => Lookup::Hit(response),
-            Verdict::WhileRevalidating if failing => Lookup::Hit(response),
+            Verdict::Stale { if_error: true } if failing => {
+                Lookup::StaleHit(response, Allowance::IfError)
+            }
+            Verdict::WhileRevalidating if failing => {
+                Lookup::StaleHit(response, Allowance::WhileRevalidating)
+            }
             Verdict::WhileRevalidating => Lookup::WhileRevalidating(response),
             Verdict::Stale { if_error } => Lookup::Stale { response, if_error },
         };
-        (lookup, purged)
+        Judgement {
+            lookup,
+            selected,
+            purged,
+        }
     }
 
     /// The severest purge since the origin was asked for a response. Costs one atomic load unless
@@ -298,6 +351,7 @@ impl Cache {
             entry.variants.insert(0, response.clone());
             entry.variants.truncate(max_variants);
             entry.pass_until = None;
+            entry.refused = None;
         });
     }
 
@@ -442,9 +496,24 @@ impl Cache {
         });
     }
 
-    fn remember_pass(&self, key: &CacheKey) {
-        let until = self.clock.monotonic() + PASS_MEMORY;
-        self.memory
-            .update(key, |entry| entry.pass_until = Some(until));
+    /// Notes that a response was not stored and why; when that is the rule for this key, requests
+    /// pass for a while.
+    fn note_refused(&self, key: &CacheKey, why: NotStored, status: StatusCode, is_the_rule: bool) {
+        let at = self.clock.monotonic();
+        self.memory.update(key, |entry| {
+            entry.refused = Some(Refused { why, status, at });
+            if is_the_rule {
+                entry.pass_until = Some(at + PASS_MEMORY);
+            }
+        });
     }
+}
+
+/// What is remembered of a key, judged for one request.
+struct Judgement<'e> {
+    lookup: Lookup,
+    /// The variant for this request, usable or not.
+    selected: Option<&'e Arc<StoredResponse>>,
+    /// The purge that shaped the look-up.
+    purged: Option<Severity>,
 }

@@ -111,9 +111,10 @@ impl Production {
             .body
             .with_fills(|fills| fills.push(self.flight.fill.clone()));
         if let Some(why) = response.head.not_stored {
-            if !self.alone && why.is_the_rule_for(response.head.status) {
-                self.cache.remember_pass(&self.flight.primary_key);
-            }
+            let is_the_rule = !self.alone && why.is_the_rule_for(response.head.status);
+            let status = response.head.status;
+            let key = &self.flight.primary_key;
+            self.cache.note_refused(key, why, status, is_the_rule);
         } else if response
             .body
             .length()

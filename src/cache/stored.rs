@@ -107,6 +107,13 @@ impl Head {
         self.failed_until.store(until, Ordering::Relaxed);
     }
 
+    /// How long a validation that has failed keeps the origin from being asked again; zero when
+    /// none has.
+    pub fn failed_validation_pause(&self, now: Duration) -> Duration {
+        let until = Duration::from_millis(self.failed_until.load(Ordering::Relaxed));
+        until.saturating_sub(now)
+    }
+
     /// Whether a validation has failed just now.
     pub fn has_failed_validation(&self, now: Duration) -> bool {
         now.as_millis() < u128::from(self.failed_until.load(Ordering::Relaxed))

@@ -195,7 +195,9 @@ impl World {
     fn hit(&self) -> Arc<StoredResponse> {
         match self.lookup(&[]) {
             Lookup::Hit(response) => response,
-            Lookup::Stale { .. } | Lookup::WhileRevalidating(_) => panic!("stale"),
+            Lookup::Stale { .. } | Lookup::StaleHit(..) | Lookup::WhileRevalidating(_) => {
+                panic!("stale")
+            }
             Lookup::Miss(miss) => panic!("{miss:?}"),
         }
     }

@@ -122,6 +122,7 @@ impl Node {
             content_range: content_range.clone(),
             age_seconds: age(&delivery, now),
             cache_status: Some(delivery.cache_status),
+            key_parameter: self.key_parameter(visit),
             request_id: request.id,
             close: false,
         };

@@ -10,8 +10,10 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use super::failure::FailureReply;
 use super::request::RequestId;
 use crate::byte_range::ContentRange;
+use crate::cache::CacheKey;
 use crate::cache::fetch::InterimResponse;
 use crate::cache::stored::Head;
+use crate::cache::url::Url;
 
 /// The client is gone or too slow; there is nobody to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub enum CacheStatus {
     Hit {
         /// Remaining freshness in seconds.
         ttl_seconds: i64,
+        /// What lets it answer although it is stale.
+        detail: Option<&'static str>,
     },
     /// The request went forward.
     Forward {
@@ -43,7 +47,13 @@ pub enum CacheStatus {
 impl fmt::Display for CacheStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CacheStatus::Hit { ttl_seconds } => write!(f, "tidegate; hit; ttl={ttl_seconds}"),
+            CacheStatus::Hit {
+                ttl_seconds,
+                detail,
+            } => {
+                write!(f, "tidegate; hit; ttl={ttl_seconds}")?;
+                write_detail(*detail, f)
+            }
             CacheStatus::Forward {
                 why,
                 status,
@@ -61,11 +71,45 @@ impl fmt::Display for CacheStatus {
                 if *collapsed {
                     f.write_str("; collapsed")?;
                 }
-                match detail {
-                    Some(detail) => write!(f, "; detail={detail}"),
-                    None => Ok(()),
-                }
+                write_detail(*detail, f)
             }
+        }
+    }
+}
+
+fn write_detail(detail: Option<&'static str>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match detail {
+        Some(detail) => write!(f, "; detail={detail}"),
+        None => Ok(()),
+    }
+}
+
+/// The parameter `key` of a `Cache-Status` (RFC 9211 §2.7), with what separates it from those before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyParameter(String);
+
+impl KeyParameter {
+    /// `key` as URL, escaped as a String (RFC 9651 §3.3.3).
+    pub fn of(key: &CacheKey) -> Self {
+        let url = Url::from(key.parts()).to_string();
+        KeyParameter(url.replace('\\', "\\\\").replace('"', "\\\""))
+    }
+}
+
+impl fmt::Display for KeyParameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "; key=\"{}\"", self.0)
+    }
+}
+
+/// What is written after a `Cache-Status`: its `key`, or nothing.
+pub(super) struct OrNothing<'a>(pub(super) &'a Option<KeyParameter>);
+
+impl fmt::Display for OrNothing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(key) => key.fmt(f),
+            None => Ok(()),
         }
     }
 }
@@ -121,6 +165,8 @@ pub struct ReplyHead<'a> {
     pub age_seconds: Option<u64>,
     /// `Cache-Status`.
     pub cache_status: Option<CacheStatus>,
+    /// Its `key`, for a client that asked for it and may have it.
+    pub key_parameter: Option<KeyParameter>,
     /// `X-Request-Id`.
     pub request_id: RequestId,
     /// The connection ends with this response.
@@ -143,6 +189,7 @@ impl<'a> ReplyHead<'a> {
             content_range: None,
             age_seconds: None,
             cache_status: None,
+            key_parameter: None,
             request_id,
             close: reply.close,
         }
@@ -209,12 +256,28 @@ pub trait Downstream: Send {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::Scheme;
+
+    fn hit(ttl_seconds: i64, detail: Option<&'static str>) -> CacheStatus {
+        CacheStatus::Hit {
+            ttl_seconds,
+            detail,
+        }
+    }
+
+    #[test]
+    fn a_key_cannot_end_its_own_string() {
+        let key = CacheKey::new(Scheme::Http, "h", "/a\\b\"; hit", Some("c"));
+        let shown = KeyParameter::of(&key).to_string();
+        assert_eq!(shown, r#"; key="http://h/a\\b\"; hit?c""#);
+    }
 
     #[test]
     fn cache_status_is_spelled_as_rfc_9211_asks() {
+        assert_eq!(hit(42, None).to_string(), "tidegate; hit; ttl=42");
         assert_eq!(
-            CacheStatus::Hit { ttl_seconds: 42 }.to_string(),
-            "tidegate; hit; ttl=42"
+            hit(-3, Some("max-stale")).to_string(),
+            "tidegate; hit; ttl=-3; detail=max-stale"
         );
         let forward = CacheStatus::Forward {
             why: "miss",

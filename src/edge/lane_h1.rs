@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::admit::GateRefusal;
 use super::deliver::failure_fields;
-use super::downstream::{ClientGone, Downstream, ReplyHead, ReplyLength, Selection};
+use super::downstream::{ClientGone, Downstream, OrNothing, ReplyHead, ReplyLength, Selection};
 use super::failure::Failure;
 use super::head_h1::{Scan, admit_head};
 use super::held_stream::HeldStream;
@@ -446,7 +446,8 @@ fn write_head(out: &mut Vec<u8>, head: &ReplyHead<'_>, via: &str, framing: Frami
         out.extend_from_slice(b"\r\n");
     }
     if let Some(status) = &head.cache_status {
-        let _ = write!(out, "cache-status: {status}\r\n");
+        let key = OrNothing(&head.key_parameter);
+        let _ = write!(out, "cache-status: {status}{key}\r\n");
     }
     write_field(out, "via", via.as_bytes());
     write_field(out, "x-request-id", head.request_id.as_str().as_bytes());

@@ -15,7 +15,7 @@ use pingora::time::timeout;
 
 use super::admit::{GateRefusal, RawHead, admit};
 use super::deliver::failure_fields;
-use super::downstream::{ClientGone, Downstream, ReplyHead, ReplyLength};
+use super::downstream::{ClientGone, Downstream, OrNothing, ReplyHead, ReplyLength};
 use super::failure::Failure;
 use super::listen::{Lanes, client_address};
 use super::request::{Peer, RequestId};
@@ -257,7 +257,7 @@ fn response_header(head: &ReplyHead<'_>) -> Option<ResponseHeader> {
     if let Some(status) = &head.cache_status {
         add(
             CACHE_STATUS,
-            HeaderValue::try_from(status.to_string()).ok()?,
+            HeaderValue::try_from(format!("{status}{}", OrNothing(&head.key_parameter))).ok()?,
         )?;
     }
     add(VIA, HeaderValue::from_static("2 tidegate"))?;

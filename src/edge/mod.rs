@@ -66,19 +66,21 @@ pub use request::Request;
 
 use crate::cache::fetch::{InterimResponse, OriginRequest};
 use crate::cache::key::normal_authority;
-use crate::cache::policy::cache_control::RequestDirectives;
+use crate::cache::policy::cache_control::{RequestDirectives, list_items};
 use crate::cache::policy::{conditional, fields, targeted};
 use crate::cache::query::ruled;
 use crate::cache::url::Url;
-use crate::cache::{Ask, Cache, CacheKey, Holding, InterimSender, Lookup, Miss, StoredResponse};
-use crate::clock::SharedClock;
+use crate::cache::{
+    Allowance, Ask, Cache, CacheKey, Holding, InterimSender, Lookup, Miss, StoredResponse,
+};
+use crate::clock::{Moment, SharedClock};
 use crate::config::{self, CacheRules, QueryRule};
 use crate::observe::{AccessLog, Metrics, Outcome, RouteMetrics};
 use crate::routing::RouteTable;
 use crate::signing::query_without_signature;
 use authorize::{Authorized, Authorizer};
 use deliver::{Delivered, Delivery};
-use downstream::{CacheStatus, Downstream};
+use downstream::{CacheStatus, Downstream, KeyParameter};
 use origin_client::OriginClient;
 use part::wanted_range;
 use request::keyed_query;
@@ -86,6 +88,10 @@ use request::keyed_query;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// `Tidegate-Debug: key` asks for the cache key in `Cache-Status`; answered where a route's
+/// `expose_key` is true.
+pub const TIDEGATE_DEBUG: HeaderName = HeaderName::from_static("tidegate-debug");
 
 /// How long the rest of an unwanted request body is read before it is given up.
 const LINGER: Duration = Duration::from_secs(2);
@@ -211,11 +217,7 @@ impl Node {
         client: &mut D,
     ) -> Result<Found, Failure> {
         let request = &visit.request;
-        let directives = if self.rules_of(visit).ignore_request_cache_control {
-            RequestDirectives::default()
-        } else {
-            RequestDirectives::of(&request.fields)
-        };
+        let directives = directives_of(request, self.rules_of(visit));
         if directives.no_store {
             // RFC 9111 §5.2.1.5: nothing of this exchange may be stored, so nobody may share it.
             return Ok(Found::Pass(Outcome::Request));
@@ -231,25 +233,25 @@ impl Node {
             .cache
             .lookup(&visit.key, &request.fields, &directives, now)
         {
-            Lookup::Hit(response) => return Ok(Found::Delivery(self.hit(visit, response))),
+            Lookup::Hit(response) => {
+                return Ok(Found::Delivery(self.hit(visit, response, None)));
+            }
+            Lookup::StaleHit(response, why) => {
+                return Ok(Found::Delivery(self.hit(visit, response, Some(why))));
+            }
             Lookup::WhileRevalidating(response) => {
                 shortfall.stale = Some(response.clone());
                 // Whatever goes wrong behind the client's back, it has its answer.
                 shortfall.if_error = true;
                 self.cache.refresh(&self.ask(visit, shortfall, None));
-                return Ok(Found::Delivery(self.hit(visit, response)));
+                let why = Some(Allowance::WhileRevalidating);
+                return Ok(Found::Delivery(self.hit(visit, response, why)));
             }
             Lookup::Miss(Miss::Pass) => return Ok(Found::Pass(Outcome::Bypass)),
             Lookup::Miss(Miss::Key) => {}
             Lookup::Miss(Miss::Variant) => shortfall.outcome = Outcome::VaryMiss,
             Lookup::Stale { response, if_error } => {
-                let fresh_for_others = response.head.freshness.ttl_seconds(now) > 0
-                    && !response.head.freshness.always_validate;
-                shortfall.outcome = if fresh_for_others {
-                    Outcome::Request
-                } else {
-                    Outcome::Stale
-                };
+                shortfall.outcome = why_validated(&response, now);
                 shortfall.stale = Some(response);
                 shortfall.if_error = if_error;
             }
@@ -263,13 +265,22 @@ impl Node {
         self.fetch(visit, shortfall, client).await
     }
 
-    fn hit(&self, visit: &Visit, response: Arc<StoredResponse>) -> Delivery {
+    fn hit(
+        &self,
+        visit: &Visit,
+        response: Arc<StoredResponse>,
+        stale: Option<Allowance>,
+    ) -> Delivery {
         let now = self.clock.now();
         let ttl_seconds = response.head.freshness.ttl_seconds(now);
         let holding = part::holding(&self.cache, &visit.request, &response, now.wall);
         let collapsed = holding == Holding::Arriving;
         let (outcome, cache_status) = if holding == Holding::Whole {
-            (Outcome::Hit, CacheStatus::Hit { ttl_seconds })
+            let hit = CacheStatus::Hit {
+                ttl_seconds,
+                detail: stale.map(Allowance::word),
+            };
+            (Outcome::Hit, hit)
         } else {
             let partial = CacheStatus::Forward {
                 why: Outcome::Partial.as_str(),
@@ -362,6 +373,17 @@ impl Node {
         }
     }
 
+    /// The cache key for a client that asks for it, where the route shows it.
+    fn key_parameter(&self, visit: &Visit) -> Option<KeyParameter> {
+        let asks = |fields: &HeaderMap| {
+            let lines = fields.get_all(TIDEGATE_DEBUG).iter();
+            let mut items = lines.flat_map(|line| list_items(line.as_bytes()));
+            items.any(|item| item.eq_ignore_ascii_case(b"key"))
+        };
+        (self.rules_of(visit).expose_key && asks(&visit.request.fields))
+            .then(|| KeyParameter::of(&visit.key))
+    }
+
     fn rules_of(&self, visit: &Visit) -> &Arc<CacheRules> {
         &self.routes[visit.route].config.cache
     }
@@ -408,6 +430,26 @@ impl Node {
             selecting: request.fields.clone(),
             ring_key: visit.key.as_bytes().into(),
         }
+    }
+}
+
+/// What of the request's directives counts under `rules`.
+fn directives_of(request: &Request, rules: &CacheRules) -> RequestDirectives {
+    if rules.ignore_request_cache_control {
+        RequestDirectives::default()
+    } else {
+        RequestDirectives::of(&request.fields)
+    }
+}
+
+/// Why a stored response must be validated: because of its age, or because of what this request asks
+/// of a response that would do for others.
+fn why_validated(response: &StoredResponse, now: Moment) -> Outcome {
+    let freshness = &response.head.freshness;
+    if freshness.ttl_seconds(now) > 0 && !freshness.always_validate {
+        Outcome::Request
+    } else {
+        Outcome::Stale
     }
 }
 

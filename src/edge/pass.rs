@@ -18,7 +18,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::deliver::failure_fields;
-use super::downstream::CacheStatus;
+use super::downstream::{CacheStatus, OrNothing};
 use super::failure::Failure;
 use super::origin_client::OriginClient;
 use super::record::{Ending, log_failure};
@@ -357,7 +357,9 @@ impl ProxyHttp for PassLane {
             stored: false,
             detail: None,
         };
-        response.append_header("Cache-Status", status.to_string())?;
+        let key = self.node.key_parameter(&ticket.visit);
+        let status = format!("{status}{}", OrNothing(&key));
+        response.append_header("Cache-Status", status)?;
         response.append_header(VIA, super::via(request))?;
         response.insert_header(X_REQUEST_ID, request.id.as_str())?;
         passage.first_byte = Some(self.node.clock.now());

@@ -79,8 +79,59 @@ pub fn lifetime(
     received: SystemTime,
     rules: &CacheRules,
 ) -> Lifetime {
+    lifetime_and_source(status, fields, directives, received, rules).0
+}
+
+/// What a freshness lifetime was read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LifetimeSource {
+    /// The operator's `override_ttl`.
+    OverrideTtl,
+    /// The operator's `status_ttl`.
+    StatusTtl,
+    /// `s-maxage`.
+    SMaxage,
+    /// `max-age`.
+    MaxAge,
+    /// `Expires` − `Date`.
+    Expires,
+    /// A tenth of `Date` − `Last-Modified`.
+    LastModified,
+    /// The operator's `default_ttl`.
+    DefaultTtl,
+    /// Nothing.
+    Nothing,
+}
+
+impl LifetimeSource {
+    /// The words for `explain`.
+    pub fn words(self) -> &'static str {
+        match self {
+            LifetimeSource::OverrideTtl => "override_ttl of the configuration",
+            LifetimeSource::StatusTtl => "status_ttl of the configuration",
+            LifetimeSource::SMaxage => "s-maxage",
+            LifetimeSource::MaxAge => "max-age",
+            LifetimeSource::Expires => "Expires - Date",
+            LifetimeSource::LastModified => "heuristic: 10 % of Date - Last-Modified",
+            LifetimeSource::DefaultTtl => "default_ttl of the configuration",
+            LifetimeSource::Nothing => "nothing gives one",
+        }
+    }
+}
+
+/// See [`lifetime`]; also what it was read from.
+pub fn lifetime_and_source(
+    status: StatusCode,
+    fields: &HeaderMap,
+    directives: &ResponseDirectives,
+    received: SystemTime,
+    rules: &CacheRules,
+) -> (Lifetime, LifetimeSource) {
     if let Some(ttl) = rules.override_ttl {
-        return Lifetime::Configured(rules.status_ttl.of(status).unwrap_or(ttl));
+        return match rules.status_ttl.of(status) {
+            Some(ttl) => (Lifetime::Configured(ttl), LifetimeSource::StatusTtl),
+            None => (Lifetime::Configured(ttl), LifetimeSource::OverrideTtl),
+        };
     }
     let clamp = |lifetime: Duration| {
         lifetime
@@ -88,24 +139,31 @@ pub fn lifetime(
             .min(rules.max_ttl.unwrap_or(Duration::MAX))
     };
     if let Some(seconds) = directives.s_maxage.or(directives.max_age) {
-        return Lifetime::Explicit(clamp(Duration::from_secs(u64::from(seconds))));
+        let source = match directives.s_maxage {
+            Some(_) => LifetimeSource::SMaxage,
+            None => LifetimeSource::MaxAge,
+        };
+        let lifetime = Lifetime::Explicit(clamp(Duration::from_secs(u64::from(seconds))));
+        return (lifetime, source);
     }
     let date = date_field(fields, DATE, received).unwrap_or(received);
     if fields.contains_key(EXPIRES) && !directives.targeted {
         // RFC 9111 §5.3: a value that is no date, "0" above all, lies in the past.
         let expires = date_field(fields, EXPIRES, received).unwrap_or(SystemTime::UNIX_EPOCH);
-        return Lifetime::Explicit(clamp(expires.duration_since(date).unwrap_or_default()));
+        let lifetime = Lifetime::Explicit(clamp(expires.duration_since(date).unwrap_or_default()));
+        return (lifetime, LifetimeSource::Expires);
     }
     if let Some(ttl) = rules.status_ttl.of(status) {
-        return Lifetime::Configured(ttl);
+        return (Lifetime::Configured(ttl), LifetimeSource::StatusTtl);
     }
     if !(is_heuristically_cacheable(status) || directives.public) {
-        return Lifetime::Unknown;
+        return (Lifetime::Unknown, LifetimeSource::Nothing);
     }
     let Some(last_modified) = date_field(fields, LAST_MODIFIED, received) else {
-        return Lifetime::Unknown;
+        return (Lifetime::Unknown, LifetimeSource::Nothing);
     };
     let tenth = date.duration_since(last_modified).unwrap_or_default() / 10;
+    let tenth = tenth.min(HEURISTIC_LIMIT);
     let looks_stored =
         status == StatusCode::OK && EntityTag::of(fields).is_some_and(|tag| tag.is_strong());
     let floor = if looks_stored {
@@ -113,7 +171,11 @@ pub fn lifetime(
     } else {
         Duration::ZERO
     };
-    Lifetime::Heuristic(clamp(tenth.min(HEURISTIC_LIMIT).max(floor)))
+    let source = match floor > tenth {
+        true => LifetimeSource::DefaultTtl,
+        false => LifetimeSource::LastModified,
+    };
+    (Lifetime::Heuristic(clamp(tenth.max(floor))), source)
 }
 
 /// RFC 9110 §15.1.

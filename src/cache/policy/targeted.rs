@@ -30,6 +30,14 @@ pub fn directives(fields: &HeaderMap) -> Option<ResponseDirectives> {
         .or_else(|| surrogate(fields))
 }
 
+/// The name of the field that [`directives`] reads.
+pub fn field_in_force(fields: &HeaderMap) -> Option<HeaderName> {
+    [TIDEGATE_CACHE_CONTROL, CDN_CACHE_CONTROL]
+        .into_iter()
+        .find(|name| structured(fields, name).is_some())
+        .or_else(|| surrogate(fields).map(|_| SURROGATE_CONTROL))
+}
+
 /// A Dictionary (RFC 9651 §3.2). A field that does not parse, or whose known directives are of the
 /// wrong type, is ignored as a whole (RFC 9213 §2.1): half of what an origin meant may be the
 /// opposite of it.

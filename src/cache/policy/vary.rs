@@ -55,6 +55,19 @@ pub struct Selecting {
     range: Option<HeaderValue>,
 }
 
+/// A selecting field whose value in a request is not that of the stored response. The values are in
+/// their normal forms: of `Accept-Encoding` and `Accept-Language`, each preference after the sign
+/// that ties it to the one before (`>` less liked, `=` liked as much, `!` refused).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The field.
+    pub name: HeaderName,
+    /// Its value in the request that brought the response; `None` when it was absent.
+    pub stored: Option<String>,
+    /// Its value in this request; `None` when it is absent.
+    pub asked: Option<String>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Selected {
     name: HeaderName,
@@ -122,6 +135,30 @@ impl Selecting {
         }
         let differs = |field: &&Selected| !field.matches(request, self.language.as_deref());
         self.fields.iter().find(differs).map(|field| &field.name)
+    }
+
+    /// What [`Selecting::mismatch`] is about: both values as they were compared.
+    pub fn difference(&self, request: &HeaderMap) -> Option<Difference> {
+        let name = self.mismatch(request)?;
+        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let selected = self.fields.iter().find(|field| field.name == *name);
+        let Some(selected) = selected else {
+            let asked = request.get(name).map(|value| lossy(value.as_bytes()));
+            let stored = (self.range.as_ref())
+                .filter(|_| *name == RANGE)
+                .map(|range| lossy(range.as_bytes()));
+            let name = name.clone();
+            return Some(Difference {
+                name,
+                stored,
+                asked,
+            });
+        };
+        Some(Difference {
+            name: name.clone(),
+            stored: selected.value.as_deref().map(lossy),
+            asked: normal_form(name, selected.rule, request).map(|value| lossy(&value)),
+        })
     }
 
     /// Whether the response may answer `request`.
@@ -362,6 +399,39 @@ mod tests {
                 "{one} | {other}"
             );
         }
+    }
+
+    #[test]
+    fn a_difference_tells_the_first_field_and_both_values_as_compared() {
+        let rules = CacheRules::default();
+        let response = fields(&[("vary", "accept-encoding, x-a")]);
+        let request = fields(&[("accept-encoding", "br, GZIP;q=0.5"), ("x-a", "1")]);
+        let selecting = Selecting::of(&request, &response, &rules);
+        assert_eq!(selecting.difference(&request), None);
+        for (lines, name, stored, asked) in [
+            (
+                vec![("accept-encoding", "gzip"), ("x-a", "2")],
+                "accept-encoding",
+                ">br=gzip",
+                Some(">gzip"),
+            ),
+            (vec![("x-a", "1")], "accept-encoding", ">br=gzip", None),
+            (
+                vec![("accept-encoding", "gzip, br"), ("x-a", "2, 3")],
+                "x-a",
+                "1",
+                Some("2,3"),
+            ),
+        ] {
+            let difference = selecting.difference(&fields(&lines)).unwrap();
+            assert_eq!(difference.name, name, "{lines:?}");
+            assert_eq!(difference.stored.as_deref(), Some(stored), "{lines:?}");
+            assert_eq!(difference.asked.as_deref(), asked, "{lines:?}");
+        }
+        let part = Selecting::default().for_range(&HeaderValue::from_static("bytes=-5"));
+        let difference = part.difference(&HeaderMap::new()).unwrap();
+        assert_eq!(difference.stored.as_deref(), Some("bytes=-5"));
+        assert_eq!((difference.name, difference.asked), (RANGE, None));
     }
 
     #[test]
