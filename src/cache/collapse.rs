@@ -142,7 +142,7 @@ impl Collapser {
 
     /// Flights under way.
     #[cfg(test)]
-    pub(super) fn under_way(&self) -> usize {
+    pub(super) fn all_under_way(&self) -> usize {
         self.with(|flights| flights.all.len().max(flights.shared.len()))
     }
 

@@ -204,7 +204,7 @@ impl Cache {
             blocks_looked_for: looked_for.end - looked_for.start,
             blocks_present: looked_for.filter(is_held).count() as u64,
             fills: body.with_fills(|fills| fills.iter().map(|fill| fill.span()).collect()),
-            can_be_completed: response.head.strong_etag().is_some(),
+            can_be_completed: response.head.part_validator().is_some(),
         }
     }
 }

@@ -63,6 +63,7 @@ use tasks::{OnTokio, Tasks};
 const PASS_MEMORY: Duration = Duration::from_secs(10);
 
 /// What a look-up found.
+#[derive(Clone)]
 pub enum Lookup {
     /// A stored response that may be used as it is.
     Hit(Arc<StoredResponse>),

@@ -6,8 +6,10 @@
 //! | 1 | it could not start, a part of it failed, or a second signal cut the drain short |
 //! | 2 | the command line or the configuration is wrong |
 
+mod admin_client;
 mod check;
 mod edge;
+mod explain;
 mod origin;
 mod purge;
 mod sign;
@@ -55,6 +57,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Tell a running node to forget stored responses
     Purge(purge::PurgeArgs),
+    /// Say how a running node would answer a request now, and why
+    Explain(explain::ExplainArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -112,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Sign(args) => return args.run(SystemClock::shared().wall()),
         Command::Verify(args) => return args.run(SystemClock::shared().wall()),
         Command::Purge(args) => return args.run(),
+        Command::Explain(args) => return args.run(),
     };
     match result {
         Ok(Ended::Drained) => ExitCode::SUCCESS,

@@ -1,24 +1,17 @@
 //! `tidegate purge`: tells a running node to forget stored responses.
 
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use serde_json::{Map, Value};
 
+use super::admin_client::{self, AdminFault, Answer};
 use crate::cache::purge::{Order, OrderFault, Severity};
-use crate::config::{self, Problems};
 use crate::edge::purge::PATH;
-
-/// How long the node may take to be reached, and then to answer: it waits for its disk.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The node's answers are one line.
-const ANSWER_LIMIT_BYTES: u64 = 64 * 1024;
 
 /// Tell a running node to forget stored responses.
 #[derive(Debug, Clone, Args)]
@@ -54,32 +47,12 @@ enum PurgeFailure {
         "{0}\nnext: name what is stored as clients ask for it; tidegate purge --help shows the forms"
     )]
     Order(#[from] OrderFault),
-    #[error("the configuration {} is not sound:\n{problems}\nnext: mend it, or give --admin instead", .file.display())]
-    Config { file: PathBuf, problems: Problems },
-    #[error("{} lets the system choose the admin port\nnext: give --admin with the address that the node logged at its start", .0.display())]
-    NoPort(PathBuf),
+    #[error(transparent)]
+    Admin(#[from] AdminFault),
     #[error(
-        "no node answers at {address}: {error}\nnext: start the node, or give the address of another with --admin"
+        "the answer of {0} tells no sequence\nnext: the node runs another version than this command; use its own"
     )]
-    Unreachable {
-        address: SocketAddr,
-        error: io::Error,
-    },
-    #[error(
-        "the connection to {address} ended before the answer did: {error}\nnext: look at the node's log, and purge again; twice does no harm"
-    )]
-    Broken {
-        address: SocketAddr,
-        error: io::Error,
-    },
-    #[error(
-        "what answers at {0} is no Tidegate admin surface\nnext: give the address under admin.address"
-    )]
-    NotAdmin(SocketAddr),
-    #[error(
-        "the node at {0} has no edge, so it stores nothing that could be purged\nnext: give the admin address of an edge node"
-    )]
-    NoEdge(SocketAddr),
+    NoSequence(SocketAddr),
     #[error("the node refuses with status {status}: {reason}\nnext: {}", advice(*.status))]
     Refused { status: u16, reason: String },
     #[error("cannot print the outcome: {0}\nnext: nothing; the purge is in force")]
@@ -89,15 +62,11 @@ enum PurgeFailure {
 impl PurgeFailure {
     fn exit_code(&self) -> ExitCode {
         match self {
-            PurgeFailure::Order(_) | PurgeFailure::Config { .. } | PurgeFailure::NoPort(_) => {
-                ExitCode::from(2)
+            PurgeFailure::Order(_) => ExitCode::from(2),
+            PurgeFailure::Admin(fault) => fault.exit_code(),
+            PurgeFailure::NoSequence(_) | PurgeFailure::Refused { .. } | PurgeFailure::Print(_) => {
+                ExitCode::from(1)
             }
-            PurgeFailure::Unreachable { .. }
-            | PurgeFailure::Broken { .. }
-            | PurgeFailure::NotAdmin(_)
-            | PurgeFailure::NoEdge(_)
-            | PurgeFailure::Refused { .. }
-            | PurgeFailure::Print(_) => ExitCode::from(1),
         }
     }
 }
@@ -125,7 +94,8 @@ impl PurgeArgs {
     fn purge(&self) -> Result<(), PurgeFailure> {
         let order = self.order()?;
         let address = self.address()?;
-        let answer = post(address, &order.to_json())?;
+        let head = format!("POST {PATH} HTTP/1.1\r\nContent-Type: application/json\r\n");
+        let answer = admin_client::exchange(address, &head, &order.to_json())?;
         let sequence = sequence(address, &answer)?;
         writeln!(io::stdout(), "{}", Outcome { order, sequence }).map_err(PurgeFailure::Print)
     }
@@ -150,76 +120,22 @@ impl PurgeArgs {
         Order::parse(Value::Object(object).to_string().as_bytes())
     }
 
-    fn address(&self) -> Result<SocketAddr, PurgeFailure> {
-        match (&self.config, self.admin) {
-            (Some(file), None) => configured(file),
-            (_, Some(address)) => Ok(address),
-            (None, None) => Ok(config::DEFAULT_ADMIN_ADDRESS
-                .parse()
-                .expect("the default of admin.address is an address")),
-        }
+    fn address(&self) -> Result<SocketAddr, AdminFault> {
+        admin_client::address(self.config.as_deref(), self.admin)
     }
-}
-
-/// Where a node with this configuration listens, as seen from its own machine.
-fn configured(file: &Path) -> Result<SocketAddr, PurgeFailure> {
-    let checked = config::load(file).map_err(|problems| PurgeFailure::Config {
-        file: file.to_owned(),
-        problems,
-    })?;
-    let mut address = checked.config.admin.address;
-    if address.port() == 0 {
-        return Err(PurgeFailure::NoPort(file.to_owned()));
-    }
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    Ok(address)
-}
-
-/// Sends `body` and gives back the answer's bytes.
-fn post(address: SocketAddr, body: &str) -> Result<Vec<u8>, PurgeFailure> {
-    let unreachable = |error| PurgeFailure::Unreachable { address, error };
-    let broken = |error| PurgeFailure::Broken { address, error };
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(unreachable)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(broken)?;
-    stream.set_write_timeout(Some(PATIENCE)).map_err(broken)?;
-    let request = format!(
-        "POST {PATH} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes()).map_err(broken)?;
-    let mut answer = Vec::new();
-    stream
-        .take(ANSWER_LIMIT_BYTES)
-        .read_to_end(&mut answer)
-        .map_err(broken)?;
-    Ok(answer)
 }
 
 /// The sequence that the node's answer tells.
-fn sequence(address: SocketAddr, answer: &[u8]) -> Result<u64, PurgeFailure> {
-    let not_admin = || PurgeFailure::NotAdmin(address);
-    let mut fields = [httparse::EMPTY_HEADER; 32];
-    let mut head = httparse::Response::new(&mut fields);
-    let Ok(httparse::Status::Complete(end)) = head.parse(answer) else {
-        return Err(not_admin());
-    };
-    let status = head.code.ok_or_else(not_admin)?;
-    let body: Option<Value> = serde_json::from_slice(&answer[end..]).ok();
+fn sequence(address: SocketAddr, answer: &Answer) -> Result<u64, PurgeFailure> {
+    let body: Option<Value> = serde_json::from_slice(&answer.body).ok();
     let part = |key| body.as_ref().and_then(|body| body.get(key));
-    match status {
+    match answer.status {
         200 => part("sequence")
             .and_then(Value::as_u64)
-            .ok_or_else(not_admin),
-        404 => Err(PurgeFailure::NoEdge(address)),
+            .ok_or(PurgeFailure::NoSequence(address)),
         status => {
             let reason = part("error").and_then(Value::as_str);
-            let reason = reason.ok_or_else(not_admin)?.to_owned();
+            let reason = reason.ok_or(AdminFault::NotAdmin(address))?.to_owned();
             Err(PurgeFailure::Refused { status, reason })
         }
     }
@@ -247,6 +163,7 @@ impl fmt::Display for Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
     use clap::Parser;
 
     #[derive(Debug, Parser)]
@@ -304,7 +221,9 @@ mod tests {
     fn answers_are_told_apart() {
         let address = SocketAddr::from(([127, 0, 0, 1], 9900));
         let said = |answer: &str| {
-            let told = sequence(address, answer.as_bytes());
+            let answer = admin_client::read(address, answer.as_bytes());
+            let told = answer.map_err(PurgeFailure::from);
+            let told = told.and_then(|answer| sequence(address, &answer));
             told.map_err(|failure| failure.to_string().lines().next().unwrap().to_owned())
         };
         let ok = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
@@ -313,8 +232,8 @@ mod tests {
             Ok(12)
         );
         for (answer, expected) in [
-            (ok.to_owned() + "hello", "is no Tidegate admin surface"),
-            (ok.to_owned(), "is no Tidegate admin surface"),
+            (ok.to_owned() + "hello", "tells no sequence"),
+            (ok.to_owned(), "tells no sequence"),
             (String::new(), "is no Tidegate admin surface"),
             ("HTTP/1.1 404 X\r\n\r\n".to_owned(), "has no edge"),
             (

@@ -39,8 +39,8 @@ pub struct CacheRules {
     /// `vary`: what is done about a response whose `Vary` names a field;
     /// default { accept-encoding: normalise, accept-language: normalise }.
     pub vary: VaryRules,
-    /// `max_variants`: stored responses per cache key, the least recently used one gives way;
-    /// default 32.
+    /// `max_variants`: stored responses per cache key, the one stored or validated longest ago
+    /// gives way; default 32.
     pub max_variants: usize,
     /// `ignore_request_cache_control`: whether `Cache-Control` and `Pragma` of requests are
     /// disregarded (against RFC 9111 §5.2.1, as nginx and Varnish do); default false.

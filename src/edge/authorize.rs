@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use super::request::Request;
 use crate::config;
 use crate::signing::{
-    Keyring, Refusal, Rules, carries_presignature, carries_signature_header, verify_header,
-    verify_presigned,
+    Keyring, Refusal, Rules, SignedRequest, carries_presignature, carries_signature_header,
+    verify_header, verify_presigned,
 };
 
 /// The edge's keys and rules for signatures.
@@ -55,7 +55,7 @@ impl Authorizer {
             region: self.region.as_deref(),
             clock_leeway: self.clock_leeway,
         };
-        if carries_signature_header(signed.headers) && !carries_presignature(signed.query) {
+        if is_signed_by_header(&signed) {
             verify_header(&signed, &self.keyring, &rules, now)?;
             return Ok(Authorized::OriginOnly);
         }
@@ -68,4 +68,19 @@ impl Authorizer {
             Authorized::OriginOnly
         })
     }
+}
+
+/// How a request may be answered if its signature is genuine and covers no more than its form shows:
+/// for those who explain it and cannot judge it.
+pub(super) fn presumed(access: config::Access, request: &Request) -> Authorized {
+    if access == config::Access::Signed && is_signed_by_header(&request.signed()) {
+        Authorized::OriginOnly
+    } else {
+        Authorized::Shared
+    }
+}
+
+/// Whether `Authorization` signs the request, so that its headers and body are covered.
+fn is_signed_by_header(signed: &SignedRequest<'_>) -> bool {
+    carries_signature_header(signed.headers) && !carries_presignature(signed.query)
 }

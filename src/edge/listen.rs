@@ -17,6 +17,7 @@ use pingora::services::listening::Service;
 use tokio::sync::{mpsc, watch};
 
 use super::authorize::Authorizer;
+use super::explain::endpoint::ExplainEndpoint;
 use super::lane_h2::Streams;
 use super::origin_client::OriginClient;
 use super::pass::PassLane;
@@ -78,6 +79,7 @@ pub struct Edge {
     lanes: Arc<Lanes>,
     listeners: Vec<Prepared>,
     purge: Arc<PurgeEndpoint>,
+    explain: Arc<ExplainEndpoint>,
 }
 
 struct Prepared {
@@ -157,6 +159,7 @@ impl Edge {
             clock: node.clock.clone(),
             keyed_query: Box::new(move |url| keyed_by.keyed_query(url)),
         });
+        let explain = Arc::new(ExplainEndpoint { node: node.clone() });
         let settings = ServerConf {
             threads: config.workers.get(),
             ..ServerConf::default()
@@ -170,12 +173,13 @@ impl Edge {
             }),
             listeners,
             purge,
+            explain,
         })
     }
 
     /// What the edge answers on the admin address.
     pub fn endpoints(&self) -> Vec<Arc<dyn Endpoint>> {
-        vec![self.purge.clone()]
+        vec![self.purge.clone(), self.explain.clone()]
     }
 
     /// Serves on `sockets`, which are bound to the configured listeners in their order, until

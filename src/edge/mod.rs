@@ -28,6 +28,7 @@
 pub mod admit;
 pub mod authorize;
 pub mod downstream;
+pub mod explain;
 pub mod failure;
 pub mod head_h1;
 pub mod lane_h1;
@@ -186,6 +187,7 @@ impl Node {
             key,
         };
         if let Some(why) = not_for_the_cache(&visit.request, authorized) {
+            let why = why.outcome();
             return Answered::Pass(Box::new(Ticket { visit, why }));
         }
         for _ in 0..ATTEMPTS {
@@ -218,51 +220,37 @@ impl Node {
     ) -> Result<Found, Failure> {
         let request = &visit.request;
         let directives = directives_of(request, self.rules_of(visit));
-        if directives.no_store {
-            // RFC 9111 §5.2.1.5: nothing of this exchange may be stored, so nobody may share it.
-            return Ok(Found::Pass(Outcome::Request));
-        }
         let now = self.clock.now();
-        let mut shortfall = Shortfall {
-            outcome: Outcome::Miss,
-            stale: None,
-            if_error: false,
+        let shortfall = |outcome, stale, if_error| Shortfall {
+            outcome,
+            stale,
+            if_error,
             directives,
         };
-        match self
-            .cache
-            .lookup(&visit.key, &request.fields, &directives, now)
-        {
-            Lookup::Hit(response) => {
-                return Ok(Found::Delivery(self.hit(visit, response, None)));
-            }
-            Lookup::StaleHit(response, why) => {
-                return Ok(Found::Delivery(self.hit(visit, response, Some(why))));
-            }
-            Lookup::WhileRevalidating(response) => {
-                shortfall.stale = Some(response.clone());
+        let lookup = || {
+            self.cache
+                .lookup(&visit.key, &request.fields, &directives, now)
+        };
+        match course(request, &directives, now, lookup) {
+            Course::Serve(response, stale) => Ok(Found::Delivery(self.hit(visit, response, stale))),
+            Course::ServeAndValidate(response) => {
                 // Whatever goes wrong behind the client's back, it has its answer.
-                shortfall.if_error = true;
+                let shortfall = shortfall(Outcome::Miss, Some(response.clone()), true);
                 self.cache.refresh(&self.ask(visit, shortfall, None));
                 let why = Some(Allowance::WhileRevalidating);
-                return Ok(Found::Delivery(self.hit(visit, response, why)));
+                Ok(Found::Delivery(self.hit(visit, response, why)))
             }
-            Lookup::Miss(Miss::Pass) => return Ok(Found::Pass(Outcome::Bypass)),
-            Lookup::Miss(Miss::Key) => {}
-            Lookup::Miss(Miss::Variant) => shortfall.outcome = Outcome::VaryMiss,
-            Lookup::Stale { response, if_error } => {
-                shortfall.outcome = why_validated(&response, now);
-                shortfall.stale = Some(response);
-                shortfall.if_error = if_error;
+            Course::Pass(why) => Ok(Found::Pass(why)),
+            Course::NotCached => Err(Failure::NotCached),
+            Course::Fetch {
+                outcome,
+                stale,
+                if_error,
+            } => {
+                let shortfall = shortfall(outcome, stale, if_error);
+                self.fetch(visit, shortfall, client).await
             }
         }
-        if directives.only_if_cached {
-            return Err(Failure::NotCached);
-        }
-        if request.method == Method::HEAD {
-            return Ok(Found::Pass(shortfall.outcome));
-        }
-        self.fetch(visit, shortfall, client).await
     }
 
     fn hit(
@@ -442,6 +430,59 @@ fn directives_of(request: &Request, rules: &CacheRules) -> RequestDirectives {
     }
 }
 
+/// What is done after the look-up.
+enum Course {
+    /// This answers, with what lets it when it is stale.
+    Serve(Arc<StoredResponse>, Option<Allowance>),
+    /// This answers, and is validated meanwhile.
+    ServeAndValidate(Arc<StoredResponse>),
+    /// The request goes to the origin as it is.
+    Pass(Outcome),
+    /// 504: the client wants nothing from the origin (RFC 9111 §5.2.1.7).
+    NotCached,
+    /// The cache asks the origin.
+    Fetch {
+        outcome: Outcome,
+        stale: Option<Arc<StoredResponse>>,
+        if_error: bool,
+    },
+}
+
+/// The course of a request that is for the cache.
+fn course(
+    request: &Request,
+    directives: &RequestDirectives,
+    now: Moment,
+    lookup: impl FnOnce() -> Lookup,
+) -> Course {
+    if directives.no_store {
+        // RFC 9111 §5.2.1.5: nothing of this exchange may be stored, so nobody may share it.
+        return Course::Pass(Outcome::Request);
+    }
+    let (outcome, stale, if_error) = match lookup() {
+        Lookup::Hit(response) => return Course::Serve(response, None),
+        Lookup::StaleHit(response, why) => return Course::Serve(response, Some(why)),
+        Lookup::WhileRevalidating(response) => return Course::ServeAndValidate(response),
+        Lookup::Miss(Miss::Pass) => return Course::Pass(Outcome::Bypass),
+        Lookup::Miss(Miss::Key) => (Outcome::Miss, None, false),
+        Lookup::Miss(Miss::Variant) => (Outcome::VaryMiss, None, false),
+        Lookup::Stale { response, if_error } => {
+            (why_validated(&response, now), Some(response), if_error)
+        }
+    };
+    if directives.only_if_cached {
+        return Course::NotCached;
+    }
+    if request.method == Method::HEAD {
+        return Course::Pass(outcome);
+    }
+    Course::Fetch {
+        outcome,
+        stale,
+        if_error,
+    }
+}
+
 /// Why a stored response must be validated: because of its age, or because of what this request asks
 /// of a response that would do for others.
 fn why_validated(response: &StoredResponse, now: Moment) -> Outcome {
@@ -507,16 +548,47 @@ fn forwarded_target(request: &Request, rules: &CacheRules) -> String {
     format!("{}?{}", request.path(), query.join("&"))
 }
 
-/// Why pingora's proxy must answer, if it must.
-fn not_for_the_cache(request: &Request, authorized: Authorized) -> Option<Outcome> {
-    if request.method != Method::GET && request.method != Method::HEAD {
-        return Some(Outcome::Method);
+/// Why pingora's proxy must answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NotForCache {
+    /// Neither GET nor HEAD.
+    Method,
+    /// The client asks to switch protocols.
+    Upgrade,
+    /// A body follows.
+    Body,
+    /// The signature covers more than the URL.
+    SignedFields,
+    /// A precondition that only the origin can judge.
+    Precondition,
+}
+
+impl NotForCache {
+    fn outcome(self) -> Outcome {
+        match self {
+            NotForCache::Method => Outcome::Method,
+            NotForCache::Upgrade
+            | NotForCache::Body
+            | NotForCache::SignedFields
+            | NotForCache::Precondition => Outcome::Bypass,
+        }
     }
-    let odd = request.upgrade
-        || request.body != request::BodyLength::None
-        || authorized == Authorized::OriginOnly
-        || conditional::needs_origin(&request.fields);
-    odd.then_some(Outcome::Bypass)
+}
+
+fn not_for_the_cache(request: &Request, authorized: Authorized) -> Option<NotForCache> {
+    if request.method != Method::GET && request.method != Method::HEAD {
+        return Some(NotForCache::Method);
+    }
+    if request.upgrade {
+        return Some(NotForCache::Upgrade);
+    }
+    if request.body != request::BodyLength::None {
+        return Some(NotForCache::Body);
+    }
+    if authorized == Authorized::OriginOnly {
+        return Some(NotForCache::SignedFields);
+    }
+    conditional::needs_origin(&request.fields).then_some(NotForCache::Precondition)
 }
 
 /// Tells the origin whom it is serving: `host`, the client's address, the scheme, the request id, and

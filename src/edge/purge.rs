@@ -166,7 +166,7 @@ fn is_json(fields: &HeaderMap) -> bool {
 
 /// DNS rebinding makes a browser send its own site's name to this machine; it cannot make it send
 /// an address or `localhost`.
-fn names_this_machine<B>(request: &Request<B>, reached: IpAddr) -> bool {
+pub(super) fn names_this_machine<B>(request: &Request<B>, reached: IpAddr) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return false;

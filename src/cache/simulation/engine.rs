@@ -112,7 +112,9 @@ impl Engine {
             let fields = &ask.request.selecting;
             let found = self.cache.lookup(&ask.key, fields, &ask.directives, now);
             let usable = match found {
-                Lookup::Hit(response) => Some((response, Source::Stored)),
+                Lookup::Hit(response) | Lookup::StaleHit(response, _) => {
+                    Some((response, Source::Stored))
+                }
                 Lookup::WhileRevalidating(response) => {
                     self.ledger.count("while revalidating");
                     ask.stale = Some(response.clone());
@@ -276,7 +278,7 @@ impl Engine {
     /// Judges what is stored once everybody is done: whatever looks complete is, byte for byte, and
     /// nothing is left under way.
     pub(super) fn audit(&self, url: usize, variant: usize, killed: bool) {
-        let under_way = self.cache.collapser.under_way();
+        let under_way = self.cache.collapser.all_under_way();
         if under_way != 0 {
             self.ledger
                 .violation(format!("no-flight-is-forgotten: {under_way} under way"));
