@@ -23,6 +23,8 @@ use crate::cache::purge::PurgeLog;
 use crate::clock::{Clock, ManualClock};
 use crate::observe::Metrics;
 
+mod explaining;
+
 /// A response that the script gives to the next request.
 struct Scripted {
     status: u16,

@@ -21,11 +21,10 @@ use http::header::{HOST, HeaderValue, RANGE};
 use self::inquiry::Inquiry;
 use super::admit::{GateRefusal, RawHead, admit};
 use super::authorize::presumed;
+use super::course::{Course, NotForCache, course, directives_of, not_for_the_cache};
 use super::downstream::{CacheStatus, KeyParameter};
 use super::request::{Peer, Request, RequestId};
-use super::{
-    Course, Node, NotForCache, Visit, cache_key, course, directives_of, not_for_the_cache,
-};
+use super::{Node, Visit, cache_key};
 use crate::cache::explain::KeyState;
 use crate::cache::policy::cache_control::RequestDirectives;
 use crate::cache::url::Url;

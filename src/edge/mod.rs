@@ -41,6 +41,7 @@ pub mod record;
 pub mod request;
 pub mod tls;
 
+mod course;
 mod deliver;
 mod held_stream;
 mod idle_connections;
@@ -68,18 +69,17 @@ pub use request::Request;
 use crate::cache::fetch::{InterimResponse, OriginRequest};
 use crate::cache::key::normal_authority;
 use crate::cache::policy::cache_control::{RequestDirectives, list_items};
-use crate::cache::policy::{conditional, fields, targeted};
+use crate::cache::policy::{fields, targeted};
 use crate::cache::query::ruled;
 use crate::cache::url::Url;
-use crate::cache::{
-    Allowance, Ask, Cache, CacheKey, Holding, InterimSender, Lookup, Miss, StoredResponse,
-};
-use crate::clock::{Moment, SharedClock};
+use crate::cache::{Allowance, Ask, Cache, CacheKey, Holding, InterimSender, StoredResponse};
+use crate::clock::SharedClock;
 use crate::config::{self, CacheRules, QueryRule};
 use crate::observe::{AccessLog, Metrics, Outcome, RouteMetrics};
 use crate::routing::RouteTable;
 use crate::signing::query_without_signature;
-use authorize::{Authorized, Authorizer};
+use authorize::Authorizer;
+use course::{Course, course, directives_of, not_for_the_cache};
 use deliver::{Delivered, Delivery};
 use downstream::{CacheStatus, Downstream, KeyParameter};
 use origin_client::OriginClient;
@@ -421,79 +421,6 @@ impl Node {
     }
 }
 
-/// What of the request's directives counts under `rules`.
-fn directives_of(request: &Request, rules: &CacheRules) -> RequestDirectives {
-    if rules.ignore_request_cache_control {
-        RequestDirectives::default()
-    } else {
-        RequestDirectives::of(&request.fields)
-    }
-}
-
-/// What is done after the look-up.
-enum Course {
-    /// This answers, with what lets it when it is stale.
-    Serve(Arc<StoredResponse>, Option<Allowance>),
-    /// This answers, and is validated meanwhile.
-    ServeAndValidate(Arc<StoredResponse>),
-    /// The request goes to the origin as it is.
-    Pass(Outcome),
-    /// 504: the client wants nothing from the origin (RFC 9111 §5.2.1.7).
-    NotCached,
-    /// The cache asks the origin.
-    Fetch {
-        outcome: Outcome,
-        stale: Option<Arc<StoredResponse>>,
-        if_error: bool,
-    },
-}
-
-/// The course of a request that is for the cache.
-fn course(
-    request: &Request,
-    directives: &RequestDirectives,
-    now: Moment,
-    lookup: impl FnOnce() -> Lookup,
-) -> Course {
-    if directives.no_store {
-        // RFC 9111 §5.2.1.5: nothing of this exchange may be stored, so nobody may share it.
-        return Course::Pass(Outcome::Request);
-    }
-    let (outcome, stale, if_error) = match lookup() {
-        Lookup::Hit(response) => return Course::Serve(response, None),
-        Lookup::StaleHit(response, why) => return Course::Serve(response, Some(why)),
-        Lookup::WhileRevalidating(response) => return Course::ServeAndValidate(response),
-        Lookup::Miss(Miss::Pass) => return Course::Pass(Outcome::Bypass),
-        Lookup::Miss(Miss::Key) => (Outcome::Miss, None, false),
-        Lookup::Miss(Miss::Variant) => (Outcome::VaryMiss, None, false),
-        Lookup::Stale { response, if_error } => {
-            (why_validated(&response, now), Some(response), if_error)
-        }
-    };
-    if directives.only_if_cached {
-        return Course::NotCached;
-    }
-    if request.method == Method::HEAD {
-        return Course::Pass(outcome);
-    }
-    Course::Fetch {
-        outcome,
-        stale,
-        if_error,
-    }
-}
-
-/// Why a stored response must be validated: because of its age, or because of what this request asks
-/// of a response that would do for others.
-fn why_validated(response: &StoredResponse, now: Moment) -> Outcome {
-    let freshness = &response.head.freshness;
-    if freshness.ttl_seconds(now) > 0 && !freshness.always_validate {
-        Outcome::Request
-    } else {
-        Outcome::Stale
-    }
-}
-
 /// What the look-up and the fill came to.
 enum Found {
     Delivery(Delivery),
@@ -546,49 +473,6 @@ fn forwarded_target(request: &Request, rules: &CacheRules) -> String {
         return request.path().to_owned();
     }
     format!("{}?{}", request.path(), query.join("&"))
-}
-
-/// Why pingora's proxy must answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum NotForCache {
-    /// Neither GET nor HEAD.
-    Method,
-    /// The client asks to switch protocols.
-    Upgrade,
-    /// A body follows.
-    Body,
-    /// The signature covers more than the URL.
-    SignedFields,
-    /// A precondition that only the origin can judge.
-    Precondition,
-}
-
-impl NotForCache {
-    fn outcome(self) -> Outcome {
-        match self {
-            NotForCache::Method => Outcome::Method,
-            NotForCache::Upgrade
-            | NotForCache::Body
-            | NotForCache::SignedFields
-            | NotForCache::Precondition => Outcome::Bypass,
-        }
-    }
-}
-
-fn not_for_the_cache(request: &Request, authorized: Authorized) -> Option<NotForCache> {
-    if request.method != Method::GET && request.method != Method::HEAD {
-        return Some(NotForCache::Method);
-    }
-    if request.upgrade {
-        return Some(NotForCache::Upgrade);
-    }
-    if request.body != request::BodyLength::None {
-        return Some(NotForCache::Body);
-    }
-    if authorized == Authorized::OriginOnly {
-        return Some(NotForCache::SignedFields);
-    }
-    conditional::needs_origin(&request.fields).then_some(NotForCache::Precondition)
 }
 
 /// Tells the origin whom it is serving: `host`, the client's address, the scheme, the request id, and

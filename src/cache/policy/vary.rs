@@ -66,6 +66,8 @@ pub struct Difference {
     pub stored: Option<String>,
     /// Its value in this request; `None` when it is absent.
     pub asked: Option<String>,
+    /// The values are preferences in their normal form.
+    pub is_normalised: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,12 +154,14 @@ impl Selecting {
                 name,
                 stored,
                 asked,
+                is_normalised: false,
             });
         };
         Some(Difference {
             name: name.clone(),
             stored: selected.value.as_deref().map(lossy),
             asked: normal_form(name, selected.rule, request).map(|value| lossy(&value)),
+            is_normalised: is_preference(name, selected.rule),
         })
     }
 
@@ -203,12 +207,17 @@ impl Selected {
     }
 }
 
+/// Whether a field is compared by what it asks for.
+fn is_preference(name: &HeaderName, rule: VaryRule) -> bool {
+    rule == VaryRule::Normalise && (*name == ACCEPT_ENCODING || *name == ACCEPT_LANGUAGE)
+}
+
 /// The value of a field as it is compared; `None` when it is absent, which differs from empty.
 fn normal_form(name: &HeaderName, rule: VaryRule, request: &HeaderMap) -> Option<Vec<u8>> {
     let mut lines = request.get_all(name).iter().peekable();
     lines.peek()?;
     let items = lines.flat_map(|line| list_items(line.as_bytes()));
-    if rule == VaryRule::Normalise && (*name == ACCEPT_ENCODING || *name == ACCEPT_LANGUAGE) {
+    if is_preference(name, rule) {
         let mut weighed = weighed(items);
         if *name == ACCEPT_ENCODING {
             // Which codings the client can read counts; an origin picks by its own taste. What it

@@ -57,7 +57,8 @@ impl Inquiry {
             let fault = || InquiryFault::Header(index + 1);
             let (name, value) = header.split_once(':').ok_or_else(fault)?;
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| fault())?;
-            let value = HeaderValue::from_str(value.trim()).map_err(|_| fault())?;
+            let value =
+                HeaderValue::from_str(value.trim_matches([' ', '\t'])).map_err(|_| fault())?;
             if name == HOST {
                 return Err(InquiryFault::HostGiven(index + 1));
             }

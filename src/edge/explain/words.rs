@@ -11,7 +11,7 @@ use http::header::{
 };
 use serde_json::{Value, json};
 
-use super::super::NotForCache;
+use super::super::course::NotForCache;
 use super::super::downstream::OrNothing;
 use super::{End, Explanation, Routed};
 use crate::cache::explain::{Chosen, Held, KeyState, Variant};
@@ -271,12 +271,21 @@ fn different(difference: &Difference) -> String {
         name,
         stored,
         asked,
+        is_normalised,
     } = difference;
     let value = |value: &Option<String>| match value {
+        Some(value) if *is_normalised => format!("[{}]", preferences(value)),
         Some(value) => format!("\"{}\"", shown(name, value)),
         None => "absent".to_owned(),
     };
     format!("no, {name} is {} and was {}", value(asked), value(stored))
+}
+
+/// A normal form of preferences in words; see [`Difference`] for its signs.
+fn preferences(normal: &str) -> String {
+    let text = normal.strip_prefix(['>', '=', '!']).unwrap_or(normal);
+    let words = text.replace('>', ", then ").replace('=', " or ");
+    words.replace('!', ", not ").escape_debug().to_string()
 }
 
 fn purges(chosen: &Chosen) -> String {
@@ -573,6 +582,6 @@ fn seconds(duration: Duration) -> String {
     if duration < Duration::from_secs(10) && duration.subsec_millis() >= 50 {
         format!("{:.1} s", duration.as_secs_f64())
     } else {
-        format!("{} s", duration.as_secs())
+        format!("{:.0} s", duration.as_secs_f64())
     }
 }
