@@ -1,7 +1,7 @@
 # One target per thing that a person or a machine wants of this repository; `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check advisories suites simulate fuzz deps fmt
+.PHONY: help run test check advisories suites simulate soak fuzz deps fmt
 
 TOOLS := target/tools/bin
 VENV := target/venv/bin
@@ -40,6 +40,10 @@ suites: ## Real clients and a real browser against the real binary
 simulate: ## The cache engine under SIMULATION_SEEDS (100000) seeds; soak with 1000000
 	@scripts/deps.sh build
 	SIMULATION_SEEDS=$${SIMULATION_SEEDS:-100000} cargo test --locked --lib simulation -- --nocapture
+
+soak: ## Tests at full size, by hand: clients, seeds, crashes; SOAK="fleet" runs only that
+	@scripts/deps.sh build suites
+	@scripts/soak.sh
 
 fuzz: ## Look for inputs that break a parser, FUZZ_SECONDS (60) for each
 	@scripts/deps.sh build

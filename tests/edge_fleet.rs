@@ -221,7 +221,8 @@ fn report(clients: usize, runs: &[Vec<Duration>]) {
         let at = |percent: usize| delays[(delays.len() - 1) * percent / 100].as_secs_f64() * 1e3;
         println!(
             "{clients} waiters of one cold object, one origin request: first byte after the origin's \
-             p50 {:.2} ms, p99 {:.2} ms, last {:.2} ms",
+             first {:.2} ms, p50 {:.2} ms, p99 {:.2} ms, last {:.2} ms",
+            at(0),
             at(50),
             at(99),
             at(100)

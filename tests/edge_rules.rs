@@ -551,3 +551,57 @@ async fn part_kept_as_it_came_answers_the_same_short_suffix_only() {
     assert_eq!((other.status, other.text()), (206, "89"));
     assert_eq!(origin.count(), 2);
 }
+
+#[tokio::test]
+async fn condition_that_only_an_origin_can_judge_is_passed_on() {
+    for condition in [
+        "If-Match: \"v1\"\r\n",
+        "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n",
+    ] {
+        let (edge, origin) = start("", |request| {
+            let judged = request
+                .field("if-match")
+                .or(request.field("if-unmodified-since"));
+            match judged {
+                Some(_) => answer(412, "", "no"),
+                None => ok(&format!("{FRESH}ETag: \"v1\"\r\n"), "x"),
+            }
+        })
+        .await;
+        let mut client = edge.client().await;
+        client.get("/a").await;
+        assert_eq!(get(&mut client, condition).await.status, 412, "{condition}");
+        assert_eq!(origin.count(), 2);
+        // What is stored stays.
+        assert!(get(&mut client, "").await.is_hit());
+    }
+}
+
+#[tokio::test]
+async fn targeted_fields_reach_the_client_as_they_came_and_trailers_do_not() {
+    let targeted = [
+        ("tidegate-cache-control", "max-age=60"),
+        ("cdn-cache-control", "max-age=1"),
+        ("surrogate-control", "max-age=2"),
+        ("cache-control", "no-store"),
+    ];
+    let fields: String = targeted
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    let chunked =
+        "Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n1\r\nx\r\n0\r\nX-Sum: 1\r\n\r\n";
+    let response = format!("HTTP/1.1 200 OK\r\n{fields}{chunked}");
+    let (edge, _origin) = start("", move |_| response.clone()).await;
+    let mut client = edge.client().await;
+    for hit in [false, true] {
+        let response = get(&mut client, "").await;
+        assert_eq!((response.is_hit(), response.text()), (hit, "x"));
+        for (name, value) in targeted {
+            assert_eq!(response.field(name), Some(value), "{response:?}");
+        }
+        for name in ["trailer", "x-sum"] {
+            assert_eq!(response.field(name), None, "{response:?}");
+        }
+    }
+}

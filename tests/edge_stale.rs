@@ -103,6 +103,7 @@ enum Fault {
     Resets,
     Closes,
     Stalls,
+    Babbles,
     Status(u16),
 }
 
@@ -125,7 +126,7 @@ async fn get_despite(fault: Fault, stored: &str, setup: impl Fn(&mut Setup)) -> 
             let answer = answer(status, "", "sorry");
             get_answered(&edge, &mut origin, "", &answer).await.0
         }
-        Fault::Resets | Fault::Closes | Fault::Stalls => {
+        Fault::Resets | Fault::Closes | Fault::Stalls | Fault::Babbles => {
             let mut silent = Vec::new();
             let faults = async {
                 // A connection that was used before may be tried again on another.
@@ -134,6 +135,7 @@ async fn get_despite(fault: Fault, stored: &str, setup: impl Fn(&mut Setup)) -> 
                     match fault {
                         Fault::Resets => exchange.reset(),
                         Fault::Closes => drop(exchange),
+                        Fault::Babbles => exchange.send("no HTTP\r\n\r\n").await,
                         _ => {
                             exchange.send("HTTP/1.1 200 O").await;
                             silent.push(exchange);
@@ -156,6 +158,7 @@ async fn stale_response_answers_when_the_origin_fails() {
         Fault::Resets,
         Fault::Closes,
         Fault::Stalls,
+        Fault::Babbles,
         Fault::Status(500),
         Fault::Status(502),
         Fault::Status(503),

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# The tests that take too long for every day, at full size. Each of the parts in SOAK runs, in that order:
+#
+#   fleet     10,000 clients of one cold object: one origin request, and the delays of the first bytes
+#   simulate  the cache engine under SIMULATION_SEEDS (1,000,000) seeds
+#   crash     ROUNDS (300) times kill -9 in the middle of uploads
+#
+# SOAK_PROFILE is the cargo profile; release unless something else is set.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+profile=${SOAK_PROFILE:-release}
+folder=$profile
+if [ "$profile" = dev ]; then
+    folder=debug
+fi
+
+fleet() {
+    # Each client is a connection here and one at the edge, which inherits this limit.
+    ulimit -n "$(ulimit -Hn)"
+    cargo test --locked --profile "$profile" --test edge_fleet -- --ignored --nocapture
+}
+
+simulate() {
+    SIMULATION_SEEDS=${SIMULATION_SEEDS:-1000000} \
+        cargo test --locked --profile "$profile" --lib simulation -- --nocapture
+}
+
+crash() {
+    cargo build --locked --profile "$profile"
+    ROUNDS=${ROUNDS:-300} TIDEGATE_BIN=$PWD/target/$folder/tidegate \
+        target/venv/bin/python -m pytest tests/clients/test_crash.py
+}
+
+for part in ${SOAK:-fleet simulate crash}; do
+    case $part in
+    fleet | simulate | crash)
+        echo "soak: $part"
+        "$part"
+        ;;
+    *)
+        echo "soak: there is no part $part; there are fleet, simulate and crash" >&2
+        exit 2
+        ;;
+    esac
+done
