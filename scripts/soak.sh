@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The tests that take too long for every day, at full size. Each of the parts in SOAK runs, in that order:
 #
-#   fleet     10,000 clients of one cold object: one origin request, and the delays of the first bytes
+#   fleet     10,000 clients of one cold object (FLEET_CLIENTS for other numbers): one origin request, and the
+#             delays of the first bytes
 #   simulate  the cache engine under SIMULATION_SEEDS (1,000,000) seeds
 #   crash     ROUNDS (300) times kill -9 in the middle of uploads
 #

@@ -24,6 +24,8 @@ const CONNECTING_AT_ONCE: usize = 64;
 
 const REQUEST: &str = "HTTP/1.1\r\nHost: media.example\r\nConnection: close\r\n\r\n";
 const HINT: &str = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n";
+/// The last one, so that the edge has nothing left to send when the clock starts.
+const LAST_HINT: &str = "HTTP/1.1 103 Early Hints\r\nX-Last: 1\r\n\r\n";
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
 /// One connection with one request on it. Ten thousand of these have to fit in memory, so nothing
@@ -77,15 +79,21 @@ impl Member {
         }
     }
 
+    /// Takes hints up to the last one.
+    async fn last_hint(&mut self) {
+        loop {
+            let hint = self.head().await;
+            assert!(hint.starts_with("HTTP/1.1 103 "), "{hint}");
+            if hint.contains("x-last: 1") {
+                return;
+            }
+        }
+    }
+
     /// Waits for the first byte of the body; returns when it came.
     async fn first_byte(&mut self) -> Instant {
-        loop {
-            let head = self.head().await;
-            if head.starts_with("HTTP/1.1 200 ") {
-                break;
-            }
-            assert!(head.starts_with("HTTP/1.1 103 "), "{head}");
-        }
+        let head = self.head().await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         while self.received.is_empty() {
             assert!(self.receive().await, "closed before the body");
         }
@@ -121,6 +129,8 @@ enum Event {
     Asked,
     /// An interim response has come, so the request waits for the object.
     Waits,
+    /// The last interim response has come.
+    Ready,
     /// The first byte of the object has come.
     Began(Instant),
 }
@@ -139,6 +149,8 @@ async fn take_part(
     events.send(Event::Asked).unwrap();
     assert!(member.head().await.starts_with("HTTP/1.1 103 "));
     events.send(Event::Waits).unwrap();
+    member.last_hint().await;
+    events.send(Event::Ready).unwrap();
     let began = member.first_byte().await;
     events.send(Event::Began(began)).unwrap();
     member.body(&expected).await;
@@ -191,6 +203,12 @@ async fn delays(clients: usize, runs: usize) -> Vec<Vec<Duration>> {
                 waiting += 1;
             }
         }
+        exchange.send(LAST_HINT).await;
+        within("the last hint", leader.last_hint()).await;
+        for _ in 1..clients {
+            let event = within("the last hint", events.recv()).await;
+            assert!(matches!(event, Some(Event::Ready)), "{event:?}");
+        }
         let (first, rest) = body.split_at(1);
         let beginning = [head.as_bytes(), first].concat();
         let sent = Instant::now();
@@ -238,7 +256,9 @@ async fn a_hundred_waiters_of_a_cold_object_make_one_origin_request() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes ten thousand connections; `make soak` runs it"]
 async fn ten_thousand_waiters_of_a_cold_object_make_one_origin_request() {
-    for clients in [100, 10_000] {
+    // Other sizes of fleets, separated by blanks, for a curve.
+    let sizes = std::env::var("FLEET_CLIENTS").unwrap_or_else(|_| "100 10000".to_owned());
+    for clients in sizes.split_whitespace().map(|size| size.parse().unwrap()) {
         report(clients, &delays(clients, 5).await);
     }
 }

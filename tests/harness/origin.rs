@@ -75,6 +75,8 @@ impl Origin {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                // What the test sends leaves at once, in pieces as small as the test likes.
+                stream.set_nodelay(true).unwrap();
                 accept.send_modify(|count| *count += 1);
                 let (exchange, record) = (exchange.clone(), Arc::clone(&record));
                 connections.spawn(serve(stream, exchange, record));
