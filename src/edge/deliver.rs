@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
 
@@ -147,17 +148,22 @@ impl Node {
         let body = self.read_body(visit, &delivery, span, reader);
         let mut body = ReplyBody::new(body, multipart);
         let mut first = Bytes::new();
-        if !arriving {
-            match body.next().await {
-                Ok(bytes) => first = bytes.unwrap_or_default(),
-                Err(BodyError::Fill(crate::cache::fill::FillError::Changed)) => {
-                    return Delivered::StartOver;
-                }
-                Err(error) => {
-                    let failure = self.body_failure(visit, error);
-                    self.fail(request, Some(visit.route), failure, client).await;
-                    return Delivered::Done;
-                }
+        // What has arrived already goes out with the head, in one write.
+        let beginning = if arriving {
+            body.next().now_or_never()
+        } else {
+            Some(body.next().await)
+        };
+        match beginning {
+            None => {}
+            Some(Ok(bytes)) => first = bytes.unwrap_or_default(),
+            Some(Err(BodyError::Fill(crate::cache::fill::FillError::Changed))) => {
+                return Delivered::StartOver;
+            }
+            Some(Err(error)) => {
+                let failure = self.body_failure(visit, error);
+                self.fail(request, Some(visit.route), failure, client).await;
+                return Delivered::Done;
             }
         }
         ending.first_byte = Some(self.clock.now());
