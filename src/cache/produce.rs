@@ -626,7 +626,7 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
             }
             self.next += len;
             if self.next == boundary {
-                if self.block_bytes == blocks.bytes() && self.is_in_blocks() {
+                if self.block_bytes == blocks.bytes() && !self.is_last_block() {
                     self.store_block();
                 } else if self.block_bytes != blocks.bytes() {
                     self.block.clear();
@@ -636,10 +636,10 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
         }
     }
 
-    /// A body that fits one block is kept whole beside its head, so its only block is not stored
-    /// before it is known to be the only one.
-    fn is_in_blocks(&self) -> bool {
-        self.response.body.length() != Some(self.cache.sizes.blocks.bytes())
+    /// The block that ends a body is kept once the end is verified, also when it is a full one: else
+    /// a reader of the tier would see the end before the origin has confirmed it.
+    fn is_last_block(&self) -> bool {
+        self.response.body.length() == Some(self.next)
     }
 
     fn store_block(&mut self) {
