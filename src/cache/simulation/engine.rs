@@ -112,14 +112,13 @@ impl Engine {
             let fields = &ask.request.selecting;
             let found = self.cache.lookup(&ask.key, fields, &ask.directives, now);
             let usable = match found {
-                Lookup::Hit(response) | Lookup::StaleHit(response, _) => {
-                    Some((response, Source::Stored))
-                }
+                Lookup::Hit(response) => Some((response, Source::Stored)),
+                Lookup::StaleHit(response, _) => Some((response, Source::Stale)),
                 Lookup::WhileRevalidating(response) => {
                     self.ledger.count("while revalidating");
                     ask.stale = Some(response.clone());
                     self.cache.refresh(&ask);
-                    Some((response, Source::Stored))
+                    Some((response, Source::Stale))
                 }
                 Lookup::Miss(Miss::Pass) => return Ended::Passed,
                 Lookup::Miss(Miss::Key | Miss::Variant) => None,
@@ -154,7 +153,7 @@ impl Engine {
                 self.ledger.count("validated");
             }
             let source = match answer.failed {
-                Some(_) => Source::Stored,
+                Some(_) => Source::Stale,
                 None => Source::Fetched,
             };
             let delivered = self

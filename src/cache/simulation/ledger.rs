@@ -50,8 +50,10 @@ impl Exchange {
 /// Where a response that a client got came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    /// Found, and good to be used: fresh, or within its grace.
+    /// Found, and fresh.
     Stored,
+    /// Found, and used within its grace.
+    Stale,
     /// Fetched, by the client or by somebody it joined.
     Fetched,
 }
@@ -298,7 +300,7 @@ impl Seat {
                 format!("asked /{url}, got /{}", exchange.url),
             );
         }
-        if !exchange.shareable && (readers > 1 || source == Source::Stored) {
+        if !exchange.shareable && (readers > 1 || source != Source::Fetched) {
             self.violation(
                 "not-shared",
                 format!("response {number} was for one client only"),
@@ -327,7 +329,7 @@ impl Seat {
                 );
             }
         }
-        if source == Source::Stored {
+        if source != Source::Fetched {
             let current = vouched.as_ref().unwrap_or(&exchange);
             let age = current.age + looked.monotonic.saturating_sub(current.requested);
             let grace = self.ledger.grace;
@@ -336,7 +338,7 @@ impl Seat {
                 self.ledger.lock().faults == 0 && oldest_age.is_some_and(|oldest| age > oldest);
             // What must always be validated has no lifetime here, and no grace either.
             let limit = match current.lifetime {
-                Duration::ZERO => Duration::ZERO,
+                lifetime if lifetime.is_zero() || source == Source::Stored => lifetime,
                 lifetime => lifetime + grace,
             };
             if age >= limit || refused {
