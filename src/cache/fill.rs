@@ -238,7 +238,7 @@ impl FillReader {
     }
 
     /// Waits until the byte at `offset` has arrived or never will, and takes nothing. The offset
-    /// must be less than the lead ([`Sizes::lead_bytes`]) from this reader's position: the writer goes no further.
+    /// must be less than the lead of a fill from this reader's position: the writer goes no further.
     ///
     /// # Cancel safety
     /// May be dropped at any time.

@@ -3,7 +3,7 @@
 //!
 //! The request goes through the steps of the edge itself: the gate, the route, the key, the look-up
 //! and the course taken after it are the functions that serve clients (`explained-as-served`, see
-//! [`crate::cache::explain`]). [`inquiry`] reads what is asked, [`words`] writes what was found,
+//! [`crate::cache::explain`]). [`inquiry`] reads what is asked, `words` writes what was found,
 //! [`endpoint`] speaks HTTP.
 
 pub mod endpoint;
