@@ -290,7 +290,7 @@ impl Cache {
     }
 
     fn take_off(self: &Arc<Self>, ask: &Ask) -> (Arc<Flight>, FillReader, Task) {
-        let (fill, writer) = Fill::new(self.sizes);
+        let (fill, writer) = Fill::new(self.sizes, &self.windows);
         let reader = fill.reader();
         let flight = Arc::new(Flight {
             primary_key: ask.key.clone(),

@@ -7,6 +7,8 @@
 //! - `bounded-window`: bytes are kept for the slowest reader, but never more than
 //!   [`Sizes::retained_bytes`] behind the newest; a reader that falls out of the window goes on from the
 //!   tiers.
+//! - `bounded-in-total`: while the windows of all fills hold more than their common limit
+//!   ([`Windows`]), each keeps no more than a fill's lead.
 //! - `no-gap`: bytes that are on their way into a tier stay in the window until they are there, so
 //!   a reader that comes late finds every byte in one place or the other.
 //!
@@ -15,6 +17,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, Bytes};
@@ -75,6 +78,28 @@ struct State {
     unstored: u64,
     outcome: Option<Result<(), FillError>>,
     readers: Vec<Slot>,
+    windows: Arc<Windows>,
+}
+
+/// What the windows of all fills of a cache hold together.
+#[derive(Debug)]
+pub struct Windows {
+    held_bytes: AtomicU64,
+    limit_bytes: u64,
+}
+
+impl Windows {
+    /// Windows that share `limit_bytes`.
+    pub fn new(limit_bytes: u64) -> Arc<Self> {
+        Arc::new(Windows {
+            held_bytes: AtomicU64::new(0),
+            limit_bytes,
+        })
+    }
+
+    fn are_full(&self) -> bool {
+        self.held_bytes.load(Ordering::Relaxed) > self.limit_bytes
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,8 +121,14 @@ impl State {
 
     /// Keeps `bounded-window`. Only the writer does this, once per chunk: a look at every reader's
     /// position is too dear to be taken by every reader.
-    fn trim(&mut self, retained_bytes: u64) {
+    fn trim(&mut self, sizes: &Sizes) {
         let slowest = self.positions().min().unwrap_or(self.next);
+        let retained_bytes = if self.windows.are_full() {
+            // No less, or what is on its way into a tier would not fit.
+            sizes.lead_bytes.max(sizes.blocks.bytes())
+        } else {
+            sizes.retained_bytes
+        };
         let oldest = self.next.saturating_sub(retained_bytes);
         let keep_from = slowest.min(self.unstored).max(oldest);
         while let Some(chunk) = self.window.front() {
@@ -105,9 +136,18 @@ impl State {
             if chunk_end > keep_from {
                 break;
             }
+            let len = chunk.len() as u64;
+            self.windows.held_bytes.fetch_sub(len, Ordering::Relaxed);
             self.window_start = chunk_end;
             self.window.pop_front();
         }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        let held: u64 = self.window.iter().map(|chunk| chunk.len() as u64).sum();
+        self.windows.held_bytes.fetch_sub(held, Ordering::Relaxed);
     }
 }
 
@@ -151,7 +191,7 @@ pub enum Demand {
 
 impl Fill {
     /// A new fill and its only writer.
-    pub fn new(sizes: Sizes) -> (Arc<Self>, FillWriter) {
+    pub fn new(sizes: Sizes, windows: &Arc<Windows>) -> (Arc<Self>, FillWriter) {
         let fill = Arc::new(Fill {
             sizes,
             state: Mutex::new(State {
@@ -162,6 +202,7 @@ impl Fill {
                 unstored: u64::MAX,
                 outcome: None,
                 readers: Vec::new(),
+                windows: windows.clone(),
             }),
             progress: Notify::new(),
             demand: Notify::new(),
@@ -352,9 +393,11 @@ impl FillWriter {
             return;
         }
         let mut state = self.fill.lock();
-        state.next += bytes.len() as u64;
+        let len = bytes.len() as u64;
+        state.windows.held_bytes.fetch_add(len, Ordering::Relaxed);
+        state.next += len;
         state.window.push_back(bytes);
-        state.trim(self.fill.sizes.retained_bytes);
+        state.trim(&self.fill.sizes);
         drop(state);
         self.fill.progress.notify_waiters();
     }
@@ -413,6 +456,10 @@ mod tests {
 
     const SIZES: Sizes = Sizes::STANDARD;
 
+    fn plenty() -> Arc<Windows> {
+        Windows::new(u64::MAX)
+    }
+
     fn bytes(step: Step) -> Bytes {
         match step {
             Step::Bytes(bytes) => bytes,
@@ -422,7 +469,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_dropped_writer_leaves_a_failed_fill() {
-        let (fill, mut writer) = Fill::new(SIZES);
+        let (fill, mut writer) = Fill::new(SIZES, &plenty());
         let mut reader = fill.reader();
         writer.push(Bytes::from_static(b"abc"));
         drop(writer);
@@ -432,7 +479,7 @@ mod tests {
 
     #[tokio::test]
     async fn readers_follow_the_writer_from_their_own_positions() {
-        let (fill, mut writer) = Fill::new(SIZES);
+        let (fill, mut writer) = Fill::new(SIZES, &plenty());
         let (mut a, mut b) = (fill.reader(), fill.reader());
         b.place(4);
         writer.push(Bytes::from_static(b"abc"));
@@ -448,7 +495,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_waiting_reader_is_woken_by_each_push() {
-        let (fill, mut writer) = Fill::new(SIZES);
+        let (fill, mut writer) = Fill::new(SIZES, &plenty());
         let mut reader = fill.reader();
         let follower = tokio::spawn(async move {
             let mut all = Vec::new();
@@ -467,7 +514,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_is_told_when_a_byte_arrives_or_never_will() {
-        let (fill, mut writer) = Fill::new(Sizes::STANDARD);
+        let (fill, mut writer) = Fill::new(SIZES, &plenty());
         let mut reader = fill.reader();
         let waiting = tokio::spawn(async move {
             let reached = reader.reached(3).await;
@@ -485,7 +532,7 @@ mod tests {
         assert_eq!(reader.reached(3).await, Reached::Arrived);
         assert_eq!(reader.reached(4).await, Reached::Ended { length: 4 });
 
-        let (fill, writer) = Fill::new(Sizes::STANDARD);
+        let (fill, writer) = Fill::new(SIZES, &plenty());
         let mut reader = fill.reader();
         drop(writer);
         let failed = Reached::Failed(FillError::Abandoned);
@@ -494,7 +541,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_writer_waits_for_its_fastest_reader() {
-        let (fill, mut writer) = Fill::new(SIZES);
+        let (fill, mut writer) = Fill::new(SIZES, &plenty());
         let mut reader = fill.reader();
         writer.push(Bytes::from(vec![0; SIZES.lead_bytes as usize]));
         let waiting = tokio::spawn(async move {
@@ -512,7 +559,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_falls_out_of_the_window_is_sent_elsewhere() {
-        let (fill, mut writer) = Fill::new(SIZES);
+        let (fill, mut writer) = Fill::new(SIZES, &plenty());
         let mut slow = fill.reader();
         let chunk = Bytes::from(vec![0; 1 << 20]);
         for _ in 0..=(SIZES.retained_bytes >> 20) {
@@ -525,7 +572,7 @@ mod tests {
 
     #[test]
     fn bytes_on_their_way_into_a_tier_are_kept_for_late_readers() {
-        let (fill, mut writer) = Fill::new(SIZES);
+        let (fill, mut writer) = Fill::new(SIZES, &plenty());
         let mut reader = fill.reader();
         writer.unstored_from(0);
         writer.push(Bytes::from_static(b"abc"));
@@ -542,7 +589,7 @@ mod tests {
 
     #[test]
     fn bytes_that_every_reader_has_are_let_go() {
-        let (fill, mut writer) = Fill::new(SIZES);
+        let (fill, mut writer) = Fill::new(SIZES, &plenty());
         let mut reader = fill.reader();
         writer.push(Bytes::from_static(b"abc"));
         writer.push(Bytes::from_static(b"def"));
@@ -552,5 +599,30 @@ mod tests {
         assert!(fill.reaches(3, 0));
         assert!(!fill.reaches(10, 0));
         assert!(fill.reaches(10, 1));
+    }
+
+    #[test]
+    fn full_windows_keep_no_more_than_a_lead_each() {
+        let windows = Windows::new(4 << 20);
+        let chunk = Bytes::from(vec![0; 1 << 18]);
+        let mut fills = Vec::new();
+        for _ in 0..8 {
+            let (fill, mut writer) = Fill::new(SIZES, &windows);
+            let slow = fill.reader();
+            for _ in 0..16 {
+                writer.push(chunk.clone());
+            }
+            fills.push((fill, writer, slow));
+        }
+        // The first fills fill it; those that write on later give way.
+        let held = windows.held_bytes.load(Ordering::Relaxed);
+        assert!(
+            held <= (4 << 20) + 8 * (SIZES.lead_bytes + (1 << 18)),
+            "{held}"
+        );
+        assert!(fills[0].0.reaches(0, 0));
+        assert!(!fills[7].0.reaches(0, 0));
+        drop(fills);
+        assert_eq!(windows.held_bytes.load(Ordering::Relaxed), 0);
     }
 }

@@ -59,6 +59,9 @@ use purge::{PurgeLog, Sequence, Severity, Subject};
 use sizes::Sizes;
 use tasks::{OnTokio, Tasks};
 
+/// Fills may hold this part of the memory tier's size beside the tier, as a divisor.
+const WINDOWS_SHARE: u64 = 2;
+
 /// How long a key whose last response could not be shared stays known as such.
 const PASS_MEMORY: Duration = Duration::from_secs(10);
 
@@ -151,6 +154,7 @@ pub struct Cache {
     purges: Arc<PurgeLog>,
     purge_metrics: PurgeMetrics,
     sizes: Sizes,
+    windows: Arc<fill::Windows>,
     tasks: Box<dyn Tasks>,
 }
 
@@ -182,6 +186,7 @@ impl Cache {
             purges,
             purge_metrics,
             sizes,
+            windows: fill::Windows::new(config.memory_bytes / WINDOWS_SHARE),
             tasks,
         })
     }

@@ -273,7 +273,7 @@ impl BodyReader {
             {
                 return None;
             }
-            let (fill, writer) = Fill::new(sizes);
+            let (fill, writer) = Fill::new(sizes, &self.cache.windows);
             let reader = fill.reader();
             let refetch = self.refetch.as_ref()?;
             let production = SpanProduction {

@@ -126,7 +126,7 @@ fn is_unkeyed(name: &HeaderName) -> bool {
         "x-override-",
         "x-rewrite-",
     ];
-    const NAMES: [&str; 15] = [
+    const NAMES: [&str; 16] = [
         "base-url",
         "client-ip",
         "forwarded",
@@ -142,6 +142,7 @@ fn is_unkeyed(name: &HeaderName) -> bool {
         "x-real-ip",
         "x-url-scheme",
         "surrogate-capability",
+        "tidegate-debug",
     ];
     let name = name.as_str();
     UNKEYED.contains(&name)
