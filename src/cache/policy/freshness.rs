@@ -112,7 +112,7 @@ impl LifetimeSource {
             LifetimeSource::SMaxage => "s-maxage",
             LifetimeSource::MaxAge => "max-age",
             LifetimeSource::Expires => "Expires - Date",
-            LifetimeSource::LastModified => "heuristic: 10 % of Date - Last-Modified",
+            LifetimeSource::LastModified => "10 % of Date - Last-Modified",
             LifetimeSource::DefaultTtl => "default_ttl of the configuration",
             LifetimeSource::Nothing => "nothing gives one",
         }
@@ -164,8 +164,9 @@ pub fn lifetime_and_source(
     };
     let tenth = date.duration_since(last_modified).unwrap_or_default() / 10;
     let tenth = tenth.min(HEURISTIC_LIMIT);
-    let looks_stored =
-        status == StatusCode::OK && EntityTag::of(fields).is_some_and(|tag| tag.is_strong());
+    // A part that is kept as it came stands for its 200.
+    let is_content = matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
+    let looks_stored = is_content && EntityTag::of(fields).is_some_and(|tag| tag.is_strong());
     let floor = if looks_stored {
         rules.default_ttl
     } else {
