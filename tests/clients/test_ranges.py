@@ -56,7 +56,7 @@ def test_seeks_in_a_cold_object_cost_two_blocks_more_than_is_watched(launch):
         assert origin.bytes_sent <= limit
 
 
-@pytest.mark.parametrize("sizes", ["1 MiB", "333,333 bytes", "1 byte to 3 MiB"])
+@pytest.mark.parametrize("sizes", ["1 MiB", "333,333 bytes", "100,000 bytes", "1 byte to 3 MiB"])
 def test_playback_in_ranges_fetches_an_object_once(launch, sizes):
     size = 512 * MIB
     seed = 20260102
@@ -64,6 +64,8 @@ def test_playback_in_ranges_fetches_an_object_once(launch, sizes):
     next_size = {
         "1 MiB": lambda: MIB,
         "333,333 bytes": lambda: 333_333,
+        # Far smaller than a block: each must still be there for the next ranges.
+        "100,000 bytes": lambda: 100_000,
         "1 byte to 3 MiB": lambda: chance.randint(1, 3 * MIB),
     }[sizes]
     with GeneratedOrigin(size) as origin:
