@@ -7,7 +7,7 @@
 //! | route | [`RouteTable::find`] | a route, or [`Failure::NoRoute`] |
 //! | authorize | [`authorize::Authorizer::authorize`] | shared, origin only, or a refusal |
 //! | cache key | [`CacheKey::new`] | the key |
-//! | lookup | [`Cache::lookup`] | hit, stale, or a miss |
+//! | lookup | [`Cache::lookup`], judged by `course::course` | hit, stale, or a miss |
 //! | fill | [`Cache::fetch`] | a response that is arriving, or a fetch error |
 //! | deliver | `deliver::Node::deliver` | 200, 206, 304, 416, or whatever the origin said |
 //! | pass | [`pass`] | what is not for the cache: pingora's proxy answers |

@@ -163,6 +163,12 @@ impl ResponseDirectives {
         directives
     }
 
+    /// The fields that are kept from other clients than the one whose request brought them
+    /// (RFC 9111 §5.2.2.4, §5.2.2.7).
+    pub fn withheld(&self) -> impl Iterator<Item = &HeaderName> {
+        self.no_cache.fields().iter().chain(self.private.fields())
+    }
+
     /// Takes in one directive.
     pub(super) fn apply(&mut self, name: &[u8], argument: Option<&[u8]>) {
         let is = |word: &str| name.eq_ignore_ascii_case(word.as_bytes());
@@ -192,7 +198,8 @@ impl ResponseDirectives {
     }
 }
 
-fn name_and_argument(item: &[u8]) -> (&[u8], Option<&[u8]>) {
+/// A directive's name, and its argument if it has one.
+pub(super) fn name_and_argument(item: &[u8]) -> (&[u8], Option<&[u8]>) {
     match item.iter().position(|b| *b == b'=') {
         // Blanks around the `=` are not in the grammar; such a directive has another name.
         Some(at) => (&item[..at], Some(&item[at + 1..])),

@@ -72,10 +72,7 @@ pub fn stored(mut fields: HeaderMap) -> HeaderMap {
 /// (RFC 9111 §5.2.2.4, §5.2.2.7).
 pub fn withhold(fields: &mut HeaderMap, directives: &ResponseDirectives) -> HeaderMap {
     let mut withheld = HeaderMap::new();
-    for name in [&directives.no_cache, &directives.private]
-        .into_iter()
-        .flat_map(|scope| scope.fields())
-    {
+    for name in directives.withheld() {
         for value in fields.get_all(name) {
             withheld.append(name.clone(), value.clone());
         }

@@ -132,18 +132,14 @@ pub fn may_store(
     if directives.private.is_response() {
         return Err(NotStored::Private);
     }
-    let withheld = |name| {
-        let named = [&directives.private, &directives.no_cache];
-        named.iter().any(|scope| scope.fields().contains(name))
-    };
+    let is_withheld = directives.withheld().any(|name| *name == SET_COOKIE);
     let meant_for_all = directives.public || directives.s_maxage.is_some() || directives.targeted;
-    if fields.contains_key(SET_COOKIE)
-        && !withheld(&SET_COOKIE)
-        && !(meant_for_all || rules.store_set_cookie)
+    if fields.contains_key(SET_COOKIE) && !is_withheld && !(meant_for_all || rules.store_set_cookie)
     {
         return Err(NotStored::SetCookie);
     }
-    match Vary::of(fields) {
+    let vary = Vary::of(fields);
+    match &vary {
         Vary::Anything => return Err(NotStored::VaryStar),
         Vary::Fields(names)
             if names
@@ -159,10 +155,7 @@ pub fn may_store(
     {
         return Err(NotStored::Authorization);
     }
-    let varies_by_cookie = matches!(
-        Vary::of(fields),
-        Vary::Fields(names) if names.contains(&COOKIE)
-    );
+    let varies_by_cookie = matches!(&vary, Vary::Fields(names) if names.contains(&COOKIE));
     let may_be_personal = request.contains_key(COOKIE) && !varies_by_cookie;
     if may_be_personal && !lifetime.is_given() && !directives.public {
         return Err(NotStored::Cookie);
@@ -171,13 +164,8 @@ pub fn may_store(
         return Err(NotStored::StatusTtl);
     }
     let validated = !conditional::validators(fields).is_empty();
-    let allowed = match (lifetime.is_given(), directives.public) {
-        (true, _) => may_have_any_lifetime(status),
-        (false, true) => may_have_any_lifetime(status),
-        (false, false) => {
-            is_heuristically_cacheable(status) && status != StatusCode::PARTIAL_CONTENT
-        }
-    };
+    let allowed = may_have_any_lifetime(status)
+        && (lifetime.is_given() || directives.public || is_heuristically_cacheable(status));
     if !allowed {
         return Err(NotStored::Status);
     }

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use http::header::HeaderName;
 use sfv::{BareItem, ListEntry, Parser};
 
-use super::cache_control::{MAX_DELTA_SECONDS, ResponseDirectives, list_items};
+use super::cache_control::{MAX_DELTA_SECONDS, ResponseDirectives, list_items, name_and_argument};
 
 /// Meant for Tidegate alone.
 pub const TIDEGATE_CACHE_CONTROL: HeaderName = HeaderName::from_static("tidegate-cache-control");
@@ -25,17 +25,19 @@ const SURROGATE_NAME: &str = "tidegate";
 
 /// The directives of the most specific field that is there, valid and not empty.
 pub fn directives(fields: &HeaderMap) -> Option<ResponseDirectives> {
-    structured(fields, &TIDEGATE_CACHE_CONTROL)
-        .or_else(|| structured(fields, &CDN_CACHE_CONTROL))
-        .or_else(|| surrogate(fields))
+    in_force(fields).map(|(_, directives)| directives)
 }
 
 /// The name of the field that [`directives`] reads.
 pub fn field_in_force(fields: &HeaderMap) -> Option<HeaderName> {
+    in_force(fields).map(|(name, _)| name)
+}
+
+fn in_force(fields: &HeaderMap) -> Option<(HeaderName, ResponseDirectives)> {
     [TIDEGATE_CACHE_CONTROL, CDN_CACHE_CONTROL]
         .into_iter()
-        .find(|name| structured(fields, name).is_some())
-        .or_else(|| surrogate(fields).map(|_| SURROGATE_CONTROL))
+        .find_map(|name| structured(fields, &name).map(|directives| (name, directives)))
+        .or_else(|| surrogate(fields).map(|directives| (SURROGATE_CONTROL, directives)))
 }
 
 /// A Dictionary (RFC 9651 §3.2). A field that does not parse, or whose known directives are of the
@@ -126,10 +128,7 @@ fn surrogate(fields: &HeaderMap) -> Option<ResponseDirectives> {
             if target.is_some_and(|name| !name.eq_ignore_ascii_case(SURROGATE_NAME.as_bytes())) {
                 continue;
             }
-            let (name, argument) = match directive.iter().position(|b| *b == b'=') {
-                Some(at) => (&directive[..at], Some(&directive[at + 1..])),
-                None => (directive, None),
-            };
+            let (name, argument) = name_and_argument(directive);
             let is_max_age = name.eq_ignore_ascii_case(b"max-age");
             let plus = argument.and_then(|argument| argument.iter().position(|b| *b == b'+'));
             match (argument, plus) {
