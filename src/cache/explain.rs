@@ -127,7 +127,7 @@ impl Cache {
     ) -> KeyState {
         let entry = self.memory.entry(key);
         let entry: &Entry = entry.as_deref().unwrap_or(const { &Entry::EMPTY });
-        let selected = (entry.variants.iter()).find(|known| known.head.selecting.matches(fields));
+        let selected = entry.variant_for(fields);
         // Read first: a judgement that finds no purge takes note of that.
         let untouched_up_to = selected.map(|response| response.head.untouched_up_to());
         let judgement = self.judge(key, entry, fields, directives, now);

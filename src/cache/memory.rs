@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use moka::notification::RemovalCause;
 use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
@@ -98,6 +98,22 @@ impl Entry {
         pass_until: None,
         refused: None,
     };
+
+    /// The stored response for requests like `fields`: of several that match, the most recent (RFC
+    /// 9111 §4).
+    pub fn variant_for(&self, fields: &HeaderMap) -> Option<&Arc<StoredResponse>> {
+        self.variants
+            .iter()
+            .find(|stored| stored.head.selecting.matches(fields))
+    }
+
+    /// Forgets one generation and says whether it was there.
+    pub fn forget(&mut self, generation: Generation) -> bool {
+        let before = self.variants.len();
+        self.variants
+            .retain(|stored| stored.body.generation != generation);
+        self.variants.len() < before
+    }
 
     fn is_empty(&self) -> bool {
         self.variants.is_empty() && self.pass_until.is_none() && self.refused.is_none()

@@ -248,10 +248,7 @@ impl Cache {
         directives: &RequestDirectives,
         now: Moment,
     ) -> Judgement<'e> {
-        let selected = entry
-            .variants
-            .iter()
-            .find(|response| response.head.selecting.matches(fields));
+        let selected = entry.variant_for(fields);
         let missed = |miss, purged| Judgement {
             lookup: Lookup::Miss(miss),
             selected,
@@ -347,10 +344,10 @@ impl Cache {
             if self.purged(key, &response.head).is_some() {
                 return;
             }
-            let generation = response.body.generation;
-            entry.variants.retain(|stored| {
-                stored.body.generation != generation && !stored.head.selecting.matches(fields)
-            });
+            entry.forget(response.body.generation);
+            entry
+                .variants
+                .retain(|stored| !stored.head.selecting.matches(fields));
             if response.head.selecting.is_empty() {
                 entry.variants.clear();
             }
@@ -367,14 +364,9 @@ impl Cache {
             if invalidated.load(Ordering::Acquire) {
                 return;
             }
-            let generation = response.body.generation;
-            let before = entry.variants.len();
-            entry
-                .variants
-                .retain(|stored| stored.body.generation != generation);
             // An entry that was evicted meanwhile may come back; one that holds something newer
             // has no need of it.
-            let is_wanted = before == 0 || entry.variants.len() < before;
+            let is_wanted = entry.variants.is_empty() || entry.forget(response.body.generation);
             if is_wanted && response.head.not_stored.is_none() {
                 entry.variants.insert(0, response.clone());
             }
@@ -439,9 +431,7 @@ impl Cache {
         let Some(entry) = self.memory.entry(key) else {
             return;
         };
-        let selects =
-            |response: &&Arc<StoredResponse>| response.head.selecting.matches(answer.request);
-        let Some(stored) = entry.variants.iter().find(selects) else {
+        let Some(stored) = entry.variant_for(answer.request) else {
             return;
         };
         let length = answer
@@ -494,11 +484,8 @@ impl Cache {
 
     /// Forgets the generation of `response`.
     fn forget_generation(&self, key: &CacheKey, response: &StoredResponse) {
-        let generation = response.body.generation;
         self.memory.update(key, |entry| {
-            entry
-                .variants
-                .retain(|stored| stored.body.generation != generation);
+            entry.forget(response.body.generation);
         });
     }
 

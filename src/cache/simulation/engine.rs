@@ -256,9 +256,7 @@ impl Engine {
     /// What is stored for a client of `variant`.
     pub(super) fn stored(&self, url: usize, variant: usize) -> Option<Arc<StoredResponse>> {
         let entry = self.cache.memory.entry(&key(url))?;
-        let fields = selecting(variant);
-        let selected = |response: &&Arc<StoredResponse>| response.head.selecting.matches(&fields);
-        entry.variants.iter().find(selected).cloned()
+        entry.variant_for(&selecting(variant)).cloned()
     }
 
     /// The tier loses all that is remembered of a resource.
