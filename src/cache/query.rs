@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use crate::config::{CacheRules, QueryRule};
+use crate::config::CacheRules;
 
 /// The raw query as it is keyed and forwarded under `rules`: its parameters byte for byte, without
 /// those that the operator has ruled out, sorted if so ruled. `None` when nothing is left of one
 /// that had parameters.
 pub fn ruled<'q>(query: &'q str, rules: &CacheRules) -> Option<Cow<'q, str>> {
-    if rules.query == QueryRule::All && !rules.sort_query {
+    if rules.keep_queries_as_sent() {
         return Some(Cow::Borrowed(query));
     }
     let mut items: Vec<&str> = query
@@ -30,6 +30,7 @@ pub fn ruled<'q>(query: &'q str, rules: &CacheRules) -> Option<Cow<'q, str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::QueryRule;
 
     #[test]
     fn parameters_are_kept_byte_for_byte_or_not_at_all() {

@@ -55,6 +55,13 @@ pub struct CacheRules {
     pub expose_key: bool,
 }
 
+impl CacheRules {
+    /// Whether a query is keyed and forwarded byte for byte as it was sent.
+    pub fn keep_queries_as_sent(&self) -> bool {
+        self.query == QueryRule::All && !self.sort_query
+    }
+}
+
 /// `status_ttl`: lifetimes by status, an exact status before its class.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StatusTtl {

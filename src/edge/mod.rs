@@ -74,7 +74,7 @@ use crate::cache::query::ruled;
 use crate::cache::url::Url;
 use crate::cache::{Allowance, Ask, Cache, CacheKey, Holding, InterimSender, StoredResponse};
 use crate::clock::SharedClock;
-use crate::config::{self, CacheRules, QueryRule};
+use crate::config::{self, CacheRules};
 use crate::observe::{AccessLog, Metrics, Outcome, RouteMetrics};
 use crate::routing::RouteTable;
 use crate::signing::query_without_signature;
@@ -461,7 +461,7 @@ fn forwarded_target(request: &Request, rules: &CacheRules) -> String {
     let Some(query) = request.query() else {
         return target.into_owned();
     };
-    if rules.query == QueryRule::All && !rules.sort_query {
+    if rules.keep_queries_as_sent() {
         return target.into_owned();
     }
     let keyed = ruled(&query_without_signature(query), rules).map(Cow::into_owned);
