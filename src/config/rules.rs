@@ -85,7 +85,8 @@ impl StatusTtl {
     /// The lifetime of a response with `status` that has no explicit one; zero forbids to store that
     /// status at all, whatever the origin says. `None`: no rule here.
     ///
-    /// What [`never_stored`] names belongs to no class: its answer is always `None`.
+    /// What [`never_stored`] names belongs to no class: its answer is always `None`. A 400 tells one
+    /// client what is wrong with its request, so that only a rule of its own makes it last.
     pub fn of(&self, status: StatusCode) -> Option<Duration> {
         if never_stored(status) {
             return None;
@@ -96,7 +97,9 @@ impl StatusTtl {
         {
             return self.exact[index].1;
         }
-        if status.is_client_error() {
+        if status == StatusCode::BAD_REQUEST {
+            self.client_error.filter(Duration::is_zero)
+        } else if status.is_client_error() {
             self.client_error
         } else if status.is_server_error() {
             self.server_error
@@ -123,13 +126,14 @@ impl StatusTtl {
     }
 }
 
-/// Statuses that no rule makes storable. All but 304 (which is no response of its own, RFC 9111
-/// §4.3.4) tell one client what is wrong with one request; kept, they would be served to everybody
-/// who asks for the same URL properly.
+/// Statuses that are never stored, however fresh they claim to be: neither the origin nor a rule of
+/// the operator's changes that. 206 and 304 (RFC 9111 §3.3, §4.3.4) are a part of something else; the
+/// errors tell one client what is wrong with one request, and kept they would be served to everybody
+/// who asks for the same URL properly (field hazard "CPDoS").
 pub fn never_stored(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
-        100..=199 | 304 | 400 | 408 | 413 | 416 | 417 | 421 | 425 | 429 | 431
+        100..=199 | 206 | 304 | 408 | 412 | 413 | 416 | 417 | 421 | 425 | 428 | 429 | 431
     )
 }
 
@@ -239,13 +243,25 @@ mod tests {
     fn what_one_odd_request_caused_is_in_no_class() {
         let mut rules = StatusTtl::default();
         rules.set(StatusKey::ClientError, Some(Duration::from_secs(1)));
-        for code in [400, 408, 413, 416, 417, 421, 425, 429, 431] {
+        for code in [408, 412, 413, 416, 417, 421, 425, 428, 429, 431] {
             assert!(never_stored(status(code)), "{code}");
             assert_eq!(rules.of(status(code)), None, "{code}");
         }
-        for code in [200, 301, 401, 403, 404, 405, 410, 414, 451, 500, 503] {
+        for code in [200, 301, 400, 401, 403, 404, 405, 410, 414, 451, 500, 503] {
             assert!(!never_stored(status(code)), "{code}");
         }
+    }
+
+    #[test]
+    fn a_bad_request_lasts_by_a_rule_of_its_own_only() {
+        let (bad, short) = (StatusCode::BAD_REQUEST, Duration::from_secs(1));
+        let mut rules = StatusTtl::default();
+        rules.set(StatusKey::ClientError, Some(short));
+        assert_eq!(rules.of(bad), None);
+        rules.set(StatusKey::ClientError, Some(Duration::ZERO));
+        assert_eq!(rules.of(bad), Some(Duration::ZERO));
+        rules.set(StatusKey::Exact(bad), Some(short));
+        assert_eq!(rules.of(bad), Some(short));
     }
 
     #[test]

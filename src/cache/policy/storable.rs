@@ -8,7 +8,7 @@ use super::conditional;
 use super::fields::UNKEYED;
 use super::freshness::{Lifetime, is_heuristically_cacheable};
 use super::vary::Vary;
-use crate::config::{CacheRules, VaryRule};
+use crate::config::{CacheRules, VaryRule, never_stored};
 
 /// A request with more fields than this, or with more bytes in their names and values, is not an
 /// ordinary one: see [`NotStored::OddRequest`]. Browsers send about 20 fields and 1 KiB, and cookies.
@@ -164,7 +164,7 @@ pub fn may_store(
         return Err(NotStored::StatusTtl);
     }
     let validated = !conditional::validators(fields).is_empty();
-    let allowed = may_have_any_lifetime(status)
+    let allowed = !never_stored(status)
         && (lifetime.is_given() || directives.public || is_heuristically_cacheable(status));
     if !allowed {
         return Err(NotStored::Status);
@@ -176,15 +176,6 @@ pub fn may_store(
         return Err(NotStored::NoFreshness);
     }
     Ok(())
-}
-
-/// What a request's own form provokes is never stored, however fresh it claims to be (field hazard
-/// "CPDoS"); a bare 206 or 304 is a part of something else.
-fn may_have_any_lifetime(status: StatusCode) -> bool {
-    !matches!(
-        status.as_u16(),
-        0..=199 | 206 | 304 | 408 | 412 | 413 | 416 | 417 | 421 | 425 | 428 | 429 | 431
-    )
 }
 
 /// Errors that another request for the same URL might not have met.
@@ -357,6 +348,7 @@ mod tests {
             (&[], 503, vec![fresh], None),
             (&[], 400, vec![fresh], None),
             (&[], 500, vec![], Some(NotStored::Status)),
+            (&[], 412, vec![fresh], Some(NotStored::Status)),
             (&[], 413, vec![fresh], Some(NotStored::Status)),
             (&[], 429, vec![fresh], Some(NotStored::Status)),
             (&[], 431, vec![fresh], Some(NotStored::Status)),

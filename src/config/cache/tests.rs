@@ -112,7 +112,8 @@ fn a_route_changes_the_statuses_and_fields_that_it_names_and_no_others() {
         (403, Some(seconds(2)), None),
         (404, None, Some(seconds(10))),
         (503, Some(seconds(1)), Some(Duration::ZERO)),
-        (400, None, None),
+        (400, Some(Duration::ZERO), Some(Duration::ZERO)),
+        (429, None, None),
     ] {
         assert_eq!(of(&own, status), expected_own, "{status}");
         assert_eq!(of(&other, status), expected_other, "{status}");
@@ -172,8 +173,16 @@ fn every_mistake_in_the_rules_is_named_with_its_key_and_reason() {
             "status_ttl.600: \"600\" is not a status from 200 to 599, 4xx or 5xx",
         ),
         (
-            "status_ttl: { 400: 1s }",
-            "status_ttl.400: a 400 is never stored, so it has no lifetime",
+            "status_ttl: { 206: 1s }",
+            "status_ttl.206: a 206 is never stored, so it has no lifetime",
+        ),
+        (
+            "status_ttl: { 412: 1s }",
+            "status_ttl.412: a 412 is never stored, so it has no lifetime",
+        ),
+        (
+            "status_ttl: { 428: 1s }",
+            "status_ttl.428: a 428 is never stored, so it has no lifetime",
         ),
         (
             "status_ttl: { 304: 1s }",
