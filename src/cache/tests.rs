@@ -24,6 +24,7 @@ use crate::clock::{Clock, ManualClock};
 use crate::observe::Metrics;
 
 mod explaining;
+mod take_over;
 
 /// A response that the script gives to the next request.
 struct Scripted {
@@ -138,18 +139,26 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let clock = ManualClock::at(SystemTime::UNIX_EPOCH);
+        Self::with(
+            ManualClock::at(SystemTime::UNIX_EPOCH),
+            Box::new(tasks::OnTokio),
+        )
+    }
+
+    fn with(clock: Arc<ManualClock>, tasks: Box<dyn tasks::Tasks>) -> Self {
         let config = config::Cache {
             memory_bytes: 64 << 20,
             disk: None,
             default_ttl: Duration::from_secs(60),
         };
         World {
-            cache: Cache::new(
+            cache: Cache::with(
                 &config,
                 clock.clone(),
                 Arc::new(PurgeLog::in_memory()),
                 Metrics::new().purges(),
+                sizes::Sizes::STANDARD,
+                tasks,
             ),
             origin: Arc::default(),
             clock,
