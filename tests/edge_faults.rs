@@ -270,3 +270,74 @@ async fn part_that_nobody_asked_for_does_not_pass_for_the_whole() {
         assert!(origin.count() <= 5, "{fields}{part}: {}", origin.count());
     }
 }
+
+#[tokio::test]
+async fn error_of_the_edge_says_how_the_request_got_there() {
+    let mut origin = Origin::start().await;
+    let setup = Setup {
+        routes: "- { name: media, path: /m/, origin: store, access: public }",
+        ..Setup::of([origin.address])
+    };
+    let edge = setup.start().await;
+    let mut client = edge.client().await;
+    let strict = "Cache-Control: max-age=10, must-revalidate\r\nAge: 10\r\nETag: \"v1\"\r\n";
+    for (path, fields) in [("/m/fresh", FRESH), ("/m/stale", strict)] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 3\r\n\r\nabc");
+        let (stored, _) = tokio::join!(client.get(path), origin.answer(answer));
+        assert_eq!(stored.status, 200);
+    }
+    let (contradicted, _) = tokio::join!(
+        client.get("/m/a"),
+        origin.answer("HTTP/1.1 304 Not Modified\r\n\r\n")
+    );
+    let status = contradicted.cache_status();
+    assert_eq!(status, "tidegate; fwd=miss; detail=origin_invalid");
+
+    origin.answering(|_| Vec::new()).stop().await;
+    for (method, path, fields, status, cache_status) in [
+        (
+            "GET",
+            "/m/a",
+            "",
+            502,
+            "tidegate; fwd=miss; detail=origin_connect",
+        ),
+        (
+            "GET",
+            "/m/stale",
+            "",
+            502,
+            "tidegate; fwd=stale; detail=origin_connect",
+        ),
+        (
+            "DELETE",
+            "/m/a",
+            "",
+            502,
+            "tidegate; fwd=method; detail=origin_connect",
+        ),
+        (
+            "GET",
+            "/m/a",
+            "Cache-Control: only-if-cached\r\n",
+            504,
+            "tidegate; detail=only_if_cached",
+        ),
+    ] {
+        // The pass lane closes after an error.
+        let mut client = edge.client().await;
+        let response = client.request(method, path, fields).await;
+        assert_eq!(response.status, status, "{response:?}");
+        assert_eq!(response.cache_status(), cache_status, "{response:?}");
+    }
+    let out_of_range = client.request("GET", "/m/fresh", "Range: bytes=3-\r\n");
+    let out_of_range = out_of_range.await;
+    assert_eq!(out_of_range.status, 416);
+    assert!(out_of_range.is_hit(), "{out_of_range:?}");
+    // Nothing was looked up for a request that no route takes.
+    let unrouted = client.get("/a").await;
+    assert_eq!(
+        (unrouted.status, unrouted.field("cache-status")),
+        (404, None)
+    );
+}

@@ -154,6 +154,77 @@ async fn response_under_way_while_a_purge_comes_is_not_used_again() {
     }
 }
 
+/// A GET of `/a` that nobody but the edge is asked for.
+async fn get_a(edge: &Edge, fields: &str) -> Response {
+    edge.client().await.request("GET", "/a", fields).await
+}
+
+const SOFT: &str = r#"{"url": "http://media.example/a", "soft": true}"#;
+const HARD: &str = r#"{"url": "http://media.example/a"}"#;
+
+#[tokio::test]
+async fn response_that_was_purged_softly_answers_while_it_is_validated() {
+    let mut origin = Origin::start().await;
+    let edge = Edge::before(&origin).await;
+    let fields = "Cache-Control: max-age=60, stale-while-revalidate=60\r\nETag: \"v1\"\r\n";
+    tokio::join!(get_a(&edge, ""), origin.answer(ok(fields, "one")));
+    for (changed, body) in [(false, "one"), (true, "two")] {
+        purged(&edge, SOFT).await;
+        // The origin is asked, and stays silent until two clients have their answer.
+        let (stale, mut exchange) = tokio::join!(get_a(&edge, ""), origin.next());
+        assert_eq!(exchange.request.field("if-none-match"), Some("\"v1\""));
+        for stale in [stale, get_a(&edge, "").await] {
+            let shown = "tidegate; hit; ttl=0; detail=stale-while-revalidate";
+            assert_eq!((stale.cache_status(), stale.text()), (shown, "one"));
+        }
+        let answer = if changed {
+            ok("Cache-Control: max-age=60\r\n", body)
+        } else {
+            format!("HTTP/1.1 304 Not Modified\r\n{fields}\r\n")
+        };
+        // Who wants nothing stale waits for that validation.
+        let (fresh, ()) = tokio::join!(
+            get_a(&edge, "Cache-Control: min-fresh=1\r\n"),
+            exchange.send(answer),
+        );
+        assert_eq!(fresh.text(), body);
+        exchange.finish();
+        let hit = get_a(&edge, "").await;
+        assert!(hit.is_hit() && !hit.cache_status().contains("detail"));
+        assert_eq!(hit.text(), body);
+    }
+    assert_eq!(origin.count(), 3);
+}
+
+#[tokio::test]
+async fn response_that_was_purged_softly_answers_when_the_origin_fails_and_may_not_otherwise() {
+    let gone = "tidegate; fwd=miss; detail=origin_connect";
+    let stale = "tidegate; fwd=stale; detail=origin_connect";
+    for (order, fields, status, cache_status) in [
+        (SOFT, "", 200, "tidegate; fwd=stale; detail=stale-if-error"),
+        (SOFT, ", stale-if-error=0", 502, stale),
+        (SOFT, ", must-revalidate", 502, stale),
+        (HARD, "", 502, gone),
+    ] {
+        let mut origin = Origin::start().await;
+        let edge = Edge::before(&origin).await;
+        let fields = format!("Cache-Control: max-age=60{fields}\r\nETag: \"v1\"\r\n");
+        tokio::join!(get_a(&edge, ""), origin.answer(ok(&fields, "one")));
+        purged(&edge, order).await;
+        origin.answering(|_| Vec::new()).stop().await;
+        let response = get_a(&edge, "").await;
+        let found = (response.status, response.cache_status());
+        assert_eq!(found, (status, cache_status), "{order} {fields}");
+        if status == 200 {
+            assert_eq!(response.text(), "one");
+            // The origin is given some rest.
+            let next = get_a(&edge, "").await;
+            let shown = "tidegate; hit; ttl=0; detail=stale-if-error";
+            assert_eq!((next.cache_status(), next.text()), (shown, "one"));
+        }
+    }
+}
+
 #[tokio::test]
 async fn purges_outlive_a_restart_when_a_disk_is_configured() {
     let origin = Origin::start().await;

@@ -52,7 +52,7 @@ pub use stored::StoredResponse;
 use collapse::Collapser;
 use memory::{Entry, MemoryTier, Refused};
 use policy::cache_control::RequestDirectives;
-use policy::freshness::Verdict;
+use policy::freshness::{Freshness, Verdict};
 use policy::storable::NotStored;
 use policy::tags::Tags;
 use purge::{PurgeLog, Sequence, Severity, Subject};
@@ -80,6 +80,8 @@ pub enum Lookup {
         response: Arc<StoredResponse>,
         /// If the origin fails, it may be used all the same.
         if_error: bool,
+        /// Its freshness, which a soft purge ends before its head does.
+        freshness: Freshness,
     },
     /// Nothing.
     Miss(Miss),
@@ -281,7 +283,11 @@ impl Cache {
                 Lookup::StaleHit(response, Allowance::WhileRevalidating)
             }
             Verdict::WhileRevalidating => Lookup::WhileRevalidating(response),
-            Verdict::Stale { if_error } => Lookup::Stale { response, if_error },
+            Verdict::Stale { if_error } => Lookup::Stale {
+                response,
+                if_error,
+                freshness,
+            },
         };
         Judgement {
             lookup,

@@ -9,6 +9,7 @@ use super::authorize::Authorized;
 use super::request::{BodyLength, Request};
 use crate::cache::policy::cache_control::RequestDirectives;
 use crate::cache::policy::conditional;
+use crate::cache::policy::freshness::Freshness;
 use crate::cache::{Allowance, Lookup, Miss, StoredResponse};
 use crate::clock::Moment;
 use crate::config::CacheRules;
@@ -103,9 +104,11 @@ pub(super) fn course(
         Lookup::Miss(Miss::Pass) => return Course::Pass(Outcome::Bypass),
         Lookup::Miss(Miss::Key) => (Outcome::Miss, None, false),
         Lookup::Miss(Miss::Variant) => (Outcome::VaryMiss, None, false),
-        Lookup::Stale { response, if_error } => {
-            (why_validated(&response, now), Some(response), if_error)
-        }
+        Lookup::Stale {
+            response,
+            if_error,
+            freshness,
+        } => (why_validated(&freshness, now), Some(response), if_error),
     };
     if directives.only_if_cached {
         return Course::NotCached;
@@ -122,8 +125,7 @@ pub(super) fn course(
 
 /// Why a stored response must be validated: because of its age, or because of what this request asks
 /// of a response that would do for others.
-fn why_validated(response: &StoredResponse, now: Moment) -> Outcome {
-    let freshness = &response.head.freshness;
+fn why_validated(freshness: &Freshness, now: Moment) -> Outcome {
     if freshness.ttl_seconds(now) > 0 && !freshness.always_validate {
         Outcome::Request
     } else {

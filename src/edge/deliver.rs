@@ -61,7 +61,9 @@ impl Node {
                     NoPart::Unsatisfiable { length } => Failure::RangeNotSatisfiable { length },
                     NoPart::Fill(error) => self.body_failure(visit, error.into()),
                 };
-                self.fail(request, Some(visit.route), failure, client).await;
+                let status = Some(delivery.cache_status);
+                self.fail(request, Some(visit.route), failure, status, client)
+                    .await;
                 return Delivered::Done;
             }
         };
@@ -162,7 +164,9 @@ impl Node {
             }
             Some(Err(error)) => {
                 let failure = self.body_failure(visit, error);
-                self.fail(request, Some(visit.route), failure, client).await;
+                let status = Some(delivery.cache_status);
+                self.fail(request, Some(visit.route), failure, status, client)
+                    .await;
                 return Delivered::Done;
             }
         }
@@ -234,12 +238,18 @@ impl Node {
         })
     }
 
-    /// The one door: answers with a failure and records it.
+    /// The one door: answers with a failure and records it. `cache_status` is what the cache had to
+    /// say before that, once it was asked.
+    ///
+    /// RFC 9211 §2 would rather have no `Cache-Status` on responses that rest on nothing stored. It is
+    /// sent all the same: no cache keeps these, and an operator who looks at a 502 wants to know how
+    /// the request got there.
     pub(super) async fn fail<D: Downstream>(
         &self,
         request: &Request,
         route: Option<usize>,
         failure: Failure,
+        cache_status: Option<CacheStatus>,
         client: &mut D,
     ) {
         let reply = failure.reply();
@@ -257,8 +267,14 @@ impl Node {
             }
             _ => None,
         };
+        let cache_status = match failure {
+            // This rests on the length of what is stored or has just come.
+            Failure::RangeNotSatisfiable { .. } => cache_status,
+            _ => cache_status.map(|status| status.failed(reply.reason)),
+        };
         let head = ReplyHead {
             content_range: content_range.clone(),
+            cache_status,
             ..ReplyHead::of_failure(&reply, &fields, body.len() as u64, request.id)
         };
         let body = if request.method == Method::HEAD {

@@ -39,9 +39,36 @@ pub enum CacheStatus {
         collapsed: bool,
         /// The response is stored (`stored`).
         stored: bool,
-        /// Why it is not.
+        /// Why it is not, or why the request came to nothing.
         detail: Option<&'static str>,
     },
+    /// Neither: the edge answers by itself.
+    Own {
+        /// Why.
+        detail: Option<&'static str>,
+    },
+}
+
+impl CacheStatus {
+    /// What is left to say when there is no response to send after all, for the reason `why`.
+    pub fn failed(self, why: &'static str) -> Self {
+        let detail = Some(why);
+        match self {
+            CacheStatus::Forward {
+                why,
+                status,
+                collapsed,
+                ..
+            } => CacheStatus::Forward {
+                why,
+                status,
+                collapsed,
+                stored: false,
+                detail,
+            },
+            CacheStatus::Hit { .. } | CacheStatus::Own { .. } => CacheStatus::Own { detail },
+        }
+    }
 }
 
 impl fmt::Display for CacheStatus {
@@ -71,6 +98,10 @@ impl fmt::Display for CacheStatus {
                 if *collapsed {
                     f.write_str("; collapsed")?;
                 }
+                write_detail(*detail, f)
+            }
+            CacheStatus::Own { detail } => {
+                f.write_str("tidegate")?;
                 write_detail(*detail, f)
             }
         }
@@ -289,6 +320,14 @@ mod tests {
         assert_eq!(
             forward.to_string(),
             "tidegate; fwd=miss; fwd-status=200; stored; collapsed"
+        );
+        assert_eq!(
+            forward.failed("origin_truncated").to_string(),
+            "tidegate; fwd=miss; fwd-status=200; collapsed; detail=origin_truncated"
+        );
+        assert_eq!(
+            hit(42, None).failed("evicted").to_string(),
+            "tidegate; detail=evicted"
         );
     }
 }

@@ -163,7 +163,8 @@ impl Node {
         client: &mut D,
     ) -> Answered {
         let Some(route) = self.table.find(request.authority(), request.path()) else {
-            self.fail(&request, None, Failure::NoRoute, client).await;
+            self.fail(&request, None, Failure::NoRoute, None, client)
+                .await;
             return Answered::Done;
         };
         let access = self.routes[route].config.access;
@@ -171,7 +172,7 @@ impl Node {
         let authorized = match self.authorizer.authorize(access, &request, now) {
             Ok(authorized) => authorized,
             Err(refusal) => {
-                self.fail(&request, Some(route), refusal.into(), client)
+                self.fail(&request, Some(route), refusal.into(), None, client)
                     .await;
                 return Answered::Done;
             }
@@ -194,8 +195,9 @@ impl Node {
             let delivery = match self.find(&visit, client).await {
                 Ok(Found::Delivery(delivery)) => delivery,
                 Ok(Found::Pass(why)) => return Answered::Pass(Box::new(Ticket { visit, why })),
-                Err(failure) => {
-                    self.fail(&visit.request, Some(route), failure, client)
+                Err((failure, cache_status)) => {
+                    let status = Some(cache_status);
+                    self.fail(&visit.request, Some(route), failure, status, client)
                         .await;
                     return Answered::Done;
                 }
@@ -217,7 +219,7 @@ impl Node {
         self: &Arc<Self>,
         visit: &Visit,
         client: &mut D,
-    ) -> Result<Found, Failure> {
+    ) -> Result<Found, (Failure, CacheStatus)> {
         let request = &visit.request;
         let directives = directives_of(request, self.rules_of(visit));
         let now = self.clock.now();
@@ -241,7 +243,7 @@ impl Node {
                 Ok(Found::Delivery(self.hit(visit, response, why)))
             }
             Course::Pass(why) => Ok(Found::Pass(why)),
-            Course::NotCached => Err(Failure::NotCached),
+            Course::NotCached => Err((Failure::NotCached, CacheStatus::Own { detail: None })),
             Course::Fetch {
                 outcome,
                 stale,
@@ -260,7 +262,11 @@ impl Node {
         stale: Option<Allowance>,
     ) -> Delivery {
         let now = self.clock.now();
-        let ttl_seconds = response.head.freshness.ttl_seconds(now);
+        let mut ttl_seconds = response.head.freshness.ttl_seconds(now);
+        if stale.is_some() {
+            // A soft purge ends a lifetime that the head still counts.
+            ttl_seconds = ttl_seconds.min(0);
+        }
         let holding = part::holding(&self.cache, &visit.request, &response, now.wall);
         let collapsed = holding == Holding::Arriving;
         let (outcome, cache_status) = if holding == Holding::Whole {
@@ -312,15 +318,22 @@ impl Node {
         visit: &Visit,
         shortfall: Shortfall,
         client: &mut D,
-    ) -> Result<Found, Failure> {
+    ) -> Result<Found, (Failure, CacheStatus)> {
         let outcome = shortfall.outcome;
         let (sender, interim) = mpsc::unbounded_channel();
         let ask = self.ask(visit, shortfall, Some(sender));
         let answer = self.cache.fetch(ask);
         let answer = relay_interim(answer, interim, client).await;
-        let answer = answer.map_err(|error| Failure::Fetch {
-            origin: self.pool_of(visit.route).name().to_owned(),
-            error,
+        let answer = answer.map_err(|error| {
+            let origin = self.pool_of(visit.route).name().to_owned();
+            let cache_status = CacheStatus::Forward {
+                why: outcome.as_str(),
+                status: None,
+                collapsed: false,
+                stored: false,
+                detail: None,
+            };
+            (Failure::Fetch { origin, error }, cache_status)
         })?;
         if let Some(failed) = &answer.failed {
             record::log_stale(&visit.request, self.pool_of(visit.route).name(), failed);

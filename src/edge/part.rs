@@ -255,7 +255,7 @@ impl Delivery {
             CacheStatus::Forward { status, .. } => {
                 status.and_then(|status| StatusCode::from_u16(status).ok())
             }
-            CacheStatus::Hit { .. } => None,
+            CacheStatus::Hit { .. } | CacheStatus::Own { .. } => None,
         }
     }
 }

@@ -403,6 +403,13 @@ impl ProxyHttp for PassLane {
             Ok(header) => header,
             Err(_) => return closed,
         };
+        let status = CacheStatus::Forward {
+            why: ticket.why.as_str(),
+            status: None,
+            collapsed: false,
+            stored: false,
+            detail: Some(reply.reason),
+        };
         let own = failure_fields(reply.status, self.node.clock.wall());
         let built = own
             .into_iter()
@@ -411,7 +418,12 @@ impl ProxyHttp for PassLane {
                 (VIA, HeaderValue::from_static(super::via(request))),
             ])
             .try_for_each(|(name, value)| header.append_header(name, value).map(drop))
-            .and_then(|()| header.insert_header(X_REQUEST_ID, request.id.as_str()));
+            .and_then(|()| header.insert_header(X_REQUEST_ID, request.id.as_str()))
+            .and_then(|()| {
+                header
+                    .append_header("Cache-Status", status.to_string())
+                    .map(drop)
+            });
         if built.is_err() {
             return closed;
         }

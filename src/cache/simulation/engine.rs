@@ -122,7 +122,9 @@ impl Engine {
                 }
                 Lookup::Miss(Miss::Pass) => return Ended::Passed,
                 Lookup::Miss(Miss::Key | Miss::Variant) => None,
-                Lookup::Stale { response, if_error } => {
+                Lookup::Stale {
+                    response, if_error, ..
+                } => {
                     (ask.stale, ask.if_error) = (Some(response), if_error);
                     None
                 }
