@@ -11,6 +11,7 @@
 //! - `visible-only-when-complete` (see [`fill`]): a body that broke off never looks whole.
 //! - `a-tier-fault-is-a-miss`: what a tier has lost is fetched again.
 
+pub mod disk;
 pub mod explain;
 pub mod fetch;
 pub mod fill;

@@ -1,0 +1,3 @@
+//! The disk tier: stored responses in append-only segment files.
+
+pub mod index;
