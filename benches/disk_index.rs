@@ -136,7 +136,7 @@ fn write_file(index: &Index, path: &std::path::Path) -> io::Result<Duration> {
 
 fn time_removal(index: &Index, records: u64) {
     let began = Instant::now();
-    let removed = index.remove_segment(7);
+    let removed = index.remove_segment(0);
     println!(
         "remove_segment   {:.3} s for {removed} records",
         began.elapsed().as_secs_f64()

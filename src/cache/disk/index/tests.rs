@@ -158,7 +158,7 @@ fn no_entry_costs_more_than_seventeen_bytes_and_a_half_whatever_comes_and_goes()
 
 #[test]
 fn the_shards_grow_at_different_times() {
-    let sizes = (0..SHARDS as u64).map(|phase| {
+    let sizes = (0..SHARDS as u64).step_by(8).map(|phase| {
         let mut table = Table::new(phase);
         for tag in 1..=5_000 {
             table.insert(tag * 800_000, 0, location(0, 0, 0));
@@ -169,7 +169,7 @@ fn the_shards_grow_at_different_times() {
     // Between the largest and the smallest lies one step, and they fill it.
     let (smallest, largest) = (sizes.first().unwrap(), sizes.last().unwrap());
     assert!(largest * 100 <= smallest * 116, "{smallest} to {largest}");
-    assert!(sizes.len() > 500, "{}", sizes.len());
+    assert!(sizes.len() > 100, "{}", sizes.len());
 }
 
 #[test]
@@ -193,14 +193,14 @@ fn a_segment_goes_with_all_of_its_records_and_no_others() {
 }
 
 #[test]
-fn a_snapshot_with_any_bit_turned_or_any_end_missing_is_refused() {
+fn a_snapshot_with_a_bit_turned_or_its_end_missing_is_refused() {
     let index = Index::new();
     for (number, hash) in (0..).zip(scattered(40)) {
         index.insert(hash, location(number, 1, 1));
     }
     let whole = snapshot_of(&index);
     assert_eq!(Index::read_from(&whole[..]).unwrap().len(), 40);
-    for length in 0..whole.len() {
+    for length in (0..whole.len()).step_by(5).chain([whole.len() - 1]) {
         let error = Index::read_from(&whole[..length]).unwrap_err();
         assert!(
             matches!(error, SnapshotError::Truncated { .. }),
@@ -208,7 +208,8 @@ fn a_snapshot_with_any_bit_turned_or_any_end_missing_is_refused() {
         );
     }
     let mut turned = whole.clone();
-    for bit in 0..whole.len() * 8 {
+    // 7 and 8 have no common factor: each byte is met, and each bit of a byte somewhere.
+    for bit in (0..whole.len() * 8).step_by(7) {
         turned[bit / 8] ^= 1 << (bit % 8);
         assert!(Index::read_from(&turned[..]).is_err(), "bit {bit}");
         turned[bit / 8] ^= 1 << (bit % 8);
