@@ -1,3 +1,4 @@
 //! The disk tier: stored responses in append-only segment files.
 
 pub mod index;
+pub mod policy;
