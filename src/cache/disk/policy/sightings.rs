@@ -9,60 +9,92 @@
 //! Everything is atomic and relaxed, and updates that meet in one bucket may lose one of them: a
 //! lost sighting delays a write to disk, and nothing else depends on it.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Slots of a bucket.
-const SLOTS: usize = 8;
+const SLOTS: usize = 16;
 
 /// The table is never smaller than this many buckets.
-const LEAST_BUCKETS: usize = 64;
+const LEAST_BUCKETS: usize = 16;
 
-/// Bits of a slot that count; the others are the fingerprint.
-const COUNT_BITS: u32 = 4;
+/// Bits of a slot that count.
+const COUNT_BITS: u32 = 3;
+
+/// Bits of a slot that tell the epoch of the last sighting.
+const EPOCH_BITS: u32 = 3;
 
 /// The largest count of a slot.
 pub const MOST: u8 = (1 << COUNT_BITS) - 1;
 
-/// Four slots to a word, the youngest in the lowest bits of the first. A slot is 12 bits of the hash
-/// and 4 bits of count; a count of zero is an empty slot.
-type Bucket = [AtomicU64; 2];
+/// Epochs are counted modulo this.
+const EPOCHS: u64 = 1 << EPOCH_BITS;
+
+/// A sighting is forgotten when it is more than this many epochs old. The epochs between this and
+/// [`EPOCHS`] are the time to clear its slot before it would look young again.
+const OLDEST: u64 = 4;
+
+/// Four slots to a word, the first in the lowest bits. A slot is ten bits of the hash, the epoch and
+/// the count; a count of zero is an empty slot.
+#[derive(Default)]
+#[repr(align(32))]
+struct Bucket([AtomicU64; SLOTS / 4]);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Slot {
+    tag: u16,
+    epoch: u64,
+    count: u8,
+}
 
 /// The table.
 pub struct Sightings {
     buckets: Box<[Bucket]>,
-    /// Slots of each bucket that are in use, so that the table can be fitted between two doublings.
-    ways: AtomicU8,
+    /// Sightings in an epoch.
+    epoch_length: AtomicU64,
+    epoch: AtomicU64,
+    /// Sightings of this epoch so far.
+    noted: AtomicU64,
 }
 
 impl Sightings {
     /// An empty table for about `records` records.
     pub fn for_records(records: u64) -> Self {
-        let buckets = usize::try_from(records.div_ceil(SLOTS as u64))
+        // 1.1 * records are alive at most; buckets may be nine tenths full.
+        let wanted = records + records / 4;
+        let buckets = usize::try_from(wanted.div_ceil(SLOTS as u64))
             .unwrap_or(usize::MAX / 2)
             .max(LEAST_BUCKETS)
             .next_power_of_two();
         let table = Sightings {
             buckets: (0..buckets).map(|_| Bucket::default()).collect(),
-            ways: AtomicU8::new(SLOTS as u8),
+            epoch_length: AtomicU64::new(1),
+            epoch: AtomicU64::new(0),
+            noted: AtomicU64::new(0),
         };
-        table.use_ways_for(records);
+        table.set_epoch_length(records);
         table
     }
 
-    /// Fits the table to `records` records: `None` when it did so in place, otherwise a larger table
-    /// that remembers what this one does. It never shrinks: its memory is what the most records
-    /// needed.
+    fn set_epoch_length(&self, records: u64) {
+        // On average a sighting is alive for as many others as there are records.
+        let length = (records * 2 / (2 * OLDEST + 1)).max(self.buckets.len() as u64 / 2);
+        self.epoch_length.store(length, Ordering::Relaxed);
+    }
+
+    /// Fits the table to `records` records.
     pub fn fitted(&self, records: u64) -> Option<Self> {
-        if records <= (self.buckets.len() * SLOTS) as u64 {
-            self.use_ways_for(records);
+        self.set_epoch_length(records);
+        if records + records / 4 <= (self.buckets.len() * SLOTS) as u64 {
             return None;
         }
         let larger = Sightings::for_records(records);
+        larger.epoch.store(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
+        larger.noted.store(self.noted.load(Ordering::Relaxed), Ordering::Relaxed);
         for (position, bucket) in larger.buckets.iter().enumerate() {
             // A hash's place in the smaller table is that of its lower bits, so each old bucket
             // splits over several. Copies that landed in the wrong one are never found and fall out.
             let old = &self.buckets[position & (self.buckets.len() - 1)];
-            for (to, from) in bucket.iter().zip(old) {
+            for (to, from) in bucket.0.iter().zip(&old.0) {
                 to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
             }
         }
@@ -72,30 +104,13 @@ impl Sightings {
     /// Counts a sighting of `hash` and returns how many there were lately with this one: 1 to
     /// [`MOST`].
     pub fn raise(&self, hash: u64) -> u8 {
-        let mut slots = self.read(hash);
-        let tag = tag(hash);
-        let ways = self.ways();
-        let found = slots[..ways]
-            .iter()
-            .position(|slot| tag_of(*slot) == tag && count_of(*slot) > 0);
-        let count = found.map_or(1, |at| count_of(slots[at]).saturating_add(1).min(MOST));
-        to_front(&mut slots[..ways], found, slot(tag, count));
-        self.write(hash, slots);
-        count
+        self.note(hash, |known| known + 1)
     }
 
     /// Makes sure that the next sighting of `hash` is not the first: used for what has just left
     /// the disk.
     pub fn keep(&self, hash: u64) {
-        let mut slots = self.read(hash);
-        let tag = tag(hash);
-        let ways = self.ways();
-        let found = slots[..ways]
-            .iter()
-            .position(|slot| tag_of(*slot) == tag && count_of(*slot) > 0);
-        let count = found.map_or(1, |at| count_of(slots[at]));
-        to_front(&mut slots[..ways], found, slot(tag, count));
-        self.write(hash, slots);
+        self.note(hash, |known| known.max(1));
     }
 
     /// Bytes of memory the table takes.
@@ -103,63 +118,67 @@ impl Sightings {
         self.buckets.len() * size_of::<Bucket>()
     }
 
-    fn use_ways_for(&self, records: u64) {
-        let ways = records
-            .div_ceil(self.buckets.len() as u64)
-            .clamp(1, SLOTS as u64);
-        self.ways.store(ways as u8, Ordering::Relaxed);
+    fn note(&self, hash: u64, count: impl FnOnce(u8) -> u8) -> u8 {
+        let epoch = self.tick();
+        let bucket = self.bucket(hash);
+        let mut slots = bucket.read();
+        let tag = (hash >> (64 - 16 + COUNT_BITS + EPOCH_BITS)) as u16;
+        let is_alive = |slot: &Slot| slot.count > 0 && age(slot, epoch) <= OLDEST;
+        let found = slots.iter().position(|slot| slot.tag == tag && is_alive(slot));
+        let known = found.map_or(0, |at| slots[at].count);
+        let victim = || {
+            let worth = |at: &usize| if is_alive(&slots[*at]) { OLDEST + 1 - age(&slots[*at], epoch) } else { 0 };
+            (0..SLOTS).min_by_key(worth).unwrap_or(0)
+        };
+        let at = found.unwrap_or_else(victim);
+        let count = count(known).min(MOST);
+        slots[at] = Slot { tag, epoch, count };
+        bucket.write(slots);
+        count
     }
 
-    fn ways(&self) -> usize {
-        usize::from(self.ways.load(Ordering::Relaxed)).min(SLOTS)
+    /// Counts a sighting towards the epoch, and clears what is forgotten of one bucket: in the
+    /// order of the sightings, so each bucket has its turn in each epoch.
+    fn tick(&self) -> u64 {
+        let noted = self.noted.fetch_add(1, Ordering::Relaxed);
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        if noted >= self.epoch_length.load(Ordering::Relaxed) {
+            self.noted.store(0, Ordering::Relaxed);
+            self.epoch.store((epoch + 1) % EPOCHS, Ordering::Relaxed);
+        }
+        for turn in [2 * noted, 2 * noted + 1] { let swept = &self.buckets[turn as usize & (self.buckets.len() - 1)];
+        let mut slots = swept.read();
+        let mut is_swept = false;
+        for slot in &mut slots { if slot.count > 0 && age(slot, epoch) > OLDEST { slot.count = 0; is_swept = true; } }
+        if is_swept { swept.write(slots); } }
+        epoch
     }
 
     fn bucket(&self, hash: u64) -> &Bucket {
-        // The table has a power of two of buckets, so the mask keeps within it; a truncated hash
-        // has the same lower bits.
         &self.buckets[hash as usize & (self.buckets.len() - 1)]
     }
+}
 
-    fn read(&self, hash: u64) -> [u16; SLOTS] {
-        let [young, old] = self.bucket(hash);
-        let words = u128::from(young.load(Ordering::Relaxed))
-            | u128::from(old.load(Ordering::Relaxed)) << 64;
-        std::array::from_fn(|at| (words >> (16 * at)) as u16)
+fn age(slot: &Slot, epoch: u64) -> u64 { (epoch + EPOCHS - slot.epoch) % EPOCHS }
+
+impl Bucket {
+    fn read(&self) -> [Slot; SLOTS] {
+        let mut slots = [Slot { tag: 0, epoch: 0, count: 0 }; SLOTS];
+        for (four, word) in slots.chunks_exact_mut(4).zip(&self.0) {
+            let word = word.load(Ordering::Relaxed);
+            for (at, slot) in four.iter_mut().enumerate() {
+                let bits = (word >> (16 * at)) as u16;
+                *slot = Slot { tag: bits >> (COUNT_BITS + EPOCH_BITS), epoch: u64::from(bits >> COUNT_BITS) % EPOCHS, count: (bits & u16::from(MOST)) as u8 };
+            }
+        }
+        slots
     }
-
-    fn write(&self, hash: u64, slots: [u16; SLOTS]) {
-        let words = slots
-            .iter()
-            .rev()
-            .fold(0u128, |words, slot| words << 16 | u128::from(*slot));
-        let [young, old] = self.bucket(hash);
-        young.store(words as u64, Ordering::Relaxed);
-        old.store((words >> 64) as u64, Ordering::Relaxed);
+    fn write(&self, slots: [Slot; SLOTS]) {
+        for (four, word) in slots.chunks_exact(4).zip(&self.0) {
+            let bits = four.iter().rev().fold(0, |bits, slot| bits << 16 | u64::from(slot.tag << (COUNT_BITS + EPOCH_BITS) | (slot.epoch as u16) << COUNT_BITS | u16::from(slot.count)));
+            word.store(bits, Ordering::Relaxed);
+        }
     }
-}
-
-/// Moves the slot at `found`, or the last one, to the front and makes it `slot`.
-fn to_front(slots: &mut [u16], found: Option<usize>, slot: u16) {
-    let end = found.unwrap_or(slots.len() - 1);
-    slots[..=end].rotate_right(1);
-    slots[0] = slot;
-}
-
-/// The fingerprint: the upper bits of the hash, as the lower ones choose the bucket.
-fn tag(hash: u64) -> u16 {
-    (hash >> (64 - 16 + COUNT_BITS)) as u16
-}
-
-fn slot(tag: u16, count: u8) -> u16 {
-    tag << COUNT_BITS | u16::from(count)
-}
-
-fn tag_of(slot: u16) -> u16 {
-    slot >> COUNT_BITS
-}
-
-fn count_of(slot: u16) -> u8 {
-    (slot & u16::from(MOST)) as u8
 }
 
 #[cfg(test)]
