@@ -28,6 +28,8 @@ pub mod url;
 
 mod assess;
 mod collapse;
+#[cfg(test)]
+mod dice;
 mod produce;
 #[cfg(test)]
 mod simulation;

@@ -33,6 +33,10 @@ impl Generation {
         Generation(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// stub
+    pub fn begin_epoch(stored: u32) -> u32 {
+        stored + 1
+    }
     /// The number.
     pub fn number(self) -> u64 {
         self.0

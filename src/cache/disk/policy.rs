@@ -155,7 +155,9 @@ impl Policy {
     /// the live records of that segment. Charges the ration; what is dropped will be written at the
     /// next fill, unless by then more is asked of newcomers.
     pub fn survivors(&self, records: &[Candidate]) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..records.len()).filter(|at| records[*at].hits > 0).collect();
+        let mut order: Vec<usize> = (0..records.len())
+            .filter(|at| records[*at].hits > 0)
+            .collect();
         order.sort_by(|a, b| worth(&records[*b]).total_cmp(&worth(&records[*a])));
         let limit_bytes = self.segment_bytes * u64::from(SURVIVORS_PERCENT) / 100;
         let balance_bytes = self.balance_bytes.load(Ordering::Relaxed);
@@ -165,8 +167,8 @@ impl Policy {
             let Candidate { bytes, hits, .. } = records[at];
             let bytes = u64::from(bytes);
             let fits = kept_bytes + bytes <= limit_bytes;
-            let is_rationed =
-                hits < MOST_HITS && i64::try_from(kept_bytes).is_ok_and(|kept| kept > balance_bytes);
+            let is_rationed = hits < MOST_HITS
+                && i64::try_from(kept_bytes).is_ok_and(|kept| kept > balance_bytes);
             if fits && !is_rationed {
                 kept_bytes += bytes;
                 survives[at] = true;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::dice::Dice;
 use super::engine::{Ended, Engine};
 use super::executor::{dropped_after, pause};
 use super::origin::VARIANTS;
 use crate::byte_range::{RangeRequest, RangeSpec};
+use crate::cache::dice::Dice;
 use crate::cache::policy::blocks::Blocks;
 
 /// What a request's `Cache-Control` says.

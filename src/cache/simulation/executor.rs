@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use tokio::runtime::Builder;
 
-use super::dice::Dice;
+use crate::cache::dice::Dice;
 use crate::cache::tasks::{Task, Tasks};
 
 /// No run that ends comes near this many steps.

@@ -6,7 +6,7 @@
 //! `SIMULATION_SEEDS=n` runs that many.
 
 mod clients;
-mod dice;
+
 mod engine;
 mod executor;
 mod ledger;
@@ -17,8 +17,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::cache::dice::Dice;
 use clients::Wish;
-use dice::Dice;
 use engine::Engine;
 use executor::{Executor, Halt, Party, Spawner};
 use ledger::Ledger;

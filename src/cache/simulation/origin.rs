@@ -11,10 +11,10 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::dice::Dice;
 use super::executor::pause;
 use super::ledger::{Exchange, Ledger, RESPONSE, VALIDATION};
 use crate::byte_range::{RangeRequest, parse, resolve};
+use crate::cache::dice::Dice;
 use crate::cache::fetch::{
     FetchError, Framing, InterimSink, Origin, OriginBody, OriginRequest, OriginResponse, Phase,
 };

@@ -88,8 +88,12 @@ impl Sightings {
             return None;
         }
         let larger = Sightings::for_records(records);
-        larger.epoch.store(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
-        larger.noted.store(self.noted.load(Ordering::Relaxed), Ordering::Relaxed);
+        larger
+            .epoch
+            .store(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
+        larger
+            .noted
+            .store(self.noted.load(Ordering::Relaxed), Ordering::Relaxed);
         for (position, bucket) in larger.buckets.iter().enumerate() {
             // A hash's place in the smaller table is that of its lower bits, so each old bucket
             // splits over several. Copies that landed in the wrong one are never found and fall out.
@@ -124,10 +128,18 @@ impl Sightings {
         let mut slots = bucket.read();
         let tag = (hash >> (64 - 16 + COUNT_BITS + EPOCH_BITS)) as u16;
         let is_alive = |slot: &Slot| slot.count > 0 && age(slot, epoch) <= OLDEST;
-        let found = slots.iter().position(|slot| slot.tag == tag && is_alive(slot));
+        let found = slots
+            .iter()
+            .position(|slot| slot.tag == tag && is_alive(slot));
         let known = found.map_or(0, |at| slots[at].count);
         let victim = || {
-            let worth = |at: &usize| if is_alive(&slots[*at]) { OLDEST + 1 - age(&slots[*at], epoch) } else { 0 };
+            let worth = |at: &usize| {
+                if is_alive(&slots[*at]) {
+                    OLDEST + 1 - age(&slots[*at], epoch)
+                } else {
+                    0
+                }
+            };
             (0..SLOTS).min_by_key(worth).unwrap_or(0)
         };
         let at = found.unwrap_or_else(victim);
@@ -146,11 +158,20 @@ impl Sightings {
             self.noted.store(0, Ordering::Relaxed);
             self.epoch.store((epoch + 1) % EPOCHS, Ordering::Relaxed);
         }
-        for turn in [2 * noted, 2 * noted + 1] { let swept = &self.buckets[turn as usize & (self.buckets.len() - 1)];
-        let mut slots = swept.read();
-        let mut is_swept = false;
-        for slot in &mut slots { if slot.count > 0 && age(slot, epoch) > OLDEST { slot.count = 0; is_swept = true; } }
-        if is_swept { swept.write(slots); } }
+        for turn in [2 * noted, 2 * noted + 1] {
+            let swept = &self.buckets[turn as usize & (self.buckets.len() - 1)];
+            let mut slots = swept.read();
+            let mut is_swept = false;
+            for slot in &mut slots {
+                if slot.count > 0 && age(slot, epoch) > OLDEST {
+                    slot.count = 0;
+                    is_swept = true;
+                }
+            }
+            if is_swept {
+                swept.write(slots);
+            }
+        }
         epoch
     }
 
@@ -159,23 +180,40 @@ impl Sightings {
     }
 }
 
-fn age(slot: &Slot, epoch: u64) -> u64 { (epoch + EPOCHS - slot.epoch) % EPOCHS }
+fn age(slot: &Slot, epoch: u64) -> u64 {
+    (epoch + EPOCHS - slot.epoch) % EPOCHS
+}
 
 impl Bucket {
     fn read(&self) -> [Slot; SLOTS] {
-        let mut slots = [Slot { tag: 0, epoch: 0, count: 0 }; SLOTS];
+        let mut slots = [Slot {
+            tag: 0,
+            epoch: 0,
+            count: 0,
+        }; SLOTS];
         for (four, word) in slots.chunks_exact_mut(4).zip(&self.0) {
             let word = word.load(Ordering::Relaxed);
             for (at, slot) in four.iter_mut().enumerate() {
                 let bits = (word >> (16 * at)) as u16;
-                *slot = Slot { tag: bits >> (COUNT_BITS + EPOCH_BITS), epoch: u64::from(bits >> COUNT_BITS) % EPOCHS, count: (bits & u16::from(MOST)) as u8 };
+                *slot = Slot {
+                    tag: bits >> (COUNT_BITS + EPOCH_BITS),
+                    epoch: u64::from(bits >> COUNT_BITS) % EPOCHS,
+                    count: (bits & u16::from(MOST)) as u8,
+                };
             }
         }
         slots
     }
     fn write(&self, slots: [Slot; SLOTS]) {
         for (four, word) in slots.chunks_exact(4).zip(&self.0) {
-            let bits = four.iter().rev().fold(0, |bits, slot| bits << 16 | u64::from(slot.tag << (COUNT_BITS + EPOCH_BITS) | (slot.epoch as u16) << COUNT_BITS | u16::from(slot.count)));
+            let bits = four.iter().rev().fold(0, |bits, slot| {
+                bits << 16
+                    | u64::from(
+                        slot.tag << (COUNT_BITS + EPOCH_BITS)
+                            | (slot.epoch as u16) << COUNT_BITS
+                            | u16::from(slot.count),
+                    )
+            });
             word.store(bits, Ordering::Relaxed);
         }
     }

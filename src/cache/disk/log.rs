@@ -1,0 +1,848 @@
+//! The writing side: one log over all segments, appended to by one writer.
+//!
+//! Invariants:
+//! - `never-over-the-limit`: a segment's bytes are reserved before it is written to, and the sum of
+//!   all segments, those that a reader still holds open included, never passes the limit.
+//! - `written-before-index`: a record is found only after the call that wrote it has returned.
+//! - `newest-decides`: recovery reads from the newest segment to the oldest; an erasure takes back
+//!   only what lies before it in the log.
+//! - `reclaim-oldest-first`: a segment goes when it is the oldest, so an erasure outlives all that
+//!   it takes back.
+
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::mem;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tracing::{info, warn};
+
+use super::erasures::Erasures;
+use super::folder::{Folder, SegmentFile};
+use super::format::{
+    FOOTER_ENTRY_BYTES, Fault, FolderId, FooterEntry, Kind, MAX_RECORD_BYTES, RecordHeader,
+    SegmentHeader, Trailer, UNIT_BYTES, crc32c_of, decode_footer, encode_footer, record_bytes,
+};
+use super::identity::Identity;
+use super::index::{Index, Location};
+use super::policy::{Candidate, Policy};
+use super::segments::{MAX_SEGMENTS, Segment, Taken};
+use super::shelf::{ReadFault, Shelf, count};
+use super::snapshot::{self, Snapshot};
+
+/// Records that go out in one system call: each takes four slices, and Linux takes 1,024.
+const BATCH_RECORDS: usize = 256;
+
+/// Zeros up to the next unit.
+const PADDING: [u8; UNIT_BYTES as usize] = [0; UNIT_BYTES as usize];
+
+/// A record that is to be written.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// What it is.
+    pub kind: Kind,
+    /// See [`RecordHeader::hash`].
+    pub hash: u64,
+    /// See [`RecordHeader::generation`].
+    pub generation: u64,
+    /// See [`Kind`].
+    pub number: u64,
+    /// The stored head; empty for a block.
+    pub head: Bytes,
+    /// The body or the block.
+    pub body: Bytes,
+    /// See [`RecordHeader::place`].
+    pub place: u64,
+}
+
+impl Record {
+    /// Bytes that it takes in a segment.
+    pub fn bytes(&self) -> u64 {
+        record_bytes(self.payload_bytes())
+    }
+
+    fn payload_bytes(&self) -> u64 {
+        self.head.len() as u64 + self.body.len() as u64
+    }
+}
+
+/// Why nothing can be written. The caller counts, drops, and tries again later.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing}: {error}")]
+pub struct WriteFault {
+    /// What was tried.
+    pub doing: &'static str,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+/// Why a folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenFault {
+    /// Another process holds its lock.
+    #[error("another process uses the folder")]
+    Locked,
+    /// The system said no.
+    #[error("cannot {doing}: {error}")]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// The sizes of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogSizes {
+    /// What all segments together may take.
+    pub limit_bytes: u64,
+    /// What one takes.
+    pub segment_bytes: u64,
+}
+
+/// The log of a cache folder. Appended to by whoever owns it; read through [`Log::shelf`].
+pub struct Log {
+    folder: Arc<dyn Folder>,
+    shelf: Arc<Shelf>,
+    identity: FolderId,
+    sizes: LogSizes,
+    policy: Arc<Policy>,
+    next_sequence: u64,
+    open: Option<Open>,
+    /// Files that could not be removed. Until they are, no segment is begun: none may outlive
+    /// a newer one (`reclaim-oldest-first`).
+    condemned: Vec<Condemned>,
+    /// Segments that recovery has not read yet; the next one last.
+    unread: Vec<Arc<Segment>>,
+    /// What the erasures that recovery has found take back: for a hash, the generation up to which
+    /// responses are gone.
+    erased: HashMap<u64, u64>,
+    erasures: Arc<Erasures>,
+}
+
+struct Open {
+    segment: Arc<Segment>,
+    /// Where the next record begins, in bytes.
+    next: u64,
+    entries: Vec<FooterEntry>,
+}
+
+impl Open {
+    /// Whether `bytes` more in `records` records leave room for the footer.
+    fn has_room(&self, records: usize, bytes: u64) -> bool {
+        let entries = (self.entries.len() + records) as u64;
+        let end = self.next + bytes + entries * FOOTER_ENTRY_BYTES + UNIT_BYTES;
+        end <= self.segment.bytes
+    }
+}
+
+/// A file that is to be removed, and the room that it takes until then.
+struct Condemned {
+    name: String,
+    _room: StillTaken,
+}
+
+/// Held for what its drop does.
+enum StillTaken {
+    Segment(#[expect(dead_code)] Arc<Segment>),
+    Room(#[expect(dead_code)] Taken),
+}
+
+/// A record with its place and its header, ready to be written.
+struct Placed<'r> {
+    record: &'r Record,
+    header: [u8; UNIT_BYTES as usize],
+    padding: usize,
+}
+
+impl Log {
+    /// Opens the log in `folder`, which is prepared already; what lies in it is found once
+    /// [`Log::recover_segment`] has been called until it says that it is done.
+    ///
+    /// # Errors
+    /// [`OpenFault::Io`].
+    pub fn open(
+        folder: Arc<dyn Folder>,
+        identity: &Identity,
+        sizes: LogSizes,
+        policy: Arc<Policy>,
+        erasures: Arc<Erasures>,
+    ) -> Result<Self, OpenFault> {
+        let io = |doing| move |error| OpenFault::Io { doing, error };
+        let segments = find_segments(&*folder, identity.folder, sizes);
+        let segments = segments.map_err(io("read the segments"))?;
+        let snapshot = folder
+            .read(snapshot::FILE_NAME)
+            .map_err(io("read the index"))?;
+        // It is right only as long as nothing is written.
+        folder
+            .remove(snapshot::FILE_NAME)
+            .map_err(io("remove the index"))?;
+        let shelf = Arc::new(Shelf::of(Index::new()));
+        let mut log = Log {
+            folder,
+            shelf,
+            identity: identity.folder,
+            sizes,
+            policy,
+            next_sequence: 1,
+            open: None,
+            condemned: Vec::new(),
+            unread: Vec::new(),
+            erased: HashMap::new(),
+            erasures,
+        };
+        log.adopt(segments, snapshot.as_deref());
+        Ok(log)
+    }
+
+    /// Takes the segments in, and what a clean stop knew of them.
+    fn adopt(&mut self, files: Vec<SegmentOnDisk>, snapshot: Option<&[u8]>) {
+        let sequences: Vec<u64> = files.iter().map(|file| file.header.sequence).collect();
+        self.next_sequence = sequences.last().map_or(1, |newest| newest + 1);
+        let snapshot = snapshot.and_then(|bytes| {
+            let read = Snapshot::decode(bytes, self.identity, &sequences);
+            read.inspect_err(|fault| warn!(%fault, "the index of the last stop is not used"))
+                .ok()
+        });
+        let is_known = snapshot.is_some();
+        // Without a snapshot any slot will do; there are fewer files than slots.
+        let any_slots = || (0..files.len() as u16).collect();
+        let (slots, index) = match snapshot {
+            Some(snapshot) => (snapshot.slots, snapshot.index),
+            None => (any_slots(), Index::new()),
+        };
+        let shelf = Shelf::of(index);
+        for (slot, file) in slots.into_iter().zip(files) {
+            let segments = &shelf.segments;
+            segments.add(slot, file.name, file.header, file.file, file.bytes);
+        }
+        if !is_known {
+            self.unread = shelf.segments.newest_first();
+            self.unread.reverse();
+        }
+        self.shelf = Arc::new(shelf);
+        self.erasures.set_recovering(self.is_recovering());
+    }
+
+    /// Whose folder it is.
+    pub fn identity(&self) -> FolderId {
+        self.identity
+    }
+
+    /// Finds out whether the disk can be written to: begins a segment unless one is open.
+    ///
+    /// # Errors
+    /// [`WriteFault`].
+    pub fn probe(&mut self) -> Result<(), WriteFault> {
+        match self.open {
+            Some(_) => Ok(()),
+            None => self.open_segment(0),
+        }
+    }
+
+    /// The reading side.
+    pub fn shelf(&self) -> &Arc<Shelf> {
+        &self.shelf
+    }
+
+    /// Whether there are segments that are not in the index yet.
+    pub fn is_recovering(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// Puts the newest segment that is not in the index there. Does nothing when all are.
+    pub fn recover_segment(&mut self) {
+        let Some(segment) = self.unread.pop() else {
+            return;
+        };
+        let entries = match read_footer(&segment) {
+            Ok(Some(entries)) => entries,
+            Ok(None) => self.scan(&segment),
+            Err(fault) => {
+                count(&self.shelf.counters.bad_records, 1);
+                warn!(segment = segment.name, %fault, "read record by record for its bad footer");
+                self.scan(&segment)
+            }
+        };
+        // From the newest on: an erasure takes back what lies before it, in other segments too.
+        for entry in entries.iter().rev() {
+            let insert = || {
+                let location = location(&segment, entry);
+                self.shelf.index.insert(entry.hash, location);
+            };
+            match entry.kind {
+                Kind::Erasure => {
+                    let up_to = self.erased.entry(entry.hash).or_default();
+                    *up_to = entry.generation_or_place.max(*up_to);
+                }
+                Kind::Response | Kind::Variant => {
+                    let generation = entry.generation_or_place;
+                    if self.erased.get(&entry.hash) < Some(&generation) {
+                        self.erasures.recover(entry.hash, generation, insert);
+                    }
+                }
+                Kind::Block => insert(),
+            }
+        }
+        if self.unread.is_empty() {
+            self.erased = HashMap::new();
+            self.erasures.set_recovering(false);
+            let segments = self.shelf.segments.len();
+            let records = self.shelf.index.len();
+            info!(segments, records, "the disk tier knows all that it holds");
+        }
+    }
+
+    /// Reads a segment without footer, record by record, up to the first that is not whole.
+    fn scan(&self, segment: &Segment) -> Vec<FooterEntry> {
+        let mut entries = Vec::new();
+        let mut offset = UNIT_BYTES;
+        let fault = loop {
+            match read_record_at(segment, offset) {
+                Ok(header) => {
+                    entries.push(entry_of(&header, offset));
+                    offset += header.record_bytes();
+                }
+                Err(fault) => break fault,
+            }
+        };
+        // Zeros are what was never written; everything else is what a crash has torn.
+        if !matches!(fault, ReadFault::Format(Fault::Magic)) {
+            count(&self.shelf.counters.bad_records, 1);
+        }
+        info!(
+            segment = segment.name,
+            records = entries.len(),
+            %fault,
+            "read a segment without footer"
+        );
+        segment.set_unsealed(entries.clone());
+        entries
+    }
+
+    /// Writes records, in their order. Returns how many were too long to be written at all.
+    ///
+    /// # Errors
+    /// [`WriteFault`]: of those that follow, none is on disk or in the index. The next call begins
+    /// in a new segment.
+    pub fn append(&mut self, records: &[Record]) -> Result<usize, WriteFault> {
+        let mut batch = Vec::new();
+        let mut batch_bytes = 0;
+        let mut too_long = 0;
+        for record in records {
+            let bytes = record.bytes();
+            let alone = UNIT_BYTES + bytes + FOOTER_ENTRY_BYTES + UNIT_BYTES;
+            if bytes > MAX_RECORD_BYTES || alone > self.sizes.segment_bytes {
+                too_long += 1;
+                continue;
+            }
+            let fits = |open: &Open, batch: &[&Record]| {
+                batch.len() < BATCH_RECORDS && open.has_room(batch.len() + 1, batch_bytes + bytes)
+            };
+            if !self.open.as_ref().is_some_and(|open| fits(open, &batch)) {
+                self.write(&mem::take(&mut batch))?;
+                batch_bytes = 0;
+                self.make_room(bytes)?;
+            }
+            batch.push(record);
+            batch_bytes += bytes;
+        }
+        self.write(&batch)?;
+        Ok(too_long)
+    }
+
+    /// Sees to it that the open segment has room for a record.
+    fn make_room(&mut self, bytes: u64) -> Result<(), WriteFault> {
+        while !self
+            .open
+            .as_ref()
+            .is_some_and(|open| open.has_room(1, bytes))
+        {
+            self.seal()?;
+            self.open_segment(bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what fits the open segment, in one go.
+    fn write(&mut self, records: &[&Record]) -> Result<(), WriteFault> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let written = self.write_records(records)?;
+        count(&self.shelf.counters.written_bytes, written);
+        let Some(open) = &self.open else {
+            return Ok(());
+        };
+        let entries = &open.entries[open.entries.len() - records.len()..];
+        for entry in entries {
+            match entry.kind {
+                // It left the index when it was asked for.
+                Kind::Erasure => {}
+                Kind::Response | Kind::Variant => {
+                    let insert = || {
+                        if entry.kind == Kind::Response {
+                            self.shelf.index.remove_all(entry.hash);
+                        }
+                        let location = location(&open.segment, entry);
+                        self.shelf.index.insert(entry.hash, location);
+                    };
+                    let generation = entry.generation_or_place;
+                    self.erasures.unless_erased(entry.hash, generation, insert);
+                }
+                Kind::Block => {
+                    let location = location(&open.segment, entry);
+                    self.shelf.index.insert(entry.hash, location);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes records into the open segment and adds their entries to its footer. The index does not
+    /// know of them yet. Returns the bytes.
+    fn write_records(&mut self, records: &[&Record]) -> Result<u64, WriteFault> {
+        let open = self.open.as_mut().expect("make-room-before-writing");
+        let sequence = open.segment.header.sequence;
+        let mut entries = Vec::with_capacity(records.len());
+        let mut placed = Vec::with_capacity(records.len());
+        let start = open.next;
+        let mut next = start;
+        for record in records {
+            let payload_bytes = record.payload_bytes();
+            let header = RecordHeader {
+                kind: record.kind,
+                hash: record.hash,
+                generation: record.generation,
+                number: record.number,
+                sequence,
+                // No longer than MAX_RECORD_BYTES.
+                payload_bytes: payload_bytes as u32,
+                payload_crc: crc32c_of(&[&record.head, &record.body]),
+                head_bytes: record.head.len() as u32,
+                place: record.place,
+            };
+            entries.push(entry_of(&header, next));
+            placed.push(Placed {
+                record,
+                header: header.encode(),
+                padding: (payload_bytes.next_multiple_of(UNIT_BYTES) - payload_bytes) as usize,
+            });
+            next += header.record_bytes();
+        }
+        let mut slices: Vec<IoSlice<'_>> = placed
+            .iter()
+            .flat_map(|placed| {
+                [
+                    &placed.header[..],
+                    &placed.record.head[..],
+                    &placed.record.body[..],
+                    &PADDING[..placed.padding],
+                ]
+            })
+            .filter(|slice| !slice.is_empty())
+            .map(IoSlice::new)
+            .collect();
+        if let Err(error) = open.segment.file().write_at(&mut slices, start) {
+            self.abandon_open();
+            let doing = "write to a segment";
+            return Err(WriteFault { doing, error });
+        }
+        open.next = next;
+        open.entries.extend(entries);
+        Ok(next - start)
+    }
+
+    /// Leaves the open segment without a footer: what it holds stays readable.
+    fn abandon_open(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.segment.set_unsealed(open.entries);
+        }
+    }
+
+    /// Writes the footer of the open segment and makes all of it durable.
+    ///
+    /// # Errors
+    /// [`WriteFault`]; the segment is left without footer.
+    pub fn seal(&mut self) -> Result<(), WriteFault> {
+        let Some(open) = self.open.as_ref() else {
+            return Ok(());
+        };
+        let segment = open.segment.clone();
+        let (footer, trailer) = encode_footer(segment.header, open.next, &open.entries);
+        let write =
+            |bytes: &[u8], offset: u64| segment.file().write_at(&mut [IoSlice::new(bytes)], offset);
+        let outcome = write(&footer, open.next)
+            .and_then(|()| write(&trailer.encode(), segment.bytes - UNIT_BYTES))
+            .and_then(|()| segment.file().sync());
+        match outcome {
+            Ok(()) => {
+                self.open = None;
+                Ok(())
+            }
+            Err(error) => {
+                self.abandon_open();
+                let doing = "seal a segment";
+                Err(WriteFault { doing, error })
+            }
+        }
+    }
+
+    /// Begins a segment for a record of `bytes`; then makes room for the segment after it, so that
+    /// there is always room to copy what is to be kept.
+    fn open_segment(&mut self, bytes_wanted: u64) -> Result<(), WriteFault> {
+        self.remove_condemned()?;
+        while !self.has_room_for_segment() {
+            // A reader may still hold one that was removed; it will let go, and then there is room.
+            let is_held = self.shelf.segments.bytes() < self.shelf.segments.room().taken_bytes();
+            let Some(oldest) = self.shelf.segments.oldest().filter(|_| !is_held) else {
+                return Err(no_room());
+            };
+            // Without an open segment there is nowhere to copy to.
+            self.remove(&oldest)?;
+        }
+        let header = SegmentHeader {
+            folder: self.identity,
+            sequence: self.next_sequence,
+        };
+        self.next_sequence += 1;
+        let name = format!("{:016x}.seg", header.sequence);
+        let bytes = self.sizes.segment_bytes;
+        let fault = |doing| move |error| WriteFault { doing, error };
+        let file = self.folder.create_segment(&name, bytes);
+        let file = file.map_err(fault("make a segment"))?;
+        if let Err(error) = file.write_at(&mut [IoSlice::new(&header.encode())], 0) {
+            let _room = StillTaken::Room(self.shelf.segments.room().take(bytes));
+            self.condemned.push(Condemned { name, _room });
+            return Err(fault("begin a segment")(error));
+        }
+        let segments = &self.shelf.segments;
+        let slot = segments.free_slot().ok_or_else(no_room)?;
+        self.open = Some(Open {
+            segment: segments.add(slot, name, header, file, bytes),
+            next: UNIT_BYTES,
+            entries: Vec::new(),
+        });
+        self.policy.fit(self.shelf.index.len() as u64);
+        // One at a time: more are in the way only after the limit was lowered.
+        if !self.has_room_for_segment() && self.shelf.segments.len() > 1 {
+            self.reclaim(bytes_wanted)?;
+        }
+        Ok(())
+    }
+
+    fn has_room_for_segment(&self) -> bool {
+        let taken = self.shelf.segments.room().taken_bytes();
+        taken + self.sizes.segment_bytes <= self.sizes.limit_bytes
+            && self.shelf.segments.len() < MAX_SEGMENTS
+    }
+
+    /// Whether reserving the next segment means that an old one goes.
+    pub fn is_full(&self) -> bool {
+        let taken = self.shelf.segments.room().taken_bytes();
+        taken + 2 * self.sizes.segment_bytes > self.sizes.limit_bytes
+    }
+
+    /// Removes the oldest segment; what is worth keeping is written to the open one first, as far as
+    /// a record of `bytes_wanted` still finds room there.
+    fn reclaim(&mut self, bytes_wanted: u64) -> Result<(), WriteFault> {
+        let Some(oldest) = self.shelf.segments.oldest() else {
+            return Ok(());
+        };
+        let kept = self.worth_keeping(&oldest);
+        for batch in kept.chunks(REINSERTED_BATCH) {
+            self.reinsert(&oldest, batch, bytes_wanted)?;
+        }
+        self.remove(&oldest)
+    }
+
+    /// The live records of a segment that are to be kept, with their hits.
+    fn worth_keeping(&self, segment: &Segment) -> Vec<(FooterEntry, u8)> {
+        let mut live = Vec::new();
+        let mut candidates = Vec::new();
+        for entry in entries_of(segment).unwrap_or_default() {
+            let hits = self.shelf.index.hits(entry.hash, location(segment, &entry));
+            let Some(hits) = hits.filter(|_| entry.kind != Kind::Erasure) else {
+                continue;
+            };
+            candidates.push(Candidate {
+                hash: match entry.kind {
+                    Kind::Block => entry.generation_or_place,
+                    Kind::Response | Kind::Variant | Kind::Erasure => entry.hash,
+                },
+                // At most MAX_RECORD_BYTES.
+                bytes: u32::from(entry.length) * UNIT_BYTES as u32,
+                hits,
+            });
+            live.push((entry, hits));
+        }
+        let survivors = self.policy.survivors(&candidates);
+        survivors.into_iter().map(|at| live[at]).collect()
+    }
+
+    fn reinsert(
+        &mut self,
+        from: &Segment,
+        entries: &[(FooterEntry, u8)],
+        bytes_wanted: u64,
+    ) -> Result<(), WriteFault> {
+        let mut records = Vec::with_capacity(entries.len());
+        let mut sources = Vec::with_capacity(entries.len());
+        for (entry, hits) in entries {
+            let source = location(from, entry);
+            if let Ok(found) = self.shelf.read(entry.hash, source) {
+                records.push(Record {
+                    kind: found.kind,
+                    hash: entry.hash,
+                    generation: found.generation,
+                    number: found.number,
+                    head: found.head,
+                    body: found.body,
+                    place: found.place,
+                });
+                sources.push((source, *hits));
+            }
+        }
+        let bytes: u64 = records.iter().map(Record::bytes).sum();
+        let has_room = |open: &Open| open.has_room(records.len() + 1, bytes + bytes_wanted);
+        if records.is_empty() || !self.open.as_ref().is_some_and(has_room) {
+            return Ok(());
+        }
+        let written = self.write_records(&records.iter().collect::<Vec<_>>())?;
+        count(&self.shelf.counters.reinserted_bytes, written);
+        let Some(open) = &self.open else {
+            return Ok(());
+        };
+        let targets = &open.entries[open.entries.len() - sources.len()..];
+        for ((source, hits), target) in sources.into_iter().zip(targets) {
+            let place = location(&open.segment, target);
+            self.shelf.index.relocate(target.hash, source, place);
+            for _ in 0..Policy::hits_after_surviving(hits) {
+                self.shelf.index.note_hit(target.hash, place);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a segment and all that the index knows of it.
+    fn remove(&mut self, segment: &Arc<Segment>) -> Result<(), WriteFault> {
+        self.unread.retain(|unread| !Arc::ptr_eq(unread, segment));
+        match entries_of(segment) {
+            Ok(entries) => {
+                let live = entries.iter().filter(|entry| {
+                    let location = location(segment, entry);
+                    entry.kind != Kind::Erasure && self.shelf.index.remove(entry.hash, location)
+                });
+                count(&self.shelf.counters.evicted_records, live.count() as u64);
+            }
+            Err(_) => {
+                let live = self.shelf.index.remove_segment(segment.slot);
+                count(&self.shelf.counters.evicted_records, live as u64);
+            }
+        }
+        self.shelf.segments.remove(segment);
+        count(&self.shelf.counters.reclaimed_segments, 1);
+        self.condemned.push(Condemned {
+            name: segment.name.clone(),
+            _room: StillTaken::Segment(segment.clone()),
+        });
+        self.remove_condemned()
+    }
+
+    /// Removes the files that are to go.
+    fn remove_condemned(&mut self) -> Result<(), WriteFault> {
+        while let Some(condemned) = self.condemned.first() {
+            let removed = self.folder.remove_segment(&condemned.name);
+            removed.map_err(|error| WriteFault {
+                doing: "remove a segment",
+                error,
+            })?;
+            self.condemned.remove(0);
+        }
+        Ok(())
+    }
+
+    /// Seals the open segment and leaves the index for the next start.
+    ///
+    /// # Errors
+    /// [`WriteFault`]; the next start then reads the segments.
+    pub fn close(&mut self) -> Result<(), WriteFault> {
+        self.seal()?;
+        if self.is_recovering() {
+            // It does not know all yet.
+            return Ok(());
+        }
+        let slots = self.shelf.segments.newest_first();
+        let slots = slots.iter().rev().map(|s| (s.header.sequence, s.slot));
+        let fault = |error| WriteFault {
+            doing: "write the index",
+            error,
+        };
+        let contents = snapshot::encode(self.identity, slots, &self.shelf.index);
+        let contents = contents.map_err(fault)?;
+        self.folder
+            .replace(snapshot::FILE_NAME, &contents)
+            .map_err(fault)
+    }
+
+    /// Removes everything.
+    ///
+    /// # Errors
+    /// [`WriteFault`]; the index is empty all the same.
+    pub fn clear(&mut self) -> Result<(), WriteFault> {
+        self.abandon_open();
+        self.shelf.index.clear();
+        let mut outcome = Ok(());
+        for segment in self.shelf.segments.newest_first() {
+            outcome = outcome.and(self.remove(&segment));
+        }
+        outcome
+    }
+}
+
+/// Records that are copied at a time when a segment is reclaimed.
+const REINSERTED_BATCH: usize = 64;
+
+fn no_room() -> WriteFault {
+    WriteFault {
+        doing: "make a segment",
+        error: io::ErrorKind::QuotaExceeded.into(),
+    }
+}
+
+fn entry_of(header: &RecordHeader, offset: u64) -> FooterEntry {
+    FooterEntry {
+        hash: header.hash,
+        generation_or_place: match header.kind {
+            Kind::Block => header.place,
+            Kind::Response | Kind::Variant | Kind::Erasure => header.generation,
+        },
+        kind: header.kind,
+        // A segment is at most 1 GiB, a record at most MAX_RECORD_BYTES.
+        offset: (offset / UNIT_BYTES) as u32,
+        length: (header.record_bytes() / UNIT_BYTES) as u16,
+    }
+}
+
+fn location(segment: &Segment, entry: &FooterEntry) -> Location {
+    Location {
+        segment: segment.slot,
+        offset: entry.offset,
+        length: entry.length,
+    }
+}
+
+/// A segment file that was found.
+struct SegmentOnDisk {
+    header: SegmentHeader,
+    name: String,
+    file: Arc<dyn SegmentFile>,
+    bytes: u64,
+}
+
+/// Opens every segment file that is ours, the oldest first, and removes what a crash has left of
+/// others, and the oldest if they do not fit.
+fn find_segments(
+    folder: &dyn Folder,
+    identity: FolderId,
+    sizes: LogSizes,
+) -> io::Result<Vec<SegmentOnDisk>> {
+    let mut found = Vec::new();
+    for name in folder.segments()? {
+        let file = folder.open_segment(&name)?;
+        let bytes = file.bytes()?;
+        match read_header(&*file, bytes) {
+            Ok(header) if header.folder == identity => found.push(SegmentOnDisk {
+                header,
+                name,
+                file,
+                bytes,
+            }),
+            // Never written: the process stopped right after it was made.
+            Err(ReadFault::Format(Fault::Magic)) if is_blank(&*file)? => {
+                folder.remove_segment(&name)?;
+            }
+            other => {
+                let fault = other.err().unwrap_or(Fault::Foreign.into());
+                warn!(segment = name, %fault, "removed a file that is no segment of this cache");
+                folder.remove_segment(&name)?;
+            }
+        }
+    }
+    found.sort_by_key(|file| file.header.sequence);
+    let mut total: u64 = found.iter().map(|file| file.bytes).sum();
+    // A limit that was lowered holds before anything is served.
+    while total > sizes.limit_bytes || found.len() >= MAX_SEGMENTS {
+        let oldest = found.remove(0);
+        folder.remove_segment(&oldest.name)?;
+        total -= oldest.bytes;
+    }
+    Ok(found)
+}
+
+fn read_header(file: &dyn SegmentFile, bytes: u64) -> Result<SegmentHeader, ReadFault> {
+    if bytes < 2 * UNIT_BYTES {
+        let expected = 2 * UNIT_BYTES;
+        let found = bytes;
+        return Err(Fault::Short { expected, found }.into());
+    }
+    let mut header = [0; UNIT_BYTES as usize];
+    file.read_at(&mut header, 0)?;
+    Ok(SegmentHeader::decode(&header)?)
+}
+
+fn is_blank(file: &dyn SegmentFile) -> io::Result<bool> {
+    let mut header = [0; UNIT_BYTES as usize];
+    file.read_at(&mut header, 0)?;
+    Ok(header == PADDING)
+}
+
+/// The entries of a segment, from wherever they are.
+pub(super) fn entries_of(segment: &Segment) -> Result<Vec<FooterEntry>, ReadFault> {
+    if let Some(entries) = segment.take_unsealed() {
+        segment.set_unsealed(entries.clone());
+        return Ok(entries);
+    }
+    match read_footer(segment)? {
+        Some(entries) => Ok(entries),
+        None => Err(Fault::Magic.into()),
+    }
+}
+
+/// The footer of a segment; `None` when it was never sealed.
+fn read_footer(segment: &Segment) -> Result<Option<Vec<FooterEntry>>, ReadFault> {
+    let mut trailer = [0; UNIT_BYTES as usize];
+    segment
+        .file()
+        .read_at(&mut trailer, segment.bytes - UNIT_BYTES)?;
+    if trailer == PADDING {
+        return Ok(None);
+    }
+    let trailer = Trailer::decode(&trailer, &segment.header, segment.bytes)?;
+    // No longer than the file.
+    let mut footer = vec![0; trailer.footer_bytes() as usize];
+    segment.file().read_at(&mut footer, trailer.footer_offset)?;
+    Ok(Some(decode_footer(&footer, &trailer)?))
+}
+
+/// The header of the record at `offset`, if the record is whole.
+fn read_record_at(segment: &Segment, offset: u64) -> Result<RecordHeader, ReadFault> {
+    let end = segment.bytes - UNIT_BYTES;
+    if offset + UNIT_BYTES > end {
+        return Err(Fault::Magic.into());
+    }
+    let mut header = [0; UNIT_BYTES as usize];
+    segment.file().read_at(&mut header, offset)?;
+    let header = RecordHeader::decode(&header, segment.header.sequence)?;
+    if offset + header.record_bytes() > end {
+        let found = end - offset;
+        let expected = header.record_bytes();
+        return Err(Fault::Short { expected, found }.into());
+    }
+    let mut payload = vec![0; header.payload_bytes as usize];
+    segment.file().read_at(&mut payload, offset + UNIT_BYTES)?;
+    header.check_payload(&payload)?;
+    Ok(header)
+}

@@ -1,0 +1,188 @@
+//! The reading side: from a hash to the records under it.
+//!
+//! Invariant `verified-or-missed`: a payload leaves here only when header and payload checksums are
+//! right and it was written under the hash that was asked for. Everything else is a miss, counted,
+//! and is not looked for again.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use super::format::{Fault, Kind, RecordHeader, UNIT_BYTES};
+use super::index::{Index, Location};
+use super::segments::{Segment, Segments};
+
+/// A record that was read and verified.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// What it is.
+    pub kind: Kind,
+    /// See [`RecordHeader::generation`].
+    pub generation: u64,
+    /// See [`Kind`].
+    pub number: u64,
+    /// The stored head; empty for a block.
+    pub head: Bytes,
+    /// The body or the block.
+    pub body: Bytes,
+    /// See [`RecordHeader::place`].
+    pub place: u64,
+}
+
+/// Why a record could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadFault {
+    /// The disk failed.
+    #[error("cannot read: {0}")]
+    Io(#[from] io::Error),
+    /// It is not what was written.
+    #[error(transparent)]
+    Format(#[from] Fault),
+}
+
+/// What is counted. Read by the metrics.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Bytes written for new records, overhead included.
+    pub written_bytes: AtomicU64,
+    /// Bytes written to keep records whose segment was reclaimed.
+    pub reinserted_bytes: AtomicU64,
+    /// Live records that were dropped with their segment.
+    pub evicted_records: AtomicU64,
+    /// Segments reclaimed.
+    pub reclaimed_segments: AtomicU64,
+    /// Records read and verified.
+    pub read_records: AtomicU64,
+    /// Bytes of those.
+    pub read_bytes: AtomicU64,
+    /// Records that could not be read for the disk's fault.
+    pub read_errors: AtomicU64,
+    /// Records, footers and segments that were not what was written.
+    pub bad_records: AtomicU64,
+}
+
+/// Adds to a counter.
+pub(super) fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+/// The index and the segments.
+pub struct Shelf {
+    /// Where records lie.
+    pub index: Index,
+    /// The files.
+    pub segments: Segments,
+    /// What is counted.
+    pub counters: Counters,
+}
+
+impl Shelf {
+    /// Without segments yet.
+    pub fn of(index: Index) -> Self {
+        Shelf {
+            index,
+            segments: Segments::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Reads the record at `location` if that needs no disk; `Ok(None)` when it would.
+    pub fn read_cached(&self, hash: u64, location: Location) -> Result<Option<Found>, Missed> {
+        let Some(segment) = self.segments.get(location.segment) else {
+            return Err(Missed);
+        };
+        let mut buffer = buffer_for(location);
+        match segment
+            .file()
+            .read_cached_at(&mut buffer, offset_of(location))
+        {
+            Ok(true) => self.verify(&segment, hash, location, buffer).map(Some),
+            Ok(false) => Ok(None),
+            Err(error) => Err(self.miss(hash, location, error.into())),
+        }
+    }
+
+    /// Reads the record at `location`; may wait for the disk.
+    pub fn read(&self, hash: u64, location: Location) -> Result<Found, Missed> {
+        let Some(segment) = self.segments.get(location.segment) else {
+            return Err(Missed);
+        };
+        let mut buffer = buffer_for(location);
+        match segment.file().read_at(&mut buffer, offset_of(location)) {
+            Ok(()) => self.verify(&segment, hash, location, buffer),
+            Err(error) => Err(self.miss(hash, location, error.into())),
+        }
+    }
+
+    fn verify(
+        &self,
+        segment: &Segment,
+        hash: u64,
+        location: Location,
+        buffer: Vec<u8>,
+    ) -> Result<Found, Missed> {
+        let header = RecordHeader::decode(&buffer, segment.header.sequence)
+            .map_err(|fault| self.miss(hash, location, fault.into()))?;
+        if header.hash != hash {
+            // The index knows fewer bits than a hash has.
+            return Err(Missed);
+        }
+        let payload = Bytes::from(buffer).slice(UNIT_BYTES as usize..);
+        let length = header.payload_bytes as usize;
+        if payload.len() < length {
+            let fault = Fault::Short {
+                expected: length as u64,
+                found: payload.len() as u64,
+            };
+            return Err(self.miss(hash, location, fault.into()));
+        }
+        let payload = payload.slice(..length);
+        header
+            .check_payload(&payload)
+            .map_err(|fault| self.miss(hash, location, fault.into()))?;
+        count(&self.counters.read_records, 1);
+        count(&self.counters.read_bytes, header.record_bytes());
+        let head_bytes = header.head_bytes as usize;
+        Ok(Found {
+            kind: header.kind,
+            generation: header.generation,
+            number: header.number,
+            head: payload.slice(..head_bytes),
+            body: payload.slice(head_bytes..),
+            place: header.place,
+        })
+    }
+
+    /// Takes a record that cannot be used out of the index.
+    fn miss(&self, hash: u64, location: Location, fault: ReadFault) -> Missed {
+        let was_there = self.index.remove(hash, location);
+        // A segment that was removed under the reader is no fault.
+        if was_there {
+            let counter = match &fault {
+                ReadFault::Io(_) => &self.counters.read_errors,
+                ReadFault::Format(_) => &self.counters.bad_records,
+            };
+            count(counter, 1);
+            tracing::debug!(
+                segment = location.segment,
+                offset = u64::from(location.offset) * UNIT_BYTES,
+                %fault,
+                "a record of the disk tier is not used"
+            );
+        }
+        Missed
+    }
+}
+
+/// The record is not to be had; why has been counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missed;
+
+fn offset_of(location: Location) -> u64 {
+    u64::from(location.offset) * UNIT_BYTES
+}
+
+fn buffer_for(location: Location) -> Vec<u8> {
+    vec![0; usize::from(location.length) * UNIT_BYTES as usize]
+}

@@ -1,0 +1,5 @@
+//! The log against a plain map, under faults, crashes and damage.
+
+mod damage;
+mod model;
+mod paper_folder;

@@ -1,0 +1,75 @@
+//! Reading everything to see what is bad.
+
+use std::ops::ControlFlow;
+
+use super::format::{FooterEntry, Kind, UNIT_BYTES};
+use super::index::Location;
+use super::log::entries_of;
+use super::segments::Segment;
+use super::shelf::Shelf;
+
+/// What reading everything has shown so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Segments read.
+    pub segments: u64,
+    /// Segments there are.
+    pub segments_total: u64,
+    /// Segments that could not be read for want of an index of their own: one is still written to.
+    pub segments_skipped: u64,
+    /// Records that are what was written.
+    pub good_records: u64,
+    /// Records that are not; they are not used any more.
+    pub bad_records: u64,
+    /// Bytes of the records read.
+    pub bytes: u64,
+}
+
+/// Reads every record that the index leads to. `progress` is called after each segment and may end
+/// it.
+pub fn verify(shelf: &Shelf, mut progress: impl FnMut(&Verified) -> ControlFlow<()>) -> Verified {
+    let segments = shelf.segments.newest_first();
+    let mut verified = Verified {
+        segments_total: segments.len() as u64,
+        ..Verified::default()
+    };
+    for segment in segments {
+        match entries_of(&segment) {
+            Ok(entries) => verify_segment(shelf, &segment, &entries, &mut verified),
+            Err(_) => verified.segments_skipped += 1,
+        }
+        verified.segments += 1;
+        if progress(&verified).is_break() {
+            break;
+        }
+    }
+    verified
+}
+
+fn verify_segment(
+    shelf: &Shelf,
+    segment: &Segment,
+    entries: &[FooterEntry],
+    verified: &mut Verified,
+) {
+    for entry in entries {
+        let location = Location {
+            segment: segment.slot,
+            offset: entry.offset,
+            length: entry.length,
+        };
+        let is_live = || shelf.index.hits(entry.hash, location).is_some();
+        if entry.kind == Kind::Erasure || !is_live() {
+            continue;
+        }
+        match shelf.read(entry.hash, location) {
+            Ok(_) => {
+                verified.good_records += 1;
+                verified.bytes += u64::from(entry.length) * UNIT_BYTES;
+            }
+            // It may have been evicted or erased while we looked; then it is not bad.
+            Err(_) if is_live() => {}
+            Err(_) => verified.bad_records += 1,
+        }
+    }
+}
