@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every target of `fuzz/Cargo.toml`.
-const TARGETS: [&str; 14] = [
+const TARGETS: [&str; 15] = [
     "aws_chunked",
     "cache_control",
     "cache_tags",
@@ -24,6 +24,7 @@ const TARGETS: [&str; 14] = [
     "request_head",
     "s3_target",
     "signed_header",
+    "stored_form",
     "targeted",
     "vary",
 ];
@@ -127,6 +128,11 @@ fn a_condition_holds_for_the_validators_that_it_names() {
 #[test]
 fn a_selecting_field_selects_and_no_other() {
     replay("vary", checks::vary::check);
+}
+
+#[test]
+fn a_stored_head_is_written_in_one_way_and_never_comes_back_fresher() {
+    replay("stored_form", checks::stored_form::check);
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! it through `fuzz_targets/`; the crate's own `tests/fuzz_corpora.rs` includes this file and calls it for every
 //! file in `corpus/`, so that nothing in here may need libFuzzer.
 //!
-//! Inputs are made of lines, so that a corpus file can be read and written by hand.
+//! Inputs are made of lines, so that a corpus file can be read and written by hand, except where the parser reads
+//! a binary form.
 
 pub mod aws_chunked;
 pub mod cache_control;
@@ -18,6 +19,7 @@ pub mod range;
 pub mod request_head;
 pub mod s3_target;
 pub mod signed_header;
+pub mod stored_form;
 pub mod targeted;
 pub mod vary;
 

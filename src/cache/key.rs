@@ -92,22 +92,24 @@ impl CacheKey {
         CacheKey(key.into())
     }
 
+    /// The primary key that was encoded as `bytes` (see [`CacheKey::as_bytes`]), from a file, say.
+    ///
+    /// # Errors
+    /// Unless [`CacheKey::new`] makes exactly these bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, NotAKey> {
+        let refused = NotAKey { bytes: bytes.len() };
+        let (parts, rest) = read_parts(bytes).ok_or(refused)?;
+        let key = Self::new(parts.scheme, parts.authority, parts.path, parts.query);
+        if rest.is_empty() && *key.0 == *bytes {
+            Ok(key)
+        } else {
+            Err(refused)
+        }
+    }
+
     /// What the key was made of; of a variant's key, what its primary key was made of.
     pub fn parts(&self) -> KeyParts<'_> {
-        let (scheme, rest) = self.0.split_first().expect(WELL_FORMED);
-        let (authority, rest) = pop_part(rest);
-        let (path, rest) = pop_part(rest);
-        let (has_query, rest) = rest.split_first().expect(WELL_FORMED);
-        let (query, _) = pop_part(rest);
-        KeyParts {
-            scheme: match scheme {
-                0 => Scheme::Http,
-                _ => Scheme::Https,
-            },
-            authority,
-            path,
-            query: (*has_query == 1).then_some(query),
-        }
+        read_parts(&self.0).expect(WELL_FORMED).0
     }
 
     /// The encoded key.
@@ -124,11 +126,40 @@ fn push_part(key: &mut Vec<u8>, part: &[u8]) {
 
 const WELL_FORMED: &str = "a cache key is made by CacheKey::new only";
 
+/// Bytes that are no encoded primary key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("these {bytes} bytes are no cache key")]
+pub struct NotAKey {
+    /// How many they are.
+    pub bytes: usize,
+}
+
+/// The parts of an encoded primary key, and what follows them.
+fn read_parts(key: &[u8]) -> Option<(KeyParts<'_>, &[u8])> {
+    let (scheme, rest) = key.split_first()?;
+    let (authority, rest) = read_part(rest)?;
+    let (path, rest) = read_part(rest)?;
+    let (has_query, rest) = rest.split_first()?;
+    let (query, rest) = read_part(rest)?;
+    let parts = KeyParts {
+        scheme: match scheme {
+            0 => Scheme::Http,
+            1 => Scheme::Https,
+            _ => return None,
+        },
+        authority,
+        path,
+        query: (*has_query == 1).then_some(query),
+    };
+    Some((parts, rest))
+}
+
 /// The first part of an encoded key, and what follows it.
-fn pop_part(key: &[u8]) -> (&str, &[u8]) {
-    let (length, rest) = key.split_first_chunk().expect(WELL_FORMED);
-    let (part, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
-    (std::str::from_utf8(part).expect(WELL_FORMED), rest)
+fn read_part(key: &[u8]) -> Option<(&str, &[u8])> {
+    let (length, rest) = key.split_first_chunk()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    let (part, rest) = rest.split_at_checked(length)?;
+    Some((std::str::from_utf8(part).ok()?, rest))
 }
 
 impl fmt::Debug for CacheKey {
@@ -157,6 +188,35 @@ mod tests {
         );
     }
 
+    #[test]
+    fn bytes_that_no_key_has_are_refused() {
+        let key = CacheKey::new(Scheme::Https, "h:1", "/é", Some("q"));
+        let bytes = key.as_bytes();
+        assert_eq!(CacheKey::from_bytes(bytes), Ok(key.clone()));
+        for length in 0..bytes.len() {
+            let refused = NotAKey { bytes: length };
+            assert_eq!(CacheKey::from_bytes(&bytes[..length]), Err(refused));
+        }
+        let query_at = bytes.len() - 6;
+        for (what, at, byte) in [
+            ("scheme", 0, 2),
+            ("a length beyond the end", 1, 0xff),
+            ("an authority in upper case", 5, b'H'),
+            ("not UTF-8", 13, 0xff),
+            ("a query that there is not", query_at, 0),
+            ("neither a query nor none", query_at, 2),
+        ] {
+            let mut other = bytes.to_vec();
+            assert_ne!(other[at], byte);
+            other[at] = byte;
+            assert!(CacheKey::from_bytes(&other).is_err(), "{what}");
+        }
+        let variant = key.with_variant(|key| key.push(1));
+        assert!(CacheKey::from_bytes(variant.as_bytes()).is_err());
+        let default_port = [&[1, 0, 0, 0, 5], &b"h:443"[..], &[0; 9]].concat();
+        assert!(CacheKey::from_bytes(&default_port).is_err());
+    }
+
     proptest! {
         #[test]
         fn unequal_requests_have_unequal_keys(
@@ -177,9 +237,11 @@ mod tests {
         ) {
             let scheme = if tls { Scheme::Https } else { Scheme::Http };
             let mut key = CacheKey::new(scheme, &authority, &path, query.as_deref());
+            let is_primary = variant.is_none();
             if let Some(variant) = variant {
                 key = key.with_variant(|key| key.extend_from_slice(variant.as_bytes()));
             }
+            prop_assert_eq!(CacheKey::from_bytes(key.as_bytes()).is_ok(), is_primary);
             let query = query.as_deref();
             let expected = KeyParts { scheme, authority: &authority, path: &path, query };
             prop_assert_eq!(key.parts(), expected);

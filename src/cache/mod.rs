@@ -23,6 +23,7 @@ pub mod query;
 pub mod read;
 pub mod sizes;
 pub mod stored;
+pub mod stored_form;
 pub mod tasks;
 pub mod url;
 

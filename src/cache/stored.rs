@@ -22,25 +22,82 @@ use super::purge::Sequence;
 /// asked again.
 pub const FAILED_VALIDATION_PAUSE: Duration = Duration::from_secs(5);
 
-/// The name of one version of one body; unique within the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Bits of a generation that count within an epoch: a million a second last for twelve days, and what
+/// comes after them is the next epoch.
+const COUNTER_BITS: u32 = 40;
+
+/// The last epoch that a folder may begin.
+pub const LAST_EPOCH: u32 = (1 << (u64::BITS - COUNTER_BITS)) - 1;
+
+/// The next generation of this process.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// The name of one version of one body: an epoch, and a number within it. Unique within the process,
+/// and within a folder of the disk tier across restarts, as long as
+/// - `epoch-before-record`: no record is written to a folder before the folder's stored epoch is at least
+///   that of the record's generation (another cache of this process may have moved the epoch on), and
+/// - no record is written whose generation is older than the epoch with which this process opened the
+///   folder, unless it was recalled from there: bodies that were made before are named as in every
+///   earlier process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(u64);
 
 impl Generation {
     /// A generation that was never handed out before.
     pub fn fresh() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
         Generation(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// stub
-    pub fn begin_epoch(stored: u32) -> u32 {
-        stored + 1
+    /// Makes every generation that is handed out from now on, to any cache of this process, greater
+    /// than those of all epochs up to `stored_epoch`, and returns the new epoch, which is to be stored
+    /// in its place before anything else is.
+    ///
+    /// # Errors
+    /// When `stored_epoch` is [`LAST_EPOCH`] or beyond: no process has counted that far, so the number is
+    /// damaged and so may be what it guards.
+    pub fn begin_epoch(stored_epoch: u32) -> Result<u32, EpochsExhausted> {
+        begin_epoch(&NEXT, stored_epoch)
     }
+
+    /// The generation of a body that is recalled from the disk tier.
+    pub const fn from_number(number: u64) -> Self {
+        Generation(number)
+    }
+
     /// The number.
     pub fn number(self) -> u64 {
         self.0
     }
+
+    /// Its epoch, 0 until [`Generation::begin_epoch`] was called.
+    pub fn epoch(self) -> u32 {
+        // What is left is 24 bits long.
+        (self.0 >> COUNTER_BITS) as u32
+    }
+}
+
+/// There is no epoch after the stored one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no epoch can follow {stored_epoch}; the last one is {LAST_EPOCH}")]
+pub struct EpochsExhausted {
+    /// The stored epoch, or that of the process when it is greater.
+    pub stored_epoch: u32,
+}
+
+fn begin_epoch(next: &AtomicU64, stored_epoch: u32) -> Result<u32, EpochsExhausted> {
+    let epoch_after = |next: u64| Generation(next).epoch().max(stored_epoch) + 1;
+    let first_of = |epoch: u32| u64::from(epoch) << COUNTER_BITS;
+    let advance = |next| {
+        let epoch = epoch_after(next);
+        (epoch <= LAST_EPOCH).then(|| first_of(epoch))
+    };
+    if stored_epoch >= LAST_EPOCH {
+        return Err(EpochsExhausted { stored_epoch });
+    }
+    let moved = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, advance);
+    moved.map(epoch_after).map_err(|next| EpochsExhausted {
+        stored_epoch: Generation(next).epoch(),
+    })
 }
 
 /// Status, fields and freshness of a response.
@@ -149,6 +206,16 @@ pub struct StoredResponse {
     pub body: Arc<Body>,
 }
 
+/// What was stored as a body is not as long as its head says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a body of {expected} bytes was stored as {found} bytes")]
+pub struct WrongLength {
+    /// What the head says.
+    pub expected: u64,
+    /// What was stored.
+    pub found: u64,
+}
+
 /// The bytes of one generation: whole, in blocks, or still arriving.
 pub struct Body {
     /// Its generation.
@@ -174,6 +241,33 @@ impl Body {
             body.set_length(length);
         }
         Arc::new(body)
+    }
+
+    /// A body that the disk tier holds: nothing of it is in memory except `whole`, if given.
+    ///
+    /// # Errors
+    /// When `whole` has another length than `length`: it is not this body.
+    pub fn recalled(
+        generation: Generation,
+        length: Option<u64>,
+        whole: Option<Bytes>,
+    ) -> Result<Arc<Self>, WrongLength> {
+        let body = Body {
+            generation,
+            length: length.map(OnceLock::from).unwrap_or_default(),
+            whole: OnceLock::new(),
+            fills: Mutex::new(Vec::new()),
+        };
+        if let Some(whole) = whole {
+            let found = whole.len() as u64;
+            match length {
+                Some(expected) if expected != found => {
+                    return Err(WrongLength { expected, found });
+                }
+                _ => body.set_whole(whole),
+            }
+        }
+        Ok(Arc::new(body))
     }
 
     /// The length, once known.
@@ -232,5 +326,77 @@ impl StoredResponse {
             Selecting::default(),
         );
         Arc::new(StoredResponse { head, body })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_generation_after_the_beginning_of_an_epoch_is_greater_than_all_before_it() {
+        let next = AtomicU64::new(1);
+        for (stored, expected) in [
+            (0, 1),
+            (0, 2),
+            // Another folder of the same process, with a longer history.
+            (9, 10),
+            (3, 11),
+            (LAST_EPOCH - 1, LAST_EPOCH),
+        ] {
+            let before = next.fetch_add(1, Ordering::Relaxed);
+            assert_eq!(begin_epoch(&next, stored), Ok(expected));
+            let first = Generation(next.load(Ordering::Relaxed));
+            assert_eq!(first.epoch(), expected);
+            let of_stored_epoch = (u64::from(stored) + 1) << COUNTER_BITS;
+            assert!(first.number() > before && first.number() >= of_stored_epoch);
+        }
+    }
+
+    #[test]
+    fn a_stored_epoch_that_nothing_can_follow_is_refused_and_changes_nothing() {
+        let next = AtomicU64::new(7);
+        for stored_epoch in [LAST_EPOCH, u32::MAX] {
+            let refused = EpochsExhausted { stored_epoch };
+            assert_eq!(begin_epoch(&next, stored_epoch), Err(refused));
+        }
+        assert_eq!(next.load(Ordering::Relaxed), 7);
+        let next = AtomicU64::new(u64::from(LAST_EPOCH) << COUNTER_BITS);
+        let stored_epoch = LAST_EPOCH;
+        assert_eq!(begin_epoch(&next, 0), Err(EpochsExhausted { stored_epoch }));
+    }
+
+    #[test]
+    fn generations_of_this_process_follow_its_epoch() {
+        let before = Generation::fresh();
+        let epoch = Generation::begin_epoch(before.epoch()).unwrap();
+        let after = Generation::fresh();
+        assert!(after.epoch() >= epoch && epoch > before.epoch());
+        assert!(after > before);
+        assert_eq!(Generation::from_number(after.number()), after);
+    }
+
+    #[test]
+    fn a_recalled_body_is_as_long_as_its_head_says_or_refused() {
+        let generation = Generation::from_number(5);
+        let recalled = |length, whole: Option<&'static [u8]>| {
+            let body = Body::recalled(generation, length, whole.map(Bytes::from_static))?;
+            assert_eq!(body.generation, generation);
+            Ok((body.length(), body.whole().map(|whole| whole.to_vec())))
+        };
+        let (expected, found) = (4, 3);
+        for (length, whole, expected) in [
+            (None, None, Ok((None, None))),
+            (Some(4), None, Ok((Some(4), None))),
+            (
+                Some(3),
+                Some(&b"abc"[..]),
+                Ok((Some(3), Some(b"abc".to_vec()))),
+            ),
+            (None, Some(b"abc"), Ok((Some(3), Some(b"abc".to_vec())))),
+            (Some(4), Some(b"abc"), Err(WrongLength { expected, found })),
+        ] {
+            assert_eq!(recalled(length, whole), expected, "{length:?} {whole:?}");
+        }
     }
 }

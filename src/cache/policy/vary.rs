@@ -48,11 +48,12 @@ impl Vary {
 /// The request fields that selected a response, with the values that they had.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selecting {
-    fields: Vec<Selected>,
+    /// Sorted by their names, each once.
+    pub(in crate::cache) fields: Vec<Selected>,
     /// The language of the response, in lower case, when it has just one.
-    language: Option<Box<str>>,
+    pub(in crate::cache) language: Option<Box<str>>,
     /// It is a 206 that is kept as it came and answers just this `Range`.
-    range: Option<HeaderValue>,
+    pub(in crate::cache) range: Option<HeaderValue>,
 }
 
 /// A selecting field whose value in a request is not that of the stored response. The values are in
@@ -70,14 +71,15 @@ pub struct Difference {
     pub is_normalised: bool,
 }
 
+/// One selecting field and what it was. Its parts are open to [`stored_form`](crate::cache::stored_form).
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Selected {
-    name: HeaderName,
-    rule: VaryRule,
+pub(in crate::cache) struct Selected {
+    pub(in crate::cache) name: HeaderName,
+    pub(in crate::cache) rule: VaryRule,
     /// The value as it came, when it came on one line: most later requests spell it the same.
-    verbatim: Option<Box<[u8]>>,
+    pub(in crate::cache) verbatim: Option<Box<[u8]>>,
     /// The value in its normal form; `None` when the field was absent.
-    value: Option<Box<[u8]>>,
+    pub(in crate::cache) value: Option<Box<[u8]>>,
 }
 
 impl Selecting {

@@ -306,12 +306,15 @@ fn the_bytes_of_a_snapshot_are_those_of_the_documented_format() {
     assert_eq!(&bytes[bytes.len() - 12..][..8], [1, 0, 0, 0, 0, 0, 0, 0]);
 }
 
-/// What the index is compared with: for each shard and tag the rests, locations and hits in order.
+/// Rests, locations and hits in the order in which they came.
+type Run = Vec<(u16, Location, u8)>;
+
+/// What the index is compared with: for each shard and tag what was stored.
 #[derive(Debug, Default)]
-struct Model(HashMap<(usize, u32), Vec<(u16, Location, u8)>>);
+struct Model(HashMap<(usize, u32), Run>);
 
 impl Model {
-    fn run(&mut self, hash: u64) -> (u16, &mut Vec<(u16, Location, u8)>) {
+    fn run(&mut self, hash: u64) -> (u16, &mut Run) {
         let name = Name::of(hash);
         (name.rest, self.0.entry((name.shard, name.tag)).or_default())
     }
