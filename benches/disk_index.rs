@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
 use std::time::{Duration, Instant};
 
-use tidegate::cache::disk::index::{Index, Location, OFFSET_UNITS, SEGMENTS};
+use tidegate::cache::disk::index::{Index, Location};
 
 /// As in the binary.
 #[global_allocator]
@@ -159,17 +159,13 @@ fn hash(number: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// Records of 10 KiB one behind the other.
+/// Records of 10 KiB, spread over a hundred segments.
 fn location(number: u64) -> Location {
-    let unit = number * 160;
-    let (segment, offset) = (
-        unit / u64::from(OFFSET_UNITS),
-        unit % u64::from(OFFSET_UNITS),
-    );
+    let length = 160;
     Location {
-        segment: u16::try_from(segment).expect("all records fit the segments") % SEGMENTS,
-        offset: u32::try_from(offset).expect("it is below OFFSET_UNITS"),
-        length: 160,
+        segment: u16::try_from(number % 100).expect("it is below 100"),
+        offset: u32::try_from(number / 100 * length).expect("a segment has room for its share"),
+        length: u16::try_from(length).expect("it is a small constant"),
     }
 }
 

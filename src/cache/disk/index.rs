@@ -11,7 +11,7 @@
 //!
 //! Invariants:
 //! - `once-per-name`: a location stands at most once under one hash.
-//! - `sorted-by-tag` (see [`table`]): a look-up stops at the first entry that comes later.
+//! - `sorted-by-tag` (see `table.rs`): a look-up stops at the first entry that comes later.
 //! - `bounded-run`: at most [`MAX_CANDIDATES`] locations share the tag that decides their place; the
 //!   oldest gives way.
 

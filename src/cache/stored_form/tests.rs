@@ -189,6 +189,32 @@ fn the_documented_format_is_the_one_of_this_module() {
     assert_eq!((MAX_SECONDS, VERSION), (1 << 40, 1));
 }
 
+/// Files of this version are kept, and so are files that only look like one.
+#[test]
+fn forms_that_were_written_once_still_open() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/stored_form");
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap());
+    let mut opened: Vec<String> = files
+        .filter(|file| decode(&std::fs::read(file.path()).unwrap(), at(1e9, 3.0)).is_ok())
+        .map(|file| file.file_name().into_string().unwrap())
+        .collect();
+    opened.sort();
+    let expected = [
+        "configured",
+        "everything",
+        "heuristic",
+        "longest_times",
+        "never_stale",
+        "no_cache",
+        "nothing_in_it",
+        "one_range",
+        "plain",
+        "unknown_length",
+        "varies",
+    ];
+    assert_eq!(opened, expected);
+}
+
 #[test]
 fn what_only_the_first_client_may_see_is_not_written() {
     let now = at(1e9, 100.0);
