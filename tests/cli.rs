@@ -301,10 +301,7 @@ fn check_accepts_the_sample_configuration_and_sums_it_up() {
             data.display()
         )
     );
-    assert_eq!(
-        stderr(&output),
-        "warning: edge.cache.disk is not used by this version: the cache is memory only\n"
-    );
+    assert_eq!(stderr(&output), "");
     assert!(!data.exists(), "check must change nothing");
 }
 

@@ -114,6 +114,7 @@ pub(super) fn freshen(
     );
     fields::withhold(&mut fields, &directives);
     let mut head = Head::new(stored.status, fields, freshness, stored.selecting.clone());
+    head.revision = stored.revision.saturating_add(1);
     head.set_untouched_up_to(stored.untouched_up_to());
     // What was shared may have become somebody's own.
     head.not_stored = forbidden(&directives);

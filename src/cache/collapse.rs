@@ -283,7 +283,9 @@ impl Cache {
     fn landed(&self, ask: &Ask) -> Option<Arc<StoredResponse>> {
         let now = self.clock.now();
         let selecting = &ask.request.selecting;
-        match self.consult(&ask.key, selecting, &ask.directives, now).0 {
+        let entry = self.memory.entry(&ask.key);
+        let lookup = self.consult(entry.as_deref(), &ask.key, selecting, &ask.directives, now);
+        match lookup.0 {
             Lookup::Hit(response) | Lookup::StaleHit(response, _) => Some(response),
             Lookup::WhileRevalidating(_) | Lookup::Stale { .. } | Lookup::Miss(_) => None,
         }

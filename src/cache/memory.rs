@@ -32,6 +32,8 @@ pub struct Entry {
     pub pass_until: Option<Duration>,
     /// Why the last response that came for the key was not stored; `None` when it was.
     pub refused: Option<Refused>,
+    /// All that the disk tier holds under the key is here as well.
+    pub is_recalled: bool,
 }
 
 /// A response that was not stored, for those who ask why a URL is never a hit. It is remembered for
@@ -70,6 +72,12 @@ enum Value {
     Block(Bytes),
 }
 
+/// Is told what leaves the tier for want of room.
+pub trait Leaving: Send + Sync {
+    /// An entry leaves.
+    fn entry(&self, key: &CacheKey, entry: &Entry);
+}
+
 /// The part of the tier that new blocks have to themselves, as a divisor.
 const WINDOW_SHARE: u64 = 16;
 
@@ -97,6 +105,7 @@ impl Entry {
         variants: Vec::new(),
         pass_until: None,
         refused: None,
+        is_recalled: false,
     };
 
     /// The stored response for requests like `fields`: of several that match, the most recent (RFC
@@ -115,6 +124,22 @@ impl Entry {
         self.variants.len() < before
     }
 
+    /// Adds a response that was stored earlier than those that are here, unless one of them is the
+    /// same or would always be chosen before it.
+    pub fn merge(&mut self, earlier: Arc<StoredResponse>) {
+        let generation = earlier.body.generation;
+        let hides = |stored: &Arc<StoredResponse>| {
+            stored.body.generation == generation
+                || (stored.body.generation > generation && stored.head.selecting.is_empty())
+        };
+        if self.variants.iter().any(hides) {
+            return;
+        }
+        let newer = |stored: &Arc<StoredResponse>| stored.body.generation > generation;
+        let place = self.variants.partition_point(newer);
+        self.variants.insert(place, earlier);
+    }
+
     fn is_empty(&self) -> bool {
         self.variants.is_empty() && self.pass_until.is_none() && self.refused.is_none()
     }
@@ -126,7 +151,7 @@ impl Entry {
 
 impl MemoryTier {
     /// A tier that holds at most `limit_bytes`.
-    pub fn new(limit_bytes: u64) -> Self {
+    pub fn new(limit_bytes: u64, leaving: Option<Arc<dyn Leaving>>) -> Self {
         let responses = Arc::new(AtomicI64::new(0));
         let gone = responses.clone();
         let window_bytes = (limit_bytes / WINDOW_SHARE)
@@ -138,9 +163,13 @@ impl MemoryTier {
                 let bytes = weight(slot, value);
                 u32::try_from(bytes).unwrap_or(u32::MAX)
             })
-            .eviction_listener(move |_, value, _| {
-                if let Value::Entry(entry) = value {
-                    gone.fetch_sub(entry.count(), Ordering::Relaxed);
+            .eviction_listener(move |slot: Arc<Slot>, value, cause| {
+                let Value::Entry(entry) = value else { return };
+                gone.fetch_sub(entry.count(), Ordering::Relaxed);
+                if let (RemovalCause::Size, Slot::Head(key), Some(leaving)) =
+                    (cause, &*slot, &leaving)
+                {
+                    leaving.entry(key, &entry);
                 }
             })
             .build();
@@ -235,6 +264,15 @@ impl MemoryTier {
         self.cache.invalidate(&Slot::Block(generation, number));
     }
 
+    /// Shows every entry to `look`, in no order.
+    pub fn for_each_entry(&self, mut look: impl FnMut(&CacheKey, &Entry)) {
+        for (slot, value) in &self.cache {
+            if let (Slot::Head(key), Value::Entry(entry)) = (&*slot, value) {
+                look(key, &entry);
+            }
+        }
+    }
+
     /// Bytes held, as of the last settled batch.
     pub fn bytes(&self) -> u64 {
         self.settle();
@@ -281,7 +319,7 @@ mod tests {
     #[test]
     fn the_tier_stays_within_its_limit() {
         let limit = 8 * 1024 * 1024;
-        let tier = MemoryTier::new(limit);
+        let tier = MemoryTier::new(limit, None);
         let generation = Generation::fresh();
         let block = Bytes::from(vec![7; BLOCK_BYTES as usize]);
         for number in 0..200 {
@@ -293,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_new_block_is_there_however_popular_the_others_are() {
-        let tier = MemoryTier::new(8 * 1024 * 1024);
+        let tier = MemoryTier::new(8 * 1024 * 1024, None);
         let block = Bytes::from(vec![7; BLOCK_BYTES as usize]);
         let popular = Generation::fresh();
         for number in 0..64 {
@@ -320,7 +358,7 @@ mod tests {
 
     #[test]
     fn stored_responses_are_counted_and_nothing_else() {
-        let tier = MemoryTier::new(1 << 20);
+        let tier = MemoryTier::new(1 << 20, None);
         let key = |path| CacheKey::new(crate::cache::Scheme::Http, "h", path, None);
         let response = || crate::cache::stored::StoredResponse::sample(b"x");
         let store = |path, response: &Arc<StoredResponse>| {
@@ -345,7 +383,7 @@ mod tests {
 
     #[test]
     fn blocks_of_two_generations_never_meet() {
-        let tier = MemoryTier::new(1 << 20);
+        let tier = MemoryTier::new(1 << 20, None);
         let (old, new) = (Generation::fresh(), Generation::fresh());
         tier.insert_block(old, 0, Bytes::from_static(b"old"));
         assert_eq!(tier.block(new, 0), None);

@@ -31,6 +31,7 @@ mod assess;
 mod collapse;
 #[cfg(test)]
 mod dice;
+mod persist;
 mod produce;
 #[cfg(test)]
 mod simulation;
@@ -54,13 +55,16 @@ pub use read::{BodyError, BodyReader};
 pub use stored::StoredResponse;
 
 use collapse::Collapser;
+use disk::DiskTier;
 use memory::{Entry, MemoryTier, Refused};
+use persist::Persistence;
 use policy::cache_control::RequestDirectives;
 use policy::freshness::{Freshness, Verdict};
 use policy::storable::NotStored;
 use policy::tags::Tags;
 use purge::{PurgeLog, Sequence, Severity, Subject};
 use sizes::Sizes;
+use stored::Generation;
 use tasks::{OnTokio, Tasks};
 
 /// Fills may hold this part of the memory tier's size beside the tier, as a divisor.
@@ -155,6 +159,7 @@ pub enum Miss {
 /// The cache of one edge node.
 pub struct Cache {
     memory: MemoryTier,
+    persistence: Option<Arc<Persistence>>,
     collapser: Collapser,
     clock: SharedClock,
     purges: Arc<PurgeLog>,
@@ -171,10 +176,11 @@ impl Cache {
         clock: SharedClock,
         purges: Arc<PurgeLog>,
         purge_metrics: PurgeMetrics,
+        disk: Option<Arc<DiskTier>>,
     ) -> Arc<Self> {
         let tasks = Box::new(OnTokio);
         let sizes = Sizes::STANDARD;
-        Self::with(config, clock, purges, purge_metrics, sizes, tasks)
+        Self::with(config, clock, purges, purge_metrics, disk, sizes, tasks)
     }
 
     fn with(
@@ -182,11 +188,17 @@ impl Cache {
         clock: SharedClock,
         purges: Arc<PurgeLog>,
         purge_metrics: PurgeMetrics,
+        disk: Option<Arc<DiskTier>>,
         sizes: Sizes,
         tasks: Box<dyn Tasks>,
     ) -> Arc<Self> {
+        let persistence = disk.map(|disk| Persistence::new(disk, clock.clone()));
+        let leaving = persistence
+            .clone()
+            .map(|own| own as Arc<dyn memory::Leaving>);
         Arc::new(Cache {
-            memory: MemoryTier::new(config.memory_bytes),
+            memory: MemoryTier::new(config.memory_bytes, leaving),
+            persistence,
             collapser: Collapser::default(),
             clock,
             purges,
@@ -220,9 +232,26 @@ impl Cache {
         directives: &RequestDirectives,
         now: Moment,
     ) -> Lookup {
-        let (lookup, purged) = self.consult(key, fields, directives, now);
+        let entry = self.memory.entry(key);
+        self.lookup_in(entry.as_deref(), key, fields, directives, now)
+    }
+
+    /// The same in what [`Cache::recall`] gave: memory may have had no room for it.
+    pub fn lookup_in(
+        &self,
+        entry: Option<&Entry>,
+        key: &CacheKey,
+        fields: &HeaderMap,
+        directives: &RequestDirectives,
+        now: Moment,
+    ) -> Lookup {
+        let (lookup, purged) = self.consult(entry, key, fields, directives, now);
         if purged.is_some() {
             self.purge_metrics.record_purged_response();
+        }
+        if let (Some(own), Lookup::Hit(response)) = (&self.persistence, &lookup) {
+            response.body.note_use();
+            own.keep_used(key, response, self.sizes.blocks.bytes());
         }
         lookup
     }
@@ -230,15 +259,16 @@ impl Cache {
     /// A look-up that is not counted, and the purge that shaped it.
     fn consult(
         &self,
+        entry: Option<&Entry>,
         key: &CacheKey,
         fields: &HeaderMap,
         directives: &RequestDirectives,
         now: Moment,
     ) -> (Lookup, Option<Severity>) {
-        let Some(entry) = self.memory.entry(key) else {
+        let Some(entry) = entry else {
             return (Lookup::Miss(Miss::Key), None);
         };
-        let judgement = self.judge(key, &entry, fields, directives, now);
+        let judgement = self.judge(key, entry, fields, directives, now);
         if let (Some(selected), Some(Severity::Hard)) = (judgement.selected, judgement.purged) {
             self.forget_generation(key, selected);
         }
@@ -365,11 +395,17 @@ impl Cache {
             entry.variants.truncate(max_variants);
             entry.pass_until = None;
             entry.refused = None;
+            if let Some(own) = &self.persistence {
+                own.keep_new(key, response, self.sizes.blocks.bytes());
+            }
         });
     }
 
     /// Replaces the head of a stored generation.
     fn freshen(&self, key: &CacheKey, response: &Arc<StoredResponse>, invalidated: &AtomicBool) {
+        if response.head.not_stored.is_some() {
+            self.erase_on_disk(key, response.body.generation);
+        }
         self.memory.update(key, |entry| {
             if invalidated.load(Ordering::Acquire) {
                 return;
@@ -396,7 +432,7 @@ impl Cache {
                     .sizes
                     .blocks
                     .covering(&(0..length))
-                    .all(|number| self.memory.has_block(body.generation, number))
+                    .all(|number| self.has_block(body.generation, number))
         })
     }
 
@@ -407,7 +443,7 @@ impl Cache {
             return Holding::Whole;
         }
         let generation = response.body.generation;
-        let is_missing = |number: &u64| !self.memory.has_block(generation, *number);
+        let is_missing = |number: &u64| !self.has_block(generation, *number);
         loop {
             let Some(missing) = self.sizes.blocks.covering(span).take(64).find(is_missing) else {
                 return Holding::Whole;
@@ -432,6 +468,8 @@ impl Cache {
     pub fn invalidate(&self, key: &CacheKey) {
         // Flights first: one that lands in between finds itself invalidated.
         self.collapser.invalidate(key);
+        // Before memory: what is being recalled meanwhile is not taken in any more.
+        self.erase_on_disk(key, Generation::latest());
         self.memory.remove(key);
     }
 
@@ -492,8 +530,14 @@ impl Cache {
         self.store(key, answer.request, &response, &valid, rules.max_variants);
     }
 
+    /// Forgets a response that has turned out to be of no use.
+    pub fn forget(&self, key: &CacheKey, response: &StoredResponse) {
+        self.forget_generation(key, response);
+    }
+
     /// Forgets the generation of `response`.
     fn forget_generation(&self, key: &CacheKey, response: &StoredResponse) {
+        self.erase_on_disk(key, response.body.generation);
         self.memory.update(key, |entry| {
             entry.forget(response.body.generation);
         });

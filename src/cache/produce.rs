@@ -126,7 +126,8 @@ impl Production {
         }
         let commit = || self.commit(&response);
         let limit = self.rules.max_object_bytes;
-        let mut pump = Pump::new(&self.cache, &response, start, end, limit, commit);
+        let key = &self.flight.primary_key;
+        let mut pump = Pump::new(&self.cache, key, &response, start, end, limit, commit);
         pump.settle();
         self.publish(response.clone(), forward_status, server);
         let forgetting = Forgetting {
@@ -462,7 +463,8 @@ impl SpanProduction {
             return Err(FillError::Changed);
         }
         writer.open_at(start);
-        let pump = Pump::new(&self.cache, &self.response, start, Some(end), None, || {});
+        let (cache, key) = (&*self.cache, &self.key);
+        let pump = Pump::new(cache, key, &self.response, start, Some(end), None, || {});
         pump.run(response.body, writer).await?;
         if end < self.span.end {
             // Whoever waits for the rest asks again, but not for ever.
@@ -482,6 +484,7 @@ impl SpanProduction {
 /// bytes are pushed, and one that ends with a last chunk before its fill is finished.
 struct Pump<'a, C: FnOnce()> {
     cache: &'a Cache,
+    key: &'a CacheKey,
     response: &'a StoredResponse,
     next: u64,
     end: Option<u64>,
@@ -497,6 +500,7 @@ struct Pump<'a, C: FnOnce()> {
 impl<'a, C: FnOnce()> Pump<'a, C> {
     fn new(
         cache: &'a Cache,
+        key: &'a CacheKey,
         response: &'a StoredResponse,
         start: u64,
         end: Option<u64>,
@@ -505,6 +509,7 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
     ) -> Self {
         Pump {
             cache,
+            key,
             response,
             next: start,
             end,
@@ -645,6 +650,9 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
     fn store_block(&mut self) {
         let number = self.cache.sizes.blocks.block_of(self.next - 1);
         let bytes = self.assemble();
+        if let Some(own) = &self.cache.persistence {
+            own.keep_block(self.key, self.response, number, &bytes, true);
+        }
         self.cache
             .memory
             .insert_block(self.response.body.generation, number, bytes);

@@ -53,8 +53,14 @@ pub struct BodyReader {
     just_fetched: bool,
     /// See [`BodyReader::staying_attached`].
     stays_attached: bool,
+    /// What is held in one piece was read from disk for this request.
+    just_recalled: bool,
+    /// A block that the disk tier could not give after all.
+    not_on_disk: Option<u64>,
     /// Bytes that were stored before this request.
     pub from_memory: u64,
+    /// Bytes that were read from disk for this request.
+    pub from_disk: u64,
     /// Bytes that the origin sent for this request, or for a fill that it shared. Whether they were
     /// read as they arrived or a moment later out of the tier makes no difference.
     pub from_origin: u64,
@@ -80,7 +86,10 @@ impl BodyReader {
             fruitless: 0,
             just_fetched: false,
             stays_attached: false,
+            just_recalled: false,
+            not_on_disk: None,
             from_memory: 0,
+            from_disk: 0,
             from_origin: 0,
         };
         reader.keep_or_leave_fill();
@@ -133,6 +142,12 @@ impl BodyReader {
         self
     }
 
+    /// Says that the response was read from disk for this request.
+    pub fn just_recalled(mut self) -> Self {
+        self.just_recalled = true;
+        self
+    }
+
     /// The next bytes; `None` at the end of the span.
     ///
     /// # Errors
@@ -148,11 +163,12 @@ impl BodyReader {
             if let Some(bytes) = self.take_from_tier() {
                 self.attached = None;
                 self.fruitless = 0;
-                if self.just_fetched {
-                    self.from_origin += bytes.len() as u64;
-                } else {
-                    self.from_memory += bytes.len() as u64;
-                }
+                self.count_stored(&bytes);
+                return Ok(Some(bytes));
+            }
+            if let Some(bytes) = self.take_from_disk().await {
+                self.fruitless = 0;
+                self.from_disk += bytes.len() as u64;
                 return Ok(Some(bytes));
             }
             let Some(attached) = &mut self.attached else {
@@ -208,6 +224,38 @@ impl BodyReader {
         Ok(())
     }
 
+    fn count_stored(&mut self, bytes: &Bytes) {
+        let counter = match (self.just_fetched, self.just_recalled) {
+            (true, _) => &mut self.from_origin,
+            (false, true) if self.response.body.whole().is_some() => &mut self.from_disk,
+            (false, _) => &mut self.from_memory,
+        };
+        *counter += bytes.len() as u64;
+    }
+
+    /// Takes what the disk tier holds at the position, unless a fill brings it.
+    async fn take_from_disk(&mut self) -> Option<Bytes> {
+        let blocks = self.cache.sizes.blocks;
+        let number = blocks.block_of(self.position);
+        let generation = self.response.body.generation;
+        if self.attached.is_some()
+            || self.not_on_disk == Some(number)
+            || !self.cache.has_block_on_disk(generation, number)
+        {
+            return None;
+        }
+        let block = self.cache.recall_block(generation, number).await;
+        // The offset inside a block is smaller than the block size.
+        let skip = (self.position - blocks.start_of(number)) as usize;
+        match block.filter(|block| skip < block.len()) {
+            Some(block) => Some(self.clip(block.slice(skip..))),
+            None => {
+                self.not_on_disk = Some(number);
+                None
+            }
+        }
+    }
+
     /// Takes what the tier holds at the position. While a fill brings these very bytes, the tier
     /// is not asked.
     fn take_from_tier(&mut self) -> Option<Bytes> {
@@ -224,6 +272,9 @@ impl BodyReader {
         }
         let number = blocks.block_of(self.position);
         let block = self.cache.memory.block(body.generation, number)?;
+        if let (Some(own), Some(refetch)) = (&self.cache.persistence, &self.refetch) {
+            own.keep_block(&refetch.key, &self.response, number, &block, false);
+        }
         // The offset inside a block is smaller than the block size.
         let skip = (self.position - blocks.start_of(number)) as usize;
         (skip < block.len()).then(|| self.clip(block.slice(skip..)))
@@ -305,7 +356,7 @@ impl BodyReader {
         let first = blocks.block_of(position);
         let wanted = blocks.covering(&(position..end));
         let stop = (first + 1..wanted.end)
-            .find(|number| self.cache.memory.has_block(body.generation, *number))
+            .find(|number| self.cache.has_block(body.generation, *number))
             .unwrap_or(wanted.end);
         let length = body.length().unwrap_or(end);
         blocks.start_of(first)..blocks.end_of(stop - 1, length)

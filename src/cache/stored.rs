@@ -3,7 +3,7 @@
 //! Invariant `one-generation-one-body`: blocks are addressed by a generation that is never reused,
 //! so bytes of two versions of an object can never mix.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +64,11 @@ impl Generation {
         Generation(number)
     }
 
+    /// The newest that may have been handed out.
+    pub fn latest() -> Self {
+        Generation(NEXT.load(Ordering::Relaxed).saturating_sub(1))
+    }
+
     /// The number.
     pub fn number(self) -> u64 {
         self.0
@@ -119,6 +124,8 @@ pub struct Head {
     pub not_stored: Option<NotStored>,
     /// Its tags.
     pub tags: Tags,
+    /// How often it was brought up to date since the body was fetched.
+    pub revision: u32,
     /// See [`Head::untouched_up_to`].
     purge_sequence: AtomicU64,
     /// Monotonic time, in milliseconds, until which a validation that failed is not tried again.
@@ -144,6 +151,7 @@ impl Head {
             withheld: HeaderMap::new(),
             not_stored: None,
             tags,
+            revision: 0,
             purge_sequence: AtomicU64::new(Sequence::START.number()),
             failed_until: AtomicU64::new(0),
         }
@@ -226,6 +234,14 @@ pub struct Body {
     whole: OnceLock<Bytes>,
     /// Fills under way.
     fills: Mutex<Vec<Arc<Fill>>>,
+    /// Which of its heads the disk tier was given: its revision and one; zero when none was.
+    written: AtomicU64,
+    /// It answered a request from memory.
+    used: AtomicBool,
+    /// It was made what its key leads to.
+    committed: AtomicBool,
+    /// The disk tier was given blocks of it before that.
+    has_early_blocks: AtomicBool,
 }
 
 impl Body {
@@ -236,6 +252,10 @@ impl Body {
             length: OnceLock::new(),
             whole: OnceLock::new(),
             fills: Mutex::new(Vec::new()),
+            written: AtomicU64::new(0),
+            used: AtomicBool::new(false),
+            committed: AtomicBool::new(false),
+            has_early_blocks: AtomicBool::new(false),
         };
         if let Some(length) = length {
             body.set_length(length);
@@ -257,6 +277,10 @@ impl Body {
             length: length.map(OnceLock::from).unwrap_or_default(),
             whole: OnceLock::new(),
             fills: Mutex::new(Vec::new()),
+            written: AtomicU64::new(0),
+            used: AtomicBool::new(false),
+            committed: AtomicBool::new(false),
+            has_early_blocks: AtomicBool::new(false),
         };
         if let Some(whole) = whole {
             let found = whole.len() as u64;
@@ -268,6 +292,47 @@ impl Body {
             }
         }
         Ok(Arc::new(body))
+    }
+
+    /// The revision of the head that the disk tier was given last; `None` when it was given none.
+    pub fn written_revision(&self) -> Option<u32> {
+        let written = self.written.load(Ordering::Relaxed);
+        u32::try_from(written.checked_sub(1)?).ok()
+    }
+
+    /// Notes that the disk tier was given a head.
+    pub fn set_written(&self, revision: u32) {
+        let written = u64::from(revision) + 1;
+        self.written.store(written, Ordering::Relaxed);
+    }
+
+    /// Notes that it was made what its key leads to. Says whether the disk tier was given blocks of it
+    /// before.
+    pub fn set_committed(&self) -> bool {
+        self.committed.store(true, Ordering::Relaxed);
+        self.has_early_blocks.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the disk tier was given a block of it. Says whether it had been committed by then.
+    pub fn note_written_block(&self) -> bool {
+        let committed = self.committed.load(Ordering::Relaxed);
+        if !committed {
+            self.has_early_blocks.store(true, Ordering::Relaxed);
+        }
+        committed
+    }
+
+    /// Notes that it answered a request from memory. Writes nothing the second time: readers on other
+    /// cores share this.
+    pub fn note_use(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it answered a request from memory.
+    pub fn was_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// The length, once known.

@@ -157,6 +157,7 @@ impl World {
                 clock.clone(),
                 Arc::new(PurgeLog::in_memory()),
                 Metrics::new().purges(),
+                None,
                 sizes::Sizes::STANDARD,
                 tasks,
             ),

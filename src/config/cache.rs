@@ -12,7 +12,7 @@ use super::parsers::{
     count, duration, field_name, one_of, or_none, path, percent, query_parameter, size, status,
     true_or_false,
 };
-use super::problem::{Reason, Warning};
+use super::problem::Reason;
 use super::reader::{Parser, Reader, Section};
 use super::relations::Relations;
 use super::rules::{
@@ -35,6 +35,19 @@ impl Default for CacheRules {
     }
 }
 
+/// Fewer segments would make each reclaiming lose too much at once.
+const MIN_SEGMENTS: u64 = 8;
+
+/// The index names segments by 12 bits.
+const MAX_SEGMENTS: u64 = 4095;
+
+/// `edge.cache.disk.segment` for a tier of `size_bytes`.
+fn default_segment(size_bytes: u64) -> u64 {
+    (size_bytes / 256)
+        .next_multiple_of(MIB)
+        .clamp(MIB, 1024 * MIB)
+}
+
 /// `edge.cache`, and the rules in it.
 pub(super) fn read(
     cache: &Section<'_>,
@@ -43,11 +56,23 @@ pub(super) fn read(
     let memory_bytes = cache.or_default("memory", "256MiB", size(MIB..=64 * TIB));
     let disk = cache.optional_section("disk", "memory only", |disk| {
         let folder = disk.required("path", path("a folder of its own", relations.base_dir));
-        let size_bytes = disk.required("size", size(64 * MIB..=1024 * TIB));
-        relations.warn(Warning::DiskNotUsed);
+        let size_bytes = disk.required("size", size(64 * MIB..=4 * TIB));
+        let segment_bytes = disk.optional("segment", "a 256th of size", size(MIB..=1024 * MIB));
+        let size_bytes = size_bytes?;
+        let segment_bytes = segment_bytes?.unwrap_or_else(|| default_segment(size_bytes));
+        if size_bytes / segment_bytes < MIN_SEGMENTS || size_bytes / segment_bytes > MAX_SEGMENTS {
+            let reason = Reason::SegmentCount {
+                segments: size_bytes / segment_bytes,
+                least: MIN_SEGMENTS,
+                most: MAX_SEGMENTS,
+            };
+            disk.problem("segment", reason);
+            return None;
+        }
         Some(Disk {
             path: folder?,
-            size_bytes: size_bytes?,
+            size_bytes,
+            segment_bytes,
         })
     });
     let rules = read_rules(cache, None).map(Arc::new);

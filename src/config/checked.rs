@@ -162,8 +162,10 @@ pub struct Cache {
 pub struct Disk {
     /// `path`: a folder of its own.
     pub path: PathBuf,
-    /// `size` in bytes.
+    /// `size`: what all segments may take, in bytes.
     pub size_bytes: u64,
+    /// `segment`: what one takes, in bytes; default a 256th of `size`, whole MiB up to 1 GiB.
+    pub segment_bytes: u64,
 }
 
 /// `edge.signing`.

@@ -225,6 +225,16 @@ pub enum Reason {
         /// The other's folder.
         other_folder: PathBuf,
     },
+    /// The disk tier would have too few or too many segments.
+    #[error("size holds {segments} segments of this size: {least} to {most} are possible")]
+    SegmentCount {
+        /// How many there would be.
+        segments: u64,
+        /// How many there must be.
+        least: u64,
+        /// How many there may be.
+        most: u64,
+    },
     /// A file that cannot be read.
     #[error("cannot read {file:?}: {}", why(.kind))]
     Unreadable {
@@ -274,9 +284,6 @@ pub enum Reason {
 /// Something that is allowed and yet deserves a line in the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
-    /// The disk tier is configured and not built yet.
-    #[error("edge.cache.disk is not used by this version: the cache is memory only")]
-    DiskNotUsed,
     /// A private key that everybody on the machine can read.
     #[error("{key}: {file:?} is open to every user (mode {mode:04o}); run: chmod 600 {}", .file.display())]
     PrivateKeyOpen {

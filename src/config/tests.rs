@@ -178,15 +178,13 @@ fn the_sample_means_what_it_says() {
     );
     assert_eq!(edge.routes[0].cache.max_object_bytes, Some(1 << 30));
     assert_eq!(edge.cache.memory_bytes, 256 << 20);
-    assert_eq!(edge.cache.disk.unwrap().size_bytes, 10 << 30);
+    let disk = edge.cache.disk.unwrap();
+    assert_eq!((disk.size_bytes, disk.segment_bytes), (10 << 30, 40 << 20));
     assert_eq!(edge.signing.keys[0].secret.reveal(), "s3cret");
     assert_eq!(edge.signing.clock_leeway, Duration::from_secs(900));
     assert_eq!(origin.data, folder.path().join("data/origin"));
     assert_eq!(origin.credentials[0].secret.reveal(), "s3cret");
-    assert_eq!(
-        warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["edge.cache.disk is not used by this version: the cache is memory only"]
-    );
+    assert_eq!(warnings, []);
 }
 
 #[test]
@@ -364,8 +362,13 @@ fn every_kind_of_mistake_is_named_with_its_key_and_reason() {
         ),
         (
             "edge:",
+            "edge:\n  cache: { disk: { path: c, size: 1GiB, segment: 256MiB } }",
+            "edge.cache.disk.segment: size holds 4 segments of this size: 8 to 4095 are possible",
+        ),
+        (
+            "edge:",
             "edge:\n  cache: { disk: { path: c, size: 63MiB } }",
-            "edge.cache.disk.size: 63MiB is out of range: 64MiB to 1PiB",
+            "edge.cache.disk.size: 63MiB is out of range: 64MiB to 4TiB",
         ),
         (
             "edge:",

@@ -86,6 +86,13 @@ pub(super) enum Course {
     },
 }
 
+impl Course {
+    /// Nothing that memory knows could answer.
+    pub(super) fn lacks_a_response(&self) -> bool {
+        matches!(self, Course::NotCached | Course::Fetch { stale: None, .. })
+    }
+}
+
 /// The course of a request that is for the cache.
 pub(super) fn course(
     request: &Request,

@@ -33,6 +33,8 @@ pub(super) struct Delivery {
     pub(super) just_fetched: bool,
     pub(super) origin_server: Option<Arc<str>>,
     pub(super) collapsed: bool,
+    /// It was read from disk for this request.
+    pub(super) just_recalled: bool,
 }
 
 /// How a delivery ended.
@@ -162,6 +164,11 @@ impl Node {
             Some(Err(BodyError::Fill(crate::cache::fill::FillError::Changed))) => {
                 return Delivered::StartOver;
             }
+            Some(Err(BodyError::Evicted { .. })) if !delivery.just_fetched => {
+                // A tier has lost what it seemed to hold, and only the whole can be asked for.
+                self.cache.forget(&visit.key, &response);
+                return Delivered::StartOver;
+            }
             Some(Err(error)) => {
                 let failure = self.body_failure(visit, error);
                 let status = Some(delivery.cache_status);
@@ -174,6 +181,7 @@ impl Node {
         let mut fault = None;
         let sent = send(&head, first, &mut body, client, &mut fault).await;
         ending.bytes_memory = body.stored().from_memory;
+        ending.bytes_disk = body.stored().from_disk;
         ending.bytes_origin = body.stored().from_origin;
         ending.bytes_own = body.framing_bytes();
         ending.aborted = sent.is_err() || fault.is_some();
@@ -215,6 +223,9 @@ impl Node {
         }
         if delivery.just_fetched {
             body = body.just_fetched();
+        }
+        if delivery.just_recalled {
+            body = body.just_recalled();
         }
         body
     }

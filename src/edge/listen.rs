@@ -26,11 +26,14 @@ use super::request::Peer;
 use super::tls::{CertificateError, Certificates};
 use super::{Node, Routed, lane_h1};
 use crate::cache::Cache;
-use crate::cache::purge::{self, PurgeLog};
+use crate::cache::disk::folder::RealFolder;
+use crate::cache::disk::log::LogSizes;
+use crate::cache::disk::{self, DiskTier};
+use crate::cache::purge::PurgeLog;
 use crate::clock::SharedClock;
 use crate::config;
 use crate::observe::admin::Endpoint;
-use crate::observe::{AccessLog, AccessLogError, ConnectionMetrics, Metrics};
+use crate::observe::{AccessLog, AccessLogError, ConnectionMetrics, DiskTierState, Metrics};
 use crate::routing::{RingError, RouteTable};
 
 /// Why an edge cannot start; the operator's fault.
@@ -47,9 +50,6 @@ pub enum StartError {
     /// The access log cannot be written.
     #[error("edge.access_log: {0}")]
     AccessLog(#[from] AccessLogError),
-    /// The purge log cannot be used.
-    #[error("edge.cache.disk.path: {0}")]
-    Purges(#[from] purge::OpenError),
     /// A listener's certificates cannot be used.
     #[error("edge.listeners[{index}].tls: {error}")]
     Certificate {
@@ -121,15 +121,15 @@ impl Edge {
                 connections: metrics.listener(&listener.address.to_string()),
             });
         }
-        let purges = Arc::new(match &config.cache.disk {
-            Some(disk) => PurgeLog::open(&disk.path)?,
-            None => PurgeLog::in_memory(),
-        });
+        let purges = Arc::new(PurgeLog::in_memory());
+        let disk = (config.cache.disk.as_ref())
+            .map(|disk| Arc::new(open_disk(disk, &purges, clock.clone())));
         let cache = Cache::new(
             &config.cache,
             clock.clone(),
             purges.clone(),
             metrics.purges(),
+            disk,
         );
         publish(&metrics, &cache, &purges, &pools);
         let node = Arc::new(Node {
@@ -175,6 +175,11 @@ impl Edge {
             purge,
             explain,
         })
+    }
+
+    /// Its cache, to be warmed up at the start and closed after the last connection.
+    pub fn cache(&self) -> Arc<Cache> {
+        self.lanes.node.cache.clone()
     }
 
     /// What the edge answers on the admin address.
@@ -250,15 +255,56 @@ fn publish(
 ) {
     let memory = metrics.cache_tier("memory");
     memory.set_limit(cache.memory().limit_bytes());
+    let disk = cache.disk().map(|_| metrics.disk_tier());
     let (cache, purges, pools) = (cache.clone(), purges.clone(), pools.to_vec());
     let purge_metrics = metrics.purges();
     metrics.on_gather(Box::new(move || {
         memory.set_held(cache.memory().bytes(), cache.memory().objects());
+        if let (Some(metrics), Some(disk)) = (&disk, cache.disk()) {
+            metrics.publish(&disk_state(&disk.stats()));
+        }
         purge_metrics.set_rules(purges.rules());
         for pool in &pools {
             pool.publish_health();
         }
     }));
+}
+
+/// What the disk tier says of itself, as it is shown.
+fn disk_state(stats: &disk::Stats) -> DiskTierState {
+    DiskTierState {
+        is_up: stats.fault.is_none(),
+        is_recovering: stats.is_recovering,
+        bytes: stats.taken_bytes,
+        limit_bytes: stats.limit_bytes,
+        records: stats.records,
+        index_bytes: stats.index_bytes,
+        queued_bytes: stats.queued_bytes,
+        written_bytes: stats.written_bytes,
+        reinserted_bytes: stats.reinserted_bytes,
+        evicted_records: stats.evicted_records,
+        read_records: stats.read_records,
+        read_bytes: stats.read_bytes,
+        read_errors: stats.read_errors,
+        bad_records: stats.bad_records,
+        slow_reads: stats.slow_reads,
+        dropped_records: stats.dropped_records,
+        refused_records: stats.refused_records,
+        write_faults: stats.write_faults,
+    }
+}
+
+/// The disk tier. The purge log lives in its folder, and is read before anything that was stored
+/// there is used.
+fn open_disk(config: &config::Disk, purges: &Arc<PurgeLog>, clock: SharedClock) -> DiskTier {
+    let folder = Arc::new(RealFolder::new(&config.path));
+    let sizes = LogSizes {
+        limit_bytes: config.size_bytes,
+        segment_bytes: config.segment_bytes,
+    };
+    let (path, purges) = (config.path.clone(), purges.clone());
+    let attach = move || purges.attach(&path).map_err(|error| error.to_string());
+    DiskTier::new(folder, sizes, clock, Box::new(attach))
 }
 
 /// The application behind each listener.

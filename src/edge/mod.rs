@@ -233,8 +233,25 @@ impl Node {
             self.cache
                 .lookup(&visit.key, &request.fields, &directives, now)
         };
-        match course(request, &directives, now, lookup) {
-            Course::Serve(response, stale) => Ok(Found::Delivery(self.hit(visit, response, stale))),
+        let mut course_taken = course(request, &directives, now, lookup);
+        let mut recalled = false;
+        if course_taken.lacks_a_response()
+            && let Some(entry) = self.cache.recall(&visit.key).await
+        {
+            let lookup = || {
+                let (key, fields) = (&visit.key, &request.fields);
+                self.cache
+                    .lookup_in(Some(&entry), key, fields, &directives, now)
+            };
+            course_taken = course(request, &directives, now, lookup);
+            recalled = true;
+        }
+        match course_taken {
+            Course::Serve(response, stale) => {
+                let mut delivery = self.hit(visit, response, stale);
+                delivery.just_recalled = recalled;
+                Ok(Found::Delivery(delivery))
+            }
             Course::ServeAndValidate(response) => {
                 // Whatever goes wrong behind the client's back, it has its answer.
                 let shortfall = shortfall(Outcome::Miss, Some(response.clone()), true);
@@ -293,6 +310,7 @@ impl Node {
             just_fetched: false,
             origin_server: None,
             collapsed,
+            just_recalled: false,
         }
     }
 
@@ -358,6 +376,7 @@ impl Node {
                     .is_some_and(|status| status != StatusCode::NOT_MODIFIED),
             origin_server: answer.server,
             collapsed: answer.collapsed,
+            just_recalled: false,
             response: answer.response,
         }))
     }

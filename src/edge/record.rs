@@ -26,6 +26,8 @@ pub struct Ending<'a> {
     pub reason: Option<&'a str>,
     /// Body bytes out of the memory tier.
     pub bytes_memory: u64,
+    /// Body bytes that were read from disk.
+    pub bytes_disk: u64,
     /// Body bytes straight from the origin or of our own making.
     pub bytes_origin: u64,
     /// Body bytes of our own making (error documents).
@@ -51,6 +53,7 @@ impl Ending<'_> {
             outcome,
             reason: None,
             bytes_memory: 0,
+            bytes_disk: 0,
             bytes_origin: 0,
             bytes_own: 0,
             first_byte: None,
@@ -89,7 +92,7 @@ impl Node {
             route: ending
                 .route
                 .map(|route| self.routes[route].config.name.as_str()),
-            bytes: ending.bytes_memory + ending.bytes_origin + ending.bytes_own,
+            bytes: ending.bytes_memory + ending.bytes_disk + ending.bytes_origin + ending.bytes_own,
             source: source(ending),
             duration,
             time_to_first_byte: first_byte,
@@ -167,7 +170,7 @@ impl Node {
             elapsed,
             time_to_first_byte,
             bytes_memory: ending.bytes_memory,
-            bytes_disk: 0,
+            bytes_disk: ending.bytes_disk,
             bytes_origin: ending.bytes_origin,
         });
         if ending.collapsed {
@@ -176,14 +179,16 @@ impl Node {
     }
 }
 
+/// Where most of the body came from.
 fn source(ending: &Ending<'_>) -> Option<Source> {
-    if ending.bytes_memory == 0 && ending.bytes_origin == 0 {
-        None
-    } else if ending.bytes_memory >= ending.bytes_origin {
-        Some(Source::Memory)
-    } else {
-        Some(Source::Origin)
-    }
+    let sources = [
+        (ending.bytes_origin, Source::Origin),
+        (ending.bytes_disk, Source::Disk),
+        (ending.bytes_memory, Source::Memory),
+    ];
+    let most = sources.into_iter().max_by_key(|(bytes, _)| *bytes);
+    most.filter(|(bytes, _)| *bytes > 0)
+        .map(|(_, source)| source)
 }
 
 /// Tells the operator that the origin failed and a stale response was served instead.

@@ -34,6 +34,9 @@ pub use listening::{Holder, ListenError};
 /// Threads for the store and the admin surface; their disk work runs on tokio's blocking pool.
 const BACKGROUND_WORKERS: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero");
 
+/// How long the disk tier may take to write what waits, and its index.
+const CACHE_GRACE: Duration = Duration::from_secs(20);
+
 /// How long the store may take to finish what it is doing once the edge has drained.
 const STORE_GRACE: Duration = Duration::from_secs(5);
 
@@ -199,7 +202,9 @@ impl Node {
             None => None,
         };
         let mut edge_runtime = None;
+        let cache = edge.as_ref().map(|(edge, ..)| edge.cache());
         let edge = edge.map(|(edge, listeners, runtime)| {
+            runtime.spawn(edge.cache().warm_up());
             let serving = runtime.spawn(edge.serve(listeners, edge_stopping));
             edge_runtime = Some(runtime);
             readiness.condition("edge").ready();
@@ -224,6 +229,11 @@ impl Node {
             let stop = async {
                 stop_edge.send_replace(true);
                 wait_for(parts.edge.take(), drain, "edge").await;
+                if let Some(cache) = &cache
+                    && timeout(CACHE_GRACE, cache.close()).await.is_err()
+                {
+                    warn!("the cache did not close in time; the next start reads its segments");
+                }
                 stop_rest.send_replace(true);
                 wait_for(parts.store.take(), STORE_GRACE, "store").await;
                 if let Some(store) = store_handle

@@ -11,6 +11,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use super::disk_tier_metrics::{DiskTierMetrics, DiskTierVectors};
 use super::origin_metrics::OriginMetrics;
 use super::purge_metrics::PurgeMetrics;
 use super::route_metrics::{RouteMetrics, RouteVectors};
@@ -38,6 +39,7 @@ pub struct Metrics {
     cache_bytes: IntGaugeVec,
     cache_objects: IntGaugeVec,
     cache_limit_bytes: IntGaugeVec,
+    disk_tier: DiskTierVectors,
     collapsed_requests: IntCounterVec,
     signature_refusals: IntCounterVec,
     gate_refusals: IntCounterVec,
@@ -122,6 +124,7 @@ impl Metrics {
                 "Stored responses a cache tier holds.",
                 &["tier"],
             ),
+            disk_tier: DiskTierVectors::new(&registry),
             cache_limit_bytes: gauges(
                 &registry,
                 "tidegate_cache_limit_bytes",
@@ -235,6 +238,11 @@ impl Metrics {
         }
     }
 
+    /// The metrics of the disk tier; they appear with the first call.
+    pub fn disk_tier(&self) -> DiskTierMetrics {
+        self.disk_tier.resolve(self.cache_tier("disk"))
+    }
+
     /// The connection gauge of a listener, named by its address.
     pub fn listener(&self, listener: &str) -> ConnectionMetrics {
         ConnectionMetrics(self.connections.with_label_values(&[listener]))
@@ -338,14 +346,19 @@ pub(super) fn gauge_value(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+pub(super) fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> IntCounterVec {
     registered(
         registry,
         valid(IntCounterVec::new(Opts::new(name, help), labels)),
     )
 }
 
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+pub(super) fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
     registered(
         registry,
         valid(IntGaugeVec::new(Opts::new(name, help), labels)),

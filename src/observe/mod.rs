@@ -6,6 +6,7 @@
 mod access_log;
 mod access_record;
 pub mod admin;
+mod disk_tier_metrics;
 mod metrics;
 mod origin_metrics;
 mod purge_metrics;
@@ -15,6 +16,7 @@ mod vocabulary;
 
 pub use access_log::{AccessLog, AccessLogError};
 pub use access_record::AccessRecord;
+pub use disk_tier_metrics::{DiskTierMetrics, DiskTierState};
 pub use metrics::{CacheTierMetrics, ConnectionGuard, ConnectionMetrics, Metrics};
 pub use origin_metrics::{OriginMetrics, OriginResult};
 pub use purge_metrics::PurgeMetrics;

@@ -160,9 +160,11 @@ pub enum Kind {
     /// A stored head, with the whole body behind it when that is small; it takes the place of every
     /// response of its key that was written before. `number` is the head's revision.
     Response,
-    /// The same, but it stands beside what was written before: a variant, or a head brought up to
-    /// date.
+    /// The same, but it stands beside what was written before under its key.
     Variant,
+    /// A head brought up to date, without body. Of several heads of a generation the one with the
+    /// highest `number` counts.
+    Update,
     /// A block of a body. `number` is the block's.
     Block,
     /// Takes back responses of a key: all whose generation is not greater. `number` is zero.
@@ -174,8 +176,9 @@ impl Kind {
         match self {
             Kind::Response => 1,
             Kind::Variant => 2,
-            Kind::Block => 3,
-            Kind::Erasure => 4,
+            Kind::Update => 3,
+            Kind::Block => 4,
+            Kind::Erasure => 5,
         }
     }
 
@@ -183,8 +186,9 @@ impl Kind {
         match code {
             1 => Ok(Kind::Response),
             2 => Ok(Kind::Variant),
-            3 => Ok(Kind::Block),
-            4 => Ok(Kind::Erasure),
+            3 => Ok(Kind::Update),
+            4 => Ok(Kind::Block),
+            5 => Ok(Kind::Erasure),
             _ => Err(Fault::Range {
                 field: "kind",
                 value: u64::from(code),
@@ -199,7 +203,7 @@ impl Kind {
 /// |---|---|---|
 /// | 0 | 4 | `TDRC` |
 /// | 4 | 2 | version |
-/// | 6 | 1 | kind: 1 response, 2 variant, 3 block, 4 erasure |
+/// | 6 | 1 | kind: 1 response, 2 variant, 3 update, 4 block, 5 erasure |
 /// | 7 | 1 | zero |
 /// | 8 | 8 | hash: keyed hash of the cache key, or of generation and number for a block |
 /// | 16 | 8 | generation |

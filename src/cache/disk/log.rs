@@ -277,7 +277,7 @@ impl Log {
                     let up_to = self.erased.entry(entry.hash).or_default();
                     *up_to = entry.generation_or_place.max(*up_to);
                 }
-                Kind::Response | Kind::Variant => {
+                Kind::Response | Kind::Variant | Kind::Update => {
                     let generation = entry.generation_or_place;
                     if self.erased.get(&entry.hash) < Some(&generation) {
                         self.erasures.recover(entry.hash, generation, insert);
@@ -381,7 +381,7 @@ impl Log {
             match entry.kind {
                 // It left the index when it was asked for.
                 Kind::Erasure => {}
-                Kind::Response | Kind::Variant => {
+                Kind::Response | Kind::Variant | Kind::Update => {
                     let insert = || {
                         if entry.kind == Kind::Response {
                             self.shelf.index.remove_all(entry.hash);
@@ -562,15 +562,23 @@ impl Log {
     fn worth_keeping(&self, segment: &Segment) -> Vec<(FooterEntry, u8)> {
         let mut live = Vec::new();
         let mut candidates = Vec::new();
+        let mut updates = Vec::new();
         for entry in entries_of(segment).unwrap_or_default() {
             let hits = self.shelf.index.hits(entry.hash, location(segment, &entry));
             let Some(hits) = hits.filter(|_| entry.kind != Kind::Erasure) else {
                 continue;
             };
+            if entry.kind == Kind::Update {
+                // What it brings up to date may outlive this segment, and must not be without it.
+                if self.shelf.index.find(entry.hash).len() > 1 {
+                    updates.push((entry, hits));
+                }
+                continue;
+            }
             candidates.push(Candidate {
                 hash: match entry.kind {
                     Kind::Block => entry.generation_or_place,
-                    Kind::Response | Kind::Variant | Kind::Erasure => entry.hash,
+                    _ => entry.hash,
                 },
                 // At most MAX_RECORD_BYTES.
                 bytes: u32::from(entry.length) * UNIT_BYTES as u32,
@@ -579,7 +587,8 @@ impl Log {
             live.push((entry, hits));
         }
         let survivors = self.policy.survivors(&candidates);
-        survivors.into_iter().map(|at| live[at]).collect()
+        let survivors = survivors.into_iter().map(|at| live[at]);
+        updates.into_iter().chain(survivors).collect()
     }
 
     fn reinsert(
@@ -717,7 +726,7 @@ fn entry_of(header: &RecordHeader, offset: u64) -> FooterEntry {
         hash: header.hash,
         generation_or_place: match header.kind {
             Kind::Block => header.place,
-            Kind::Response | Kind::Variant | Kind::Erasure => header.generation,
+            Kind::Response | Kind::Variant | Kind::Update | Kind::Erasure => header.generation,
         },
         kind: header.kind,
         // A segment is at most 1 GiB, a record at most MAX_RECORD_BYTES.

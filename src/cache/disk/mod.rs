@@ -308,21 +308,18 @@ impl DiskTier {
         admission.writes()
     }
 
-    /// Hands over a response. Never waits; a record that there is no room for in the queue is dropped
-    /// and counted.
-    pub fn put_response(&self, key: &[u8], response: Response) {
+    /// Hands over a response and says whether it was taken. Never waits; a record that there is no room
+    /// for in the queue is dropped and counted.
+    pub fn put_response(&self, key: &[u8], response: Response) -> bool {
         self.put(|hasher| Record {
-            kind: match response.is_only {
-                true => Kind::Response,
-                false => Kind::Variant,
-            },
+            kind: response.kind,
             hash: hasher.of_key(key),
             generation: response.generation,
             number: u64::from(response.revision),
             head: response.head,
             body: response.body,
             place: 0,
-        });
+        })
     }
 
     /// Hands over a block of a response under `key`, unless it is there. Never waits, as
@@ -345,12 +342,16 @@ impl DiskTier {
         });
     }
 
-    fn put(&self, record: impl FnOnce(&RecordHasher) -> Record) {
+    fn put(&self, record: impl FnOnce(&RecordHasher) -> Record) -> bool {
         let open = self.shared.open.load();
-        let Some(open) = open.as_ref() else { return };
-        if let Err(Full) = self.shared.queue.write(record(&open.hasher)) {
+        let Some(open) = open.as_ref() else {
+            return false;
+        };
+        let taken = self.shared.queue.write(record(&open.hasher));
+        if taken == Err(Full) {
             count(&self.shared.state.dropped_records, 1);
         }
+        taken.is_ok()
     }
 
     /// Notes that what leaves the memory tier was in use there.
@@ -431,8 +432,8 @@ pub struct Response {
     pub generation: u64,
     /// Of its head; later ones are greater.
     pub revision: u32,
-    /// It takes the place of every other under its key.
-    pub is_only: bool,
+    /// [`Kind::Response`], [`Kind::Variant`] or [`Kind::Update`].
+    pub kind: Kind,
     /// The stored form of its head, its key included.
     pub head: Bytes,
     /// The whole body when it is small, else nothing.

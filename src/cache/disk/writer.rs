@@ -113,7 +113,7 @@ impl Writer {
         // What was erased since it was handed over must not lie behind its erasure in the log.
         let erasures = &self.shared.erasures;
         records.retain(|record| match record.kind {
-            Kind::Response | Kind::Variant => {
+            Kind::Response | Kind::Variant | Kind::Update => {
                 erasures.unless_erased(record.hash, record.generation, || ())
             }
             Kind::Block | Kind::Erasure => true,
@@ -133,17 +133,38 @@ impl Writer {
     }
 
     fn drop_records(&mut self, records: Vec<Record>) {
-        let mut dropped = 0;
         for record in records {
-            if record.kind != Kind::Erasure {
-                dropped += 1;
-            } else if self.erasures.len() < KEPT_ERASURES {
-                self.erasures.push(record);
-            } else {
-                self.has_forgotten_erasures = true;
+            match record.kind {
+                Kind::Erasure => self.keep_erasure(record),
+                Kind::Response | Kind::Variant => {
+                    count(&self.shared.state.dropped_records, 1);
+                    self.erase_what_it_replaces(&record);
+                }
+                Kind::Update | Kind::Block => count(&self.shared.state.dropped_records, 1),
             }
         }
-        count(&self.shared.state.dropped_records, dropped);
+    }
+
+    /// What a response that could not be written was to take the place of is out of date.
+    fn erase_what_it_replaces(&mut self, record: &Record) {
+        let Some(log) = &self.log else { return };
+        let shelf = log.shelf().clone();
+        if !shelf.index.contains(record.hash) {
+            return;
+        }
+        let before = record.generation.saturating_sub(1);
+        self.shared.erasures.erase(record.hash, before, || {
+            shelf.index.remove_all(record.hash);
+        });
+        self.keep_erasure(erasure(record.hash, before));
+    }
+
+    fn keep_erasure(&mut self, erasure: Record) {
+        if self.erasures.len() < KEPT_ERASURES {
+            self.erasures.push(erasure);
+        } else {
+            self.has_forgotten_erasures = true;
+        }
     }
 
     fn fail(&mut self, fault: &WriteFault) {
@@ -213,7 +234,14 @@ impl Writer {
             Some(identity) => identity,
             None => new_identity()?,
         };
-        identity.epoch = Generation::begin_epoch(identity.epoch);
+        identity.epoch = match Generation::begin_epoch(identity.epoch) {
+            Ok(epoch) => epoch,
+            Err(exhausted) => {
+                warn!(%exhausted, "the cache folder is begun anew");
+                identity = new_identity()?;
+                Generation::begin_epoch(0).map_err(|exhausted| exhausted.to_string())?
+            }
+        };
         folder
             .replace(identity::FILE_NAME, &identity.encode())
             .map_err(|error| format!("cannot write the identity: {error}"))?;

@@ -105,26 +105,54 @@ impl PurgeLog {
     }
 
     fn open_with(folder: &Path, max_rules: usize) -> Result<Self, OpenError> {
+        let log = PurgeLog::of(Vec::new(), None, max_rules);
+        log.attach(folder)?;
+        Ok(log)
+    }
+
+    /// Makes the log that of the disk tier in `folder` from now on. Purges that were given before keep
+    /// their order, and come after those that the folder knows; a response in memory may be touched
+    /// by one that it had outlived (`over-never-under`). Of a folder that has taken another's place,
+    /// what it knows is dropped: nothing that was stored under those purges is of use.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the file cannot be read, understood or written; nothing has changed then.
+    pub fn attach(&self, folder: &Path) -> Result<(), OpenError> {
         let path = folder.join(FILE_NAME);
-        let contents = journal::read(&path)?;
-        if contents.torn_bytes > 0 {
-            warn!(
-                file = %path.display(),
-                bytes = contents.torn_bytes,
-                "dropped the torn last line of the purge log: that purge was never confirmed"
-            );
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = match writer.journal {
+            Some(_) => Vec::new(),
+            None => read(&path)?,
+        };
+        let mut latest = entries.last().map_or(0, |entry| entry.sequence.0);
+        let is_new = writer.journal.is_none();
+        for entry in &writer.entries {
+            let mut entry = entry.clone();
+            if is_new {
+                latest += 1;
+                entry.sequence = Sequence(latest);
+            }
+            entries.push(entry);
         }
-        let entries = journal::compact(&contents.entries, max_rules);
+        let entries = journal::compact(&entries, self.max_rules);
         let file = journal::rewrite(&path, &entries).map_err(|error| OpenError::Write {
             file: path.clone(),
             error,
         })?;
-        let file = Some(file);
-        Ok(PurgeLog::of(
-            entries,
-            Some(Journal { path, file }),
-            max_rules,
-        ))
+        let mut index = index_of(&entries);
+        mem::swap(
+            &mut *self.index.write().unwrap_or_else(PoisonError::into_inner),
+            &mut index,
+        );
+        writer.rules = entries.iter().map(|entry| entry.rules.len()).sum();
+        latest = entries.last().map_or(0, |entry| entry.sequence.0);
+        writer.entries = entries;
+        writer.journal = Some(Journal {
+            path,
+            file: Some(file),
+        });
+        self.latest.fetch_max(latest, Ordering::AcqRel);
+        Ok(())
     }
 
     fn of(entries: Vec<Entry>, journal: Option<Journal>, max_rules: usize) -> Self {
@@ -258,6 +286,19 @@ fn index_of(entries: &[Entry]) -> Index {
         }
     }
     index
+}
+
+/// What the file knows.
+fn read(path: &Path) -> Result<Vec<Entry>, OpenError> {
+    let contents = journal::read(path)?;
+    if contents.torn_bytes > 0 {
+        warn!(
+            file = %path.display(),
+            bytes = contents.torn_bytes,
+            "dropped the torn last line of the purge log: that purge was never confirmed"
+        );
+    }
+    Ok(contents.entries)
 }
 
 #[cfg(test)]

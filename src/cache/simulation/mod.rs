@@ -78,7 +78,7 @@ fn simulate(seed: u64, traced: bool) -> Outcome {
     let tasks = Box::new(Spawner(executor.inbox.clone()));
     let purges = Arc::new(PurgeLog::in_memory());
     let metrics = METRICS.with(|metrics| metrics.purges());
-    let cache = Cache::with(&config, clock, purges, metrics, SIZES, tasks);
+    let cache = Cache::with(&config, clock, purges, metrics, None, SIZES, tasks);
     let left = Arc::downgrade(&cache);
     let calm = dice.chance(10);
     let fault_percent = if calm { 0 } else { dice.pick(&[0, 10, 40]) };

@@ -119,7 +119,7 @@ impl Model {
         self.generation += 1;
         let kind = self
             .dice
-            .pick(&[Kind::Response, Kind::Variant, Kind::Block]);
+            .pick(&[Kind::Response, Kind::Variant, Kind::Update, Kind::Block]);
         let bytes = |dice: &mut Dice, limit| {
             let length = dice.below(limit);
             (0..length).map(|_| dice.next() as u8).collect::<Bytes>()

@@ -1,0 +1,356 @@
+//! What goes to the disk tier, and what comes back.
+//!
+//! Invariants:
+//! - `disk-fault-is-a-miss`: whatever the disk tier does, a request is answered; at worst the origin is
+//!   asked again.
+//! - `recalled-is-not-revived`: what was invalidated, forgotten or purged while it was being read from
+//!   disk does not come back to memory.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+
+use super::Cache;
+use super::disk::format::Kind;
+use super::disk::{DiskTier, Recalled, Response};
+use super::key::CacheKey;
+use super::memory::{Entry, Leaving};
+use super::purge::PurgeLog;
+use super::stored::{Body, Generation, StoredResponse};
+use super::stored_form::{self, BodyFacts, Decoded};
+use crate::clock::{Moment, SharedClock};
+
+/// The disk tier, and what it takes to write a head for it.
+pub(super) struct Persistence {
+    pub(super) disk: Arc<DiskTier>,
+    clock: SharedClock,
+}
+
+impl Persistence {
+    pub(super) fn new(disk: Arc<DiskTier>, clock: SharedClock) -> Arc<Self> {
+        Arc::new(Persistence { disk, clock })
+    }
+
+    /// Writes a response that has just been stored, if it is worth it.
+    pub(super) fn keep_new(&self, key: &CacheKey, response: &StoredResponse, block_bytes: u64) {
+        if is_worth_nothing(response, block_bytes) {
+            return;
+        }
+        // Always asked: the policy counts who is.
+        let is_admitted = self.disk.admits(key.as_bytes(), 0, weight(response));
+        // What lies there is out of date from now on, and would come back when memory forgets.
+        let is_replaced = self.disk.has_responses(key.as_bytes());
+        let has_early_blocks = response.body.set_committed();
+        if is_admitted || is_replaced || has_early_blocks {
+            self.write(key, response);
+        }
+    }
+
+    /// The same for one that was asked for again.
+    pub(super) fn keep_used(&self, key: &CacheKey, response: &StoredResponse, block_bytes: u64) {
+        if response.body.written_revision().is_some()
+            || response.head.not_stored.is_some()
+            || is_worth_nothing(response, block_bytes)
+        {
+            return;
+        }
+        if self.disk.admits_again(key.as_bytes(), 0, weight(response)) {
+            self.write(key, response);
+        }
+    }
+
+    /// Writes a block that a fill has brought, if it is worth it, and the head with it.
+    pub(super) fn keep_block(
+        &self,
+        key: &CacheKey,
+        response: &StoredResponse,
+        number: u64,
+        bytes: &Bytes,
+        is_new: bool,
+    ) {
+        let generation = response.body.generation.number();
+        if response.head.not_stored.is_some() || self.disk.has_block(generation, number) {
+            return;
+        }
+        let length = bytes.len() as u64;
+        let is_admitted = match is_new {
+            true => self.disk.admits(key.as_bytes(), number, length),
+            false => self.disk.admits_again(key.as_bytes(), number, length),
+        };
+        if !is_admitted {
+            return;
+        }
+        // A head that is found on disk must have been committed: it may have been invalidated else.
+        let committed = response.body.note_written_block();
+        if committed && response.body.written_revision().is_none() {
+            self.write(key, response);
+        }
+        self.disk
+            .put_block(key.as_bytes(), generation, number, bytes.clone());
+    }
+
+    fn write(&self, key: &CacheKey, response: &StoredResponse) {
+        let kind = match response.head.selecting.is_empty() {
+            true => Kind::Response,
+            false => Kind::Variant,
+        };
+        let body = response.body.whole().cloned().unwrap_or_default();
+        if !self.put(key, response, kind, body) {
+            // It could not take the place of what lies there.
+            let before = response.body.generation.number().saturating_sub(1);
+            self.disk.erase(key.as_bytes(), before);
+        }
+    }
+
+    /// Writes a head that was brought up to date since it was written.
+    fn write_update(&self, key: &CacheKey, response: &StoredResponse) {
+        let written = response.body.written_revision();
+        if written.is_some_and(|revision| revision < response.head.revision) {
+            self.put(key, response, Kind::Update, Bytes::new());
+        }
+    }
+
+    /// Hands a record over and says whether it was taken.
+    fn put(&self, key: &CacheKey, response: &StoredResponse, kind: Kind, body: Bytes) -> bool {
+        let facts = BodyFacts {
+            generation: response.body.generation,
+            length: response.body.length(),
+        };
+        let head = &response.head;
+        let form = match stored_form::encode(key, head, facts, head.revision, self.clock.now()) {
+            Ok(form) => form,
+            Err(error) => {
+                tracing::debug!(%error, "a response is kept in memory only");
+                return false;
+            }
+        };
+        let taken = self.disk.put_response(
+            key.as_bytes(),
+            Response {
+                generation: facts.generation.number(),
+                revision: head.revision,
+                kind,
+                head: form.into(),
+                body,
+            },
+        );
+        if taken {
+            response.body.set_written(head.revision);
+        }
+        taken
+    }
+
+    /// The responses under `key` that the disk tier holds and no purge log has lost, the newest first.
+    async fn recall(
+        &self,
+        key: &CacheKey,
+        purges: &PurgeLog,
+    ) -> Vec<(Arc<StoredResponse>, Recalled)> {
+        let now = self.clock.now();
+        let mut generations = BTreeMap::new();
+        for recalled in self.disk.responses(key.as_bytes()).await {
+            let Some(decoded) = decode(key, &recalled, now, purges) else {
+                continue;
+            };
+            let group: &mut Group = generations.entry(Reverse(decoded.generation)).or_default();
+            group.add(decoded, recalled);
+        }
+        generations
+            .into_values()
+            .filter_map(Group::into_response)
+            .collect()
+    }
+}
+
+/// The records of one generation.
+#[derive(Default)]
+struct Group {
+    newest: Option<(Decoded, Recalled)>,
+    body: Option<Bytes>,
+}
+
+impl Group {
+    fn add(&mut self, decoded: Decoded, recalled: Recalled) {
+        let found = &recalled.found;
+        if found.kind != Kind::Update && decoded.length == Some(found.body.len() as u64) {
+            self.body = Some(found.body.clone());
+        }
+        let is_newer = |(newest, _): &(Decoded, Recalled)| newest.revision < decoded.revision;
+        if self.newest.as_ref().is_none_or(is_newer) {
+            self.newest = Some((decoded, recalled));
+        }
+    }
+
+    fn into_response(self) -> Option<(Arc<StoredResponse>, Recalled)> {
+        let (decoded, recalled) = self.newest?;
+        let generation = Generation::from_number(decoded.generation);
+        let body = Body::recalled(generation, decoded.length, self.body).ok()?;
+        body.set_written(decoded.revision);
+        body.set_committed();
+        let mut head = decoded.head;
+        head.revision = decoded.revision;
+        Some((Arc::new(StoredResponse { head, body }), recalled))
+    }
+}
+
+/// Reads the head of a record; `None` when it is another key's or cannot be trusted.
+fn decode(key: &CacheKey, recalled: &Recalled, now: Moment, purges: &PurgeLog) -> Option<Decoded> {
+    let found = &recalled.found;
+    if !matches!(found.kind, Kind::Response | Kind::Variant | Kind::Update) {
+        return None;
+    }
+    let decoded = match stored_form::decode(&found.head, now) {
+        Ok(decoded) => decoded,
+        Err(error) => {
+            tracing::warn!(%error, "a stored head on disk cannot be read");
+            return None;
+        }
+    };
+    // The purges that it has outlived are lost: it may have been purged since.
+    let is_beyond_log = decoded.head.untouched_up_to() > purges.latest();
+    (decoded.key == *key && decoded.generation == found.generation && !is_beyond_log)
+        .then_some(decoded)
+}
+
+/// A small body that is not whole cannot be read back: its only block is kept with the head.
+fn is_worth_nothing(response: &StoredResponse, block_bytes: u64) -> bool {
+    let body = &response.body;
+    body.whole().is_none() && body.length().is_none_or(|length| length <= block_bytes)
+}
+
+/// Bytes that a response takes on disk, its blocks aside.
+fn weight(response: &StoredResponse) -> u64 {
+    let whole = response.body.whole().map_or(0, |bytes| bytes.len() as u64);
+    whole + response.head.wire.len() as u64
+}
+
+/// Brings what leaves memory up to date on disk.
+impl Leaving for Persistence {
+    fn entry(&self, key: &CacheKey, entry: &Entry) {
+        for response in &entry.variants {
+            self.write_update(key, response);
+            if response.body.was_used() {
+                self.disk.note_use(key.as_bytes());
+            }
+        }
+    }
+}
+
+impl Cache {
+    /// What the disk tier holds under `key` besides what memory knows, merged with that; `None` when
+    /// memory knows all there is.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn recall(&self, key: &CacheKey) -> Option<Arc<Entry>> {
+        let persistence = self.persistence.as_ref()?;
+        let is_known = |entry: Arc<Entry>| entry.is_recalled;
+        if self.memory.entry(key).is_some_and(is_known)
+            || !persistence.disk.has_responses(key.as_bytes())
+        {
+            return None;
+        }
+        let recalled = persistence.recall(key, &self.purges).await;
+        let mut merged = None;
+        self.memory.update(key, |entry| {
+            for (response, record) in recalled {
+                // Inside the update: an erasure is made before the entry is removed.
+                if persistence.disk.is_unerased(key.as_bytes(), record.mark) {
+                    entry.merge(response);
+                }
+            }
+            entry.is_recalled = true;
+            merged = Some(Arc::new(entry.clone()));
+        });
+        merged
+    }
+
+    /// The block, from the disk tier; it is in memory then too.
+    pub(super) async fn recall_block(&self, generation: Generation, number: u64) -> Option<Bytes> {
+        let persistence = self.persistence.as_ref()?;
+        let bytes = persistence.disk.block(generation.number(), number).await?;
+        self.memory.insert_block(generation, number, bytes.clone());
+        Some(bytes)
+    }
+
+    /// Whether a block is in memory or on disk.
+    pub(super) fn has_block(&self, generation: Generation, number: u64) -> bool {
+        self.memory.has_block(generation, number) || self.has_block_on_disk(generation, number)
+    }
+
+    pub(super) fn has_block_on_disk(&self, generation: Generation, number: u64) -> bool {
+        let persistence = self.persistence.as_ref();
+        persistence.is_some_and(|own| own.disk.has_block(generation.number(), number))
+    }
+
+    /// Takes a generation, and all before it, back from the disk tier.
+    pub(super) fn erase_on_disk(&self, key: &CacheKey, up_to: Generation) {
+        if let Some(persistence) = &self.persistence {
+            persistence.disk.erase(key.as_bytes(), up_to.number());
+        }
+    }
+
+    /// The disk tier, when there is one.
+    pub fn disk(&self) -> Option<&Arc<DiskTier>> {
+        self.persistence.as_ref().map(|own| &own.disk)
+    }
+
+    /// Reads what the memory tier held at the last clean stop back into it, as far as there is room.
+    pub async fn warm_up(self: Arc<Self>) {
+        let cache = Arc::downgrade(&self);
+        drop(self);
+        let hot = |cache: &Weak<Cache>| cache.upgrade()?.disk()?.take_hot();
+        let Some(list) = hot(&cache) else { return };
+        let mut rest = &list[..];
+        let mut recalled = 0_u64;
+        while let Some((key, following)) = next_key(rest) {
+            rest = following;
+            let Some(cache) = cache.upgrade() else { return };
+            if cache.memory.bytes() >= cache.memory.limit_bytes() {
+                break;
+            }
+            if let Ok(key) = CacheKey::from_bytes(key) {
+                recalled += u64::from(cache.recall(&key).await.is_some());
+            }
+        }
+        tracing::info!(
+            responses = recalled,
+            "brought back to memory what was there before"
+        );
+    }
+
+    /// Leaves the disk tier so that the next start is quick. What is stored later is not written.
+    pub async fn close(&self) {
+        let Some(persistence) = &self.persistence else {
+            return;
+        };
+        let mut hot = Vec::new();
+        self.memory.for_each_entry(|key, entry| {
+            for response in &entry.variants {
+                persistence.write_update(key, response);
+            }
+            if entry
+                .variants
+                .iter()
+                .any(|response| response.body.written_revision().is_some())
+            {
+                push_key(&mut hot, key);
+            }
+        });
+        persistence.disk.close(hot).await;
+    }
+}
+
+/// The list of hot keys: each with its length in four bytes, little-endian, before it.
+fn push_key(list: &mut Vec<u8>, key: &CacheKey) {
+    // A request head is bounded far below 4 GiB.
+    list.extend_from_slice(&(key.as_bytes().len() as u32).to_le_bytes());
+    list.extend_from_slice(key.as_bytes());
+}
+
+fn next_key(list: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = list.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
+}
