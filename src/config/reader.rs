@@ -491,6 +491,8 @@ enum Found<'r> {
 }
 
 fn join(path: &str, key: &str) -> String {
+    // A key that is empty is a key all the same, and a problem with it must have a place.
+    let key = if key.is_empty() { "\"\"" } else { key };
     if path.is_empty() {
         key.to_owned()
     } else {

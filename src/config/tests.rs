@@ -235,6 +235,16 @@ fn every_kind_of_mistake_is_named_with_its_key_and_reason() {
         ),
         (
             "  data: data",
+            "  data: data\n  '': x",
+            "origin.\"\": unknown key (known: address, data, region, credentials)",
+        ),
+        (
+            "edge:",
+            "'': x\nedge:",
+            "\"\": unknown key (known: admin, log, edge, origin)",
+        ),
+        (
+            "  data: data",
             "  data: data\n  1: x",
             "origin: keys must be text, found a number as a key",
         ),
