@@ -47,11 +47,21 @@ struct Counting {
 
 impl Counting {
     async fn start(length: u64, fields: &'static str) -> (Counting, Edge) {
+        Self::start_with(length, fields, "").await
+    }
+
+    /// `edge`: further keys of `edge`, as YAML.
+    async fn start_with(length: u64, fields: &'static str, edge: &'static str) -> (Counting, Edge) {
         let bytes = Arc::new(AtomicU64::new(0));
         let count = bytes.clone();
         let origin = Origin::start().await.answering(move |request: &Request| {
             let (status, span, content_range) = match request.field("range") {
                 None => ("200 OK", 0..length, String::new()),
+                Some(field) if field.contains(',') => {
+                    let (answer, sent) = several_parts(field, length);
+                    count.fetch_add(sent, Ordering::SeqCst);
+                    return answer;
+                }
                 Some(field) => {
                     let span = asked_span(field, length);
                     if span.is_empty() {
@@ -73,6 +83,7 @@ impl Counting {
         });
         let setup = Setup {
             memory: "256MiB",
+            edge,
             ..Setup::of([origin.address])
         };
         let edge = setup.start().await;
@@ -89,6 +100,29 @@ impl Counting {
         let asked = requests.iter().map(|request| request.field("range"));
         asked.map(|range| range.map(str::to_owned)).collect()
     }
+}
+
+/// The answer to a request for several ranges, and how many bytes of the object it holds.
+fn several_parts(field: &str, length: u64) -> (Vec<u8>, u64) {
+    let (mut body, mut sent) = (Vec::new(), 0);
+    for set in field["bytes=".len()..].split(',') {
+        let span = asked_span(&format!("bytes={set}"), length);
+        let range = format!("bytes {}-{}/{length}", span.start, span.end - 1);
+        body.extend(
+            format!("--of-the-origin\r\nContent-Type: video/mp4\r\nContent-Range: {range}\r\n\r\n")
+                .into_bytes(),
+        );
+        sent += span.end - span.start;
+        body.extend(object(span));
+        body.extend(b"\r\n");
+    }
+    body.extend(b"--of-the-origin--\r\n");
+    let head = format!(
+        "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\n\
+         Content-Type: multipart/byteranges; boundary=of-the-origin\r\n\r\n",
+        body.len()
+    );
+    ([head.into_bytes(), body].concat(), sent)
 }
 
 /// Serves the object whole, whatever it is asked for.
@@ -406,6 +440,97 @@ async fn hostile_ranges_cost_the_origin_no_more_than_the_blocks_they_touch() {
         }
         assert_eq!(origin.bytes(), origin_bytes, "{name}: stored by now");
     }
+}
+
+/// RangeAmp again, by a client that does not stop: what its ranges cost the origin beyond a burst
+/// (`range_fetch_credit`) is paid for by what is written to it. Another minute fills up 2 % of a burst.
+#[tokio::test]
+async fn hostile_ranges_that_go_on_are_passed_to_the_origin_as_they_were_asked() {
+    const FOR_EACH_BYTE: u64 = 4;
+    let length = 1024 * MIB;
+    let single = |at: u64| format!("{0}-{0}", at * MIB + 777);
+    // No block is asked for twice.
+    let scattered = |round: u64| {
+        let of_a_round = |at: u64| at * 16 * MIB + round * MIB;
+        let sets: Vec<_> = (0..64)
+            .map(|at| format!("{0}-{0}", of_a_round(at)))
+            .collect();
+        sets.join(",")
+    };
+    for (name, edge, burst, requests) in [
+        (
+            "64 scattered bytes, default",
+            "",
+            64 * MIB,
+            (0..12).map(scattered).collect::<Vec<_>>(),
+        ),
+        (
+            "64 scattered bytes",
+            "limits: { range_fetch_credit: 20MiB }",
+            20 * MIB,
+            (0..8).map(scattered).collect(),
+        ),
+        (
+            "single bytes",
+            "limits: { range_fetch_credit: 8MiB }",
+            8 * MIB,
+            (0..100).map(single).collect(),
+        ),
+    ] {
+        let (origin, edge) = Counting::start_with(length, TYPICAL, edge).await;
+        let mut client = edge.client().await;
+        let (mut client_bytes, mut passed) = (0, 0);
+        for request in &requests {
+            let before = origin.asked().len();
+            let response = get(&mut client, request).await;
+            assert_eq!(response.status, 206, "{name}: {response:?}");
+            let is_several = request.contains(',');
+            let at = asked_span(&format!("bytes={request}"), length);
+            if is_several {
+                assert_eq!(parts(&response, Some("video/mp4"), length).len(), 64);
+            } else {
+                assert!(response.body == object(at), "{name}: {response:?}");
+            }
+            client_bytes += response.body.len() as u64;
+            if response.cache_status().contains("detail=range-budget") {
+                passed += 1;
+                let asked = origin.asked().pop().unwrap();
+                assert_eq!(asked, Some(format!("bytes={request}")), "{name}");
+                assert!(origin.asked().len() <= before + 2, "{name}");
+            }
+            let bound = burst + burst / 50 + FOR_EACH_BYTE * client_bytes;
+            let sent = origin.bytes();
+            assert!(sent <= bound, "{name}: {sent} for {client_bytes}");
+        }
+        println!(
+            "{name}: {} for {client_bytes}, {passed} passed",
+            origin.bytes()
+        );
+        assert!(passed > requests.len() / 2, "{name}: {passed} passed");
+        let stopped = edge.stop().await;
+        let of_budget = |line: &&serde_json::Value| line["reason"] == "range-budget";
+        assert_eq!(stopped.access_log.iter().filter(of_budget).count(), passed);
+    }
+}
+
+/// What players do costs no credit, however little there is: the blocks of a range are used up by it
+/// and by the one after it.
+#[tokio::test]
+async fn ranges_of_a_player_are_never_short_of_credit() {
+    let length = 128 * MIB;
+    let limit = "limits: { range_fetch_credit: 8MiB }";
+    let (origin, edge) = Counting::start_with(length, TYPICAL, limit).await;
+    let mut client = edge.client().await;
+    let step = 900 * KIB;
+    let in_turn = (0..80).map(|at| at * step);
+    let seeks = (0..20).map(|at| (at * 37 % 64 + 64) * MIB + 12_345);
+    for start in in_turn.chain(seeks) {
+        let response = get(&mut client, &format!("{start}-{}", start + step - 1)).await;
+        assert!(response.body == object(start..start + step), "{response:?}");
+        let status = response.cache_status();
+        assert!(!status.contains("range-budget"), "{start}: {status}");
+    }
+    assert!(origin.bytes() <= 100 * (step + 2 * BLOCK));
 }
 
 #[tokio::test]

@@ -464,6 +464,21 @@ impl Cache {
         }
     }
 
+    /// Bytes of the blocks around `span` that are not held, be they on their way or not. Of a long span
+    /// the first 64 blocks are looked at; what follows counts as missing.
+    pub fn missing_bytes(&self, response: &StoredResponse, span: &std::ops::Range<u64>) -> u64 {
+        if span.is_empty() || response.body.whole().is_some() {
+            return 0;
+        }
+        let blocks = self.sizes.blocks;
+        let covering = blocks.covering(span);
+        let generation = response.body.generation;
+        let is_held = |number: &u64| self.memory.has_block(generation, *number);
+        let held = covering.clone().take(64).filter(is_held).count() as u64;
+        let missing = covering.end - covering.start - held;
+        missing.saturating_mul(blocks.bytes())
+    }
+
     /// Invalidates what is stored under `key`, all variants with it (RFC 9111 §4.4).
     pub fn invalidate(&self, key: &CacheKey) {
         // Flights first: one that lands in between finds itself invalidated.

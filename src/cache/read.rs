@@ -64,6 +64,8 @@ pub struct BodyReader {
     /// Bytes that the origin sent for this request, or for a fill that it shared. Whether they were
     /// read as they arrived or a moment later out of the tier makes no difference.
     pub from_origin: u64,
+    /// Bytes for which this reader has asked the origin itself, be they read by it or not.
+    pub asked_bytes: u64,
 }
 
 impl BodyReader {
@@ -91,6 +93,7 @@ impl BodyReader {
             from_memory: 0,
             from_disk: 0,
             from_origin: 0,
+            asked_bytes: 0,
         };
         reader.keep_or_leave_fill();
         reader
@@ -338,6 +341,7 @@ impl BodyReader {
             };
             let mut writer = writer;
             writer.open_at(production.span.start);
+            self.asked_bytes += production.span.end - production.span.start;
             self.cache.tasks.spawn(Box::pin(production.run(writer)));
             fills.push(fill);
             Some(reader)

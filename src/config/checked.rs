@@ -55,6 +55,9 @@ pub struct Edge {
     pub signing: Signing,
     /// `edge.limits`.
     pub limits: Limits,
+    /// `edge.limits.range_fetch_credit`: bytes that the ranges of one client may make the origin send
+    /// beyond what is written to that client, until they are passed on exactly as asked; default 64MiB.
+    pub range_fetch_credit_bytes: u64,
     /// `edge.timeouts`.
     pub timeouts: Timeouts,
     /// `edge.access_log`.

@@ -22,6 +22,7 @@ use super::rules::CacheRules;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -44,6 +45,7 @@ pub(super) fn read(edge: &Section<'_>, relations: &Relations<'_>) -> Option<Edge
     let limits = edge.section("limits", read_limits);
     let timeouts = edge.section("timeouts", read_timeouts);
     let access_log = edge.or_default("access_log", "stdout", access_log(relations.base_dir));
+    let (limits, range_fetch_credit_bytes) = limits?;
     let origins: Option<Vec<_>> = origins?.into_iter().map(|(_, pool)| pool).collect();
     Some(Edge {
         workers: workers?.unwrap_or_else(one_per_core),
@@ -52,7 +54,8 @@ pub(super) fn read(edge: &Section<'_>, relations: &Relations<'_>) -> Option<Edge
         routes: routes?,
         cache: cache?,
         signing: signing?,
-        limits: limits?,
+        limits,
+        range_fetch_credit_bytes,
         timeouts: timeouts?,
         access_log: access_log?,
     })
@@ -221,14 +224,17 @@ fn read_signing(signing: &Section<'_>, relations: &Relations<'_>) -> Option<Sign
     })
 }
 
-fn read_limits(limits: &Section<'_>) -> Option<Limits> {
+/// The limits, and `range_fetch_credit`, which is about what a client causes and not what it sends.
+fn read_limits(limits: &Section<'_>) -> Option<(Limits, u64)> {
     let request_head = limits.or_default("request_head", "32KiB", size(KIB..=MIB));
     let request_fields = limits.or_default("request_fields", "100", count(1..=1000));
-    Some(Limits {
+    let range_fetch_credit = limits.or_default("range_fetch_credit", "64MiB", size(MIB..=TIB));
+    let limits = Limits {
         request_head_bytes: usize::try_from(request_head?)
             .expect("the range ends at 1MiB, which every usize holds"),
         request_fields: request_fields?,
-    })
+    };
+    Some((limits, range_fetch_credit?))
 }
 
 fn read_timeouts(timeouts: &Section<'_>) -> Option<Timeouts> {

@@ -12,6 +12,7 @@ use super::downstream::{CacheStatus, ClientGone, Downstream, ReplyHead, ReplyLen
 use super::failure::Failure;
 use super::multipart::{Multipart, ReplyBody};
 use super::part::{self, NoPart, Part};
+use super::range_credit::Reservation;
 use super::record::{Ending, log_failure};
 use super::request::Request;
 use super::{Node, Visit};
@@ -29,6 +30,8 @@ pub(super) struct Delivery {
     pub(super) cache_status: CacheStatus,
     /// A place at the fill that brings the body.
     pub(super) reader: Option<FillReader>,
+    /// What was taken from the client's credit for the part that the origin was asked for.
+    pub(super) reserved: Option<Reservation>,
     /// The origin sent the body for this request, or for one whose fill it shares.
     pub(super) just_fetched: bool,
     pub(super) origin_server: Option<Arc<str>>,
@@ -43,6 +46,8 @@ pub(super) enum Delivered {
     Done,
     /// Not a byte was sent, because the object changed under our hands: start over.
     StartOver,
+    /// Not a byte was sent: the client has no credit for what its ranges would cost the origin.
+    OverBudget,
 }
 
 impl Node {
@@ -68,6 +73,9 @@ impl Node {
                     .await;
                 return Delivered::Done;
             }
+        };
+        let Ok(mut reserved) = self.reserve_part(visit, &mut delivery, &part) else {
+            return Delivered::OverBudget;
         };
         let now = self.clock.now();
         let length = response.body.length();
@@ -184,6 +192,10 @@ impl Node {
         ending.bytes_disk = body.stored().from_disk;
         ending.bytes_origin = body.stored().from_origin;
         ending.bytes_own = body.framing_bytes();
+        if let Some(reserved) = &mut reserved {
+            let written = ending.bytes_memory + ending.bytes_origin;
+            reserved.used(written, body.stored().asked_bytes);
+        }
         ending.aborted = sent.is_err() || fault.is_some();
         if let Some(error) = fault {
             let failure = self.body_failure(visit, error);

@@ -22,6 +22,7 @@ use super::lane_h2::Streams;
 use super::origin_client::OriginClient;
 use super::pass::PassLane;
 use super::purge::PurgeEndpoint;
+use super::range_credit::RangeCredit;
 use super::request::Peer;
 use super::tls::{CertificateError, Certificates};
 use super::{Node, Routed, lane_h1};
@@ -144,6 +145,7 @@ impl Edge {
             table: RouteTable::new(&config.routes),
             pools,
             authorizer: Authorizer::new(&config.signing),
+            range_credit: RangeCredit::new(config.range_fetch_credit_bytes, *cache.sizes()),
             cache,
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),

@@ -8,6 +8,7 @@
 //! | authorize | [`authorize::Authorizer::authorize`] | shared, origin only, or a refusal |
 //! | cache key | [`CacheKey::new`] | the key |
 //! | lookup | [`Cache::lookup`], judged by `course::course` | hit, stale, or a miss |
+//! | credit | `range_cost` | enough for what a range costs the origin, or it is passed as it was asked |
 //! | fill | [`Cache::fetch`] | a response that is arriving, or a fetch error |
 //! | deliver | `deliver::Node::deliver` | 200, 206, 304, 416, or whatever the origin said |
 //! | pass | [`pass`] | what is not for the cache: pingora's proxy answers |
@@ -47,6 +48,8 @@ mod held_stream;
 mod idle_connections;
 mod multipart;
 mod part;
+mod range_cost;
+mod range_credit;
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -84,6 +87,7 @@ use deliver::{Delivered, Delivery};
 use downstream::{CacheStatus, Downstream, KeyParameter};
 use origin_client::OriginClient;
 use part::wanted_range;
+use range_credit::{RANGE_BUDGET, RangeCredit};
 use request::keyed_query;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -108,6 +112,7 @@ pub struct Node {
     authorizer: Authorizer,
     cache: Arc<Cache>,
     limits: config::Limits,
+    range_credit: RangeCredit,
     timeouts: config::Timeouts,
     metrics: Arc<Metrics>,
     unrouted: Arc<RouteMetrics>,
@@ -136,6 +141,18 @@ pub struct Ticket {
     pub visit: Visit,
     /// Why it is not for the cache.
     pub why: Outcome,
+    /// More about that, in the words of `Cache-Status` detail.
+    pub detail: Option<&'static str>,
+}
+
+impl Answered {
+    fn over_budget(visit: Visit) -> Self {
+        Answered::pass(visit, Outcome::Bypass, Some(RANGE_BUDGET))
+    }
+
+    fn pass(visit: Visit, why: Outcome, detail: Option<&'static str>) -> Self {
+        Answered::Pass(Box::new(Ticket { visit, why, detail }))
+    }
 }
 
 /// What came of [`Node::answer`].
@@ -188,13 +205,13 @@ impl Node {
             key,
         };
         if let Some(why) = not_for_the_cache(&visit.request, authorized) {
-            let why = why.outcome();
-            return Answered::Pass(Box::new(Ticket { visit, why }));
+            return Answered::pass(visit, why.outcome(), None);
         }
         for _ in 0..ATTEMPTS {
             let delivery = match self.find(&visit, client).await {
                 Ok(Found::Delivery(delivery)) => delivery,
-                Ok(Found::Pass(why)) => return Answered::Pass(Box::new(Ticket { visit, why })),
+                Ok(Found::Pass(why)) => return Answered::pass(visit, why, None),
+                Ok(Found::OverBudget) => return Answered::over_budget(visit),
                 Err((failure, cache_status)) => {
                     let status = Some(cache_status);
                     self.fail(&visit.request, Some(route), failure, status, client)
@@ -205,13 +222,11 @@ impl Node {
             match self.deliver(&visit, delivery, client).await {
                 Delivered::Done => return Answered::Done,
                 Delivered::StartOver => {}
+                Delivered::OverBudget => return Answered::over_budget(visit),
             }
         }
         // The object changes faster than it can be read: let the origin answer alone.
-        Answered::Pass(Box::new(Ticket {
-            visit,
-            why: Outcome::Bypass,
-        }))
+        Answered::pass(visit, Outcome::Bypass, None)
     }
 
     /// Lookup, and fill when that is not enough.
@@ -307,6 +322,7 @@ impl Node {
             outcome,
             cache_status,
             reader: None,
+            reserved: None,
             just_fetched: false,
             origin_server: None,
             collapsed,
@@ -338,10 +354,19 @@ impl Node {
         client: &mut D,
     ) -> Result<Found, (Failure, CacheStatus)> {
         let outcome = shortfall.outcome;
+        let Ok(mut reserved) = self.reserve_first(visit) else {
+            return Ok(Found::OverBudget);
+        };
         let (sender, interim) = mpsc::unbounded_channel();
         let ask = self.ask(visit, shortfall, Some(sender));
         let answer = self.cache.fetch(ask);
         let answer = relay_interim(answer, interim, client).await;
+        let has_body = answer.as_ref().is_ok_and(|answer| {
+            !answer.collapsed && answer.forward_status != Some(StatusCode::NOT_MODIFIED)
+        });
+        if let Some(reserved) = reserved.take_if(|_| !has_body) {
+            reserved.cancel();
+        }
         let answer = answer.map_err(|error| {
             let origin = self.pool_of(visit.route).name().to_owned();
             let cache_status = CacheStatus::Forward {
@@ -370,6 +395,7 @@ impl Node {
                 },
             },
             reader: answer.reader,
+            reserved,
             just_fetched: answer.failed.is_none()
                 && answer
                     .forward_status
@@ -457,6 +483,8 @@ impl Node {
 enum Found {
     Delivery(Delivery),
     Pass(Outcome),
+    /// The client has no credit for what its range would cost the origin.
+    OverBudget,
 }
 
 /// Hands interim responses to the client while the answer is awaited.

@@ -21,6 +21,7 @@ use super::deliver::failure_fields;
 use super::downstream::{CacheStatus, OrNothing};
 use super::failure::Failure;
 use super::origin_client::OriginClient;
+use super::range_credit::RANGE_BUDGET;
 use super::record::{Ending, log_failure};
 use super::{
     Node, Ticket, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID, add_forwarding_fields,
@@ -355,7 +356,7 @@ impl ProxyHttp for PassLane {
             status: Some(response.status.as_u16()),
             collapsed: false,
             stored: false,
-            detail: None,
+            detail: ticket.detail,
         };
         let key = self.node.key_parameter(&ticket.visit);
         let status = format!("{status}{}", OrNothing(&key));
@@ -470,8 +471,16 @@ impl ProxyHttp for PassLane {
         let mut ending = Ending::new(reply.as_ref().map_or(ticket.why, |reply| reply.outcome));
         ending.route = Some(ticket.visit.route);
         ending.status = status;
-        ending.reason = reply.as_ref().map(|reply| reply.reason);
+        ending.reason = reply.as_ref().map(|reply| reply.reason).or(ticket.detail);
         ending.bytes_origin = session.body_bytes_sent() as u64;
+        if ticket.detail == Some(RANGE_BUDGET) {
+            let (client, now) = (
+                ticket.visit.request.peer.client,
+                self.node.clock.monotonic(),
+            );
+            let credit = &self.node.range_credit;
+            credit.passed(client, ending.bytes_origin, now);
+        }
         ending.first_byte = passage.first_byte;
         ending.origin_server = passage.server.as_ref().map(|server| server.name.as_str());
         ending.aborted = error.is_some() && reply.is_none();
