@@ -98,9 +98,9 @@ impl CacheKey {
     /// Unless [`CacheKey::new`] makes exactly these bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, NotAKey> {
         let refused = NotAKey { bytes: bytes.len() };
-        let (parts, rest) = read_parts(bytes).ok_or(refused)?;
+        let (parts, _) = read_parts(bytes).ok_or(refused)?;
         let key = Self::new(parts.scheme, parts.authority, parts.path, parts.query);
-        if rest.is_empty() && *key.0 == *bytes {
+        if *key.0 == *bytes {
             Ok(key)
         } else {
             Err(refused)
