@@ -473,7 +473,7 @@ impl Cache {
         let blocks = self.sizes.blocks;
         let covering = blocks.covering(span);
         let generation = response.body.generation;
-        let is_held = |number: &u64| self.memory.has_block(generation, *number);
+        let is_held = |number: &u64| self.has_block(generation, *number);
         let held = covering.clone().take(64).filter(is_held).count() as u64;
         let missing = covering.end - covering.start - held;
         missing.saturating_mul(blocks.bytes())

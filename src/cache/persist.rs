@@ -35,7 +35,7 @@ impl Persistence {
 
     /// Writes a response that has just been stored, if it is worth it.
     pub(super) fn keep_new(&self, key: &CacheKey, response: &StoredResponse, block_bytes: u64) {
-        if is_worth_nothing(response, block_bytes) {
+        if cannot_be_read_back(response, block_bytes) {
             return;
         }
         // Always asked: the policy counts who is.
@@ -52,7 +52,7 @@ impl Persistence {
     pub(super) fn keep_used(&self, key: &CacheKey, response: &StoredResponse, block_bytes: u64) {
         if response.body.written_revision().is_some()
             || response.head.not_stored.is_some()
-            || is_worth_nothing(response, block_bytes)
+            || cannot_be_read_back(response, block_bytes)
         {
             return;
         }
@@ -71,7 +71,10 @@ impl Persistence {
         is_new: bool,
     ) {
         let generation = response.body.generation.number();
-        if response.head.not_stored.is_some() || self.disk.has_block(generation, number) {
+        if response.head.not_stored.is_some()
+            || response.body.generation.epoch() == 0
+            || self.disk.has_block(generation, number)
+        {
             return;
         }
         let length = bytes.len() as u64;
@@ -214,10 +217,14 @@ fn decode(key: &CacheKey, recalled: &Recalled, now: Moment, purges: &PurgeLog) -
         .then_some(decoded)
 }
 
-/// A small body that is not whole cannot be read back: its only block is kept with the head.
-fn is_worth_nothing(response: &StoredResponse, block_bytes: u64) -> bool {
+/// A small body that is not whole cannot be read back: its only block is kept with the head. Nor can
+/// one that was fetched before the tier was opened for the first time: its generation is named as in
+/// every earlier process.
+fn cannot_be_read_back(response: &StoredResponse, block_bytes: u64) -> bool {
     let body = &response.body;
-    body.whole().is_none() && body.length().is_none_or(|length| length <= block_bytes)
+    let is_piecemeal =
+        body.whole().is_none() && body.length().is_none_or(|length| length <= block_bytes);
+    is_piecemeal || body.generation.epoch() == 0
 }
 
 /// Bytes that a response takes on disk, its blocks aside.

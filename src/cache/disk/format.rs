@@ -361,7 +361,8 @@ impl FooterEntry {
         let offset = place & 0x00ff_ffff;
         let length = u32_at(bytes, 20);
         let is_inside = offset >= 1 && u64::from(offset) + u64::from(length) <= limit_units;
-        let short = u16::try_from(length).ok().filter(|_| is_inside);
+        let is_short = u64::from(length) * UNIT_BYTES <= MAX_RECORD_BYTES;
+        let short = u16::try_from(length).ok().filter(|_| is_inside && is_short);
         Ok(FooterEntry {
             hash: u64_at(bytes, 0),
             generation_or_place: u64_at(bytes, 8),

@@ -231,7 +231,7 @@ impl Log {
         self.identity
     }
 
-    /// Finds out whether the disk can be written to: begins a segment unless one is open.
+    /// Finds out whether a disk that has failed can be written to: begins a segment unless one is open.
     ///
     /// # Errors
     /// [`WriteFault`].
@@ -308,16 +308,20 @@ impl Log {
                 Err(fault) => break fault,
             }
         };
-        // Zeros are what was never written; everything else is what a crash has torn.
-        if !matches!(fault, ReadFault::Format(Fault::Magic)) {
-            count(&self.shelf.counters.bad_records, 1);
+        let records = entries.len();
+        // What was never written has no magic; everything else is what a crash has torn.
+        match fault {
+            ReadFault::Format(Fault::Magic) => {
+                info!(
+                    segment = segment.name,
+                    records, "read a segment without footer"
+                );
+            }
+            fault => {
+                count(&self.shelf.counters.bad_records, 1);
+                warn!(segment = segment.name, records, %fault, "read a segment that ends in a torn record");
+            }
         }
-        info!(
-            segment = segment.name,
-            records = entries.len(),
-            %fault,
-            "read a segment without footer"
-        );
         segment.set_unsealed(entries.clone());
         entries
     }
@@ -471,6 +475,10 @@ impl Log {
             return Ok(());
         };
         let segment = open.segment.clone();
+        if open.entries.is_empty() {
+            self.open = None;
+            return self.remove(&segment);
+        }
         let (footer, trailer) = encode_footer(segment.header, open.next, &open.entries);
         let write =
             |bytes: &[u8], offset: u64| segment.file().write_at(&mut [IoSlice::new(bytes)], offset);

@@ -206,6 +206,7 @@ impl Writer {
         let folder = self.shared.folder.clone();
         prepare(&*folder).map_err(|fault| fault.to_string())?;
         let identity = read_identity(&*folder)?;
+        let has_failed = self.log.is_some();
         let is_ours = |log: &Log| Some(log.identity()) == identity.as_ref().map(|id| id.folder);
         if !self.log.as_ref().is_some_and(is_ours) {
             self.open(identity)?;
@@ -220,7 +221,7 @@ impl Writer {
             self.erasures.clear();
         }
         log.append(&self.erasures)
-            .and_then(|_| log.probe())
+            .and_then(|_| if has_failed { log.probe() } else { Ok(()) })
             .map_err(|fault| fault.to_string())?;
         self.erasures.clear();
         Ok(())
@@ -247,7 +248,7 @@ impl Writer {
             .map_err(|error| format!("cannot write the identity: {error}"))?;
         let policy = self.shared.policy.clone();
         let erasures = self.shared.erasures.clone();
-        let log = Log::open(
+        let mut log = Log::open(
             folder.clone(),
             &identity,
             self.shared.sizes,
@@ -255,6 +256,11 @@ impl Writer {
             erasures,
         )
         .map_err(|fault| fault.to_string())?;
+        if self.log.is_some() {
+            // Generations of this process may be named as those of the one that left it.
+            warn!("another folder has taken the place of the cache folder; it is emptied");
+            log.clear().map_err(|fault| fault.to_string())?;
+        }
         let hot = folder.read(HOT_FILE_NAME).unwrap_or_default();
         // A list that cannot be removed may be read once more: it is only a hint.
         let _ = folder.remove(HOT_FILE_NAME);
