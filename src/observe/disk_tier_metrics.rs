@@ -47,6 +47,9 @@ pub struct DiskTierState {
     pub write_faults: u64,
 }
 
+/// What a counter shows of a state.
+type Count = fn(&DiskTierState) -> u64;
+
 /// The metrics of the disk tier. Get it with [`super::Metrics::disk_tier`] and keep it.
 #[derive(Debug)]
 pub struct DiskTierMetrics {
@@ -55,7 +58,7 @@ pub struct DiskTierMetrics {
     recovering: IntGauge,
     index_bytes: IntGauge,
     queued_bytes: IntGauge,
-    counters: Vec<(IntCounter, fn(&DiskTierState) -> u64)>,
+    counters: Vec<(IntCounter, Count)>,
     /// As it was shown last.
     shown: Mutex<DiskTierState>,
 }
