@@ -83,9 +83,10 @@ impl<'a> Tiers<'a> {
 
     fn write(&mut self, unit: u32) {
         let bytes = u64::from(self.bytes[unit as usize]);
-        let is_full = self.segments.back().is_none_or(|segment| {
-            segment.bytes > 0 && segment.bytes + bytes > self.segment_bytes
-        });
+        let is_full = self
+            .segments
+            .back()
+            .is_none_or(|segment| segment.bytes > 0 && segment.bytes + bytes > self.segment_bytes);
         if is_full {
             self.begin_segment();
         }
@@ -95,7 +96,10 @@ impl<'a> Tiers<'a> {
 
     fn append(&mut self, unit: u32) {
         let bytes = u64::from(self.bytes[unit as usize]);
-        let segment = self.segments.back_mut().expect("a segment was begun before");
+        let segment = self
+            .segments
+            .back_mut()
+            .expect("a segment was begun before");
         segment.units.push(unit);
         segment.bytes += bytes;
         self.segment_bytes_held += bytes;
@@ -107,7 +111,9 @@ impl<'a> Tiers<'a> {
     fn begin_segment(&mut self) {
         let mut survivors = Vec::new();
         while self.segment_bytes_held + self.segment_bytes > self.disk_bytes {
-            let Some(oldest) = self.segments.pop_front() else { break };
+            let Some(oldest) = self.segments.pop_front() else {
+                break;
+            };
             self.room = Room::Full;
             self.segment_bytes_held -= oldest.bytes;
             survivors.extend(self.reclaim(oldest));
@@ -153,12 +159,15 @@ impl Cache for Tiers<'_> {
             }
             return true;
         }
-        self.memory.ask(unit);
         if is_on_disk {
             let hits = &mut self.hits[unit as usize];
             *hits = (*hits + 1).min(MOST_HITS);
+            if Policy::promotes(*hits) {
+                self.memory.ask(unit);
+            }
             return true;
         }
+        self.memory.ask(unit);
         if self.policy.filled(hash, bytes, self.room).writes() {
             self.write(unit);
         }

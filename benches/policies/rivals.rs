@@ -52,7 +52,9 @@ impl Cache for Lru<'_> {
             return false;
         }
         while self.list.bytes + u64::from(bytes) > self.limit {
-            let Some(victim) = self.list.oldest() else { break };
+            let Some(victim) = self.list.oldest() else {
+                break;
+            };
             let freed = self.bytes[victim as usize];
             self.links.remove(&mut self.list, victim, freed);
             self.is_in[victim as usize] = false;
@@ -395,7 +397,10 @@ impl<'a> TinyLfu<'a> {
     fn leave_window(&mut self, unit: u32) {
         let bytes = self.bytes[unit as usize];
         let victims = self.victims(bytes);
-        let best = victims.iter().map(|victim| self.sketch.estimate(*victim)).max();
+        let best = victims
+            .iter()
+            .map(|victim| self.sketch.estimate(*victim))
+            .max();
         let is_beaten = best.is_some_and(|best| best >= self.sketch.estimate(unit));
         if is_beaten || u64::from(bytes) > self.main_limit {
             return self.move_to(unit, Region::Out);
@@ -416,14 +421,18 @@ impl Cache for TinyLfu<'_> {
             Region::Probation | Region::Protected => {
                 self.move_to(unit, Region::Protected);
                 while self.protected.bytes > self.main_limit / 5 * 4 {
-                    let Some(oldest) = self.protected.oldest() else { break };
+                    let Some(oldest) = self.protected.oldest() else {
+                        break;
+                    };
                     self.move_to(oldest, Region::Probation);
                 }
             }
             Region::Out => {
                 self.move_to(unit, Region::Window);
                 while self.window.bytes > self.window_limit {
-                    let Some(oldest) = self.window.oldest() else { break };
+                    let Some(oldest) = self.window.oldest() else {
+                        break;
+                    };
                     self.leave_window(oldest);
                 }
                 return false;

@@ -264,7 +264,11 @@ fn stretched_counts(class: &Class, objects: usize) -> Vec<f64> {
         2.0 * (1.0 - steepness * place.ln()).powf(1.0 / STRETCH)
     };
     let steepness = solve(1e-6, 1e3, |steepness| {
-        (0..repeated).map(|rank| count(rank, steepness)).sum::<f64>() / repeated as f64 > mean
+        (0..repeated)
+            .map(|rank| count(rank, steepness))
+            .sum::<f64>()
+            / repeated as f64
+            > mean
     });
     let mut counts = vec![1.0; objects];
     for (rank, slot) in counts.iter_mut().enumerate().take(repeated) {

@@ -52,8 +52,8 @@ const OVERDRAFT_STEP_SHARE: u64 = 32;
 /// Hits lost at one reclaiming are kept in thousandths of a hit for each byte of a segment.
 const LOST_UNIT: u64 = 1000;
 
-/// One more sighting is needed for each two hits lost a byte.
-const LOST_STEP: u64 = 2 * LOST_UNIT;
+/// One more sighting is needed for each one and a half hits lost a byte.
+const LOST_STEP: u64 = LOST_UNIT * 3 / 2;
 
 /// The newest reclaiming weighs this part of the average, as a divisor.
 const LOST_AVERAGE: u64 = 5;
@@ -191,6 +191,13 @@ impl Policy {
     /// pass at a time, not at once.
     pub fn hits_after_surviving(hits: u8) -> u8 {
         hits.saturating_sub(1)
+    }
+
+    /// Whether a record that has just been read from disk goes to memory, by its hits with this one.
+    /// What is in both takes room in both, so only what is popular does; the others are in the page
+    /// cache anyway.
+    pub fn promotes(hits: u8) -> bool {
+        hits >= MOST_HITS
     }
 
     /// Fits the memory of sightings to `records`, the number of records on disk. For one thread, at
