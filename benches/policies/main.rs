@@ -126,29 +126,31 @@ fn print_summary(summaries: &[(&Class, Vec<[Contest; 3]>)]) {
     }
     println!("\n### Classes\n");
     println!(
-        "Ours less the best policy of each cell, in points; the best differs from cell to cell.\n"
+        "Points that ours is ahead of the best policy: of the one that is best over the class, of the \
+         best of each cell on average, and in the worst cell. Then what ours wrote.\n"
     );
     println!(
-        "| class | objects, mean | bytes, mean | objects, worst | bytes, worst | written, mean | written, most |"
+        "| class | objects: class | cells | worst | bytes: class | cells | worst | written: mean | most |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     for (class, sizes) in summaries {
-        let all: Vec<&Contest> = sizes.iter().flatten().collect();
-        let mean = |of: &dyn Fn(&Contest) -> f64| {
-            all.iter().map(|c| of(c)).sum::<f64>() / all.len() as f64
-        };
-        let least =
-            |of: &dyn Fn(&Contest) -> f64| all.iter().map(|c| of(c)).fold(f64::MAX, f64::min);
-        let ours = NAMES.len() - 1;
+        let all: Vec<Contest> = sizes.iter().flatten().copied().collect();
+        let over_class = Contest::mean(&all);
+        let mean =
+            |of: &dyn Fn(&Contest) -> f64| all.iter().map(of).sum::<f64>() / all.len() as f64;
+        let most = |of: &dyn Fn(&Contest) -> f64| all.iter().map(of).fold(f64::MIN, f64::max);
+        let written = |contest: &Contest| contest.written_share(NAMES.len() - 1);
         println!(
-            "| {} | {:+.2} | {:+.2} | {:+.1} | {:+.1} | {:.2} | {:.2} |",
+            "| {} | {:+.2} | {:+.2} | {:+.1} | {:+.2} | {:+.2} | {:+.1} | {:.2} | {:.2} |",
             class.name,
+            over_class.object_lead(),
             mean(&Contest::object_lead),
+            -most(&|contest| -contest.object_lead()),
+            over_class.byte_lead(),
             mean(&Contest::byte_lead),
-            least(&Contest::object_lead),
-            least(&Contest::byte_lead),
-            mean(&|contest| contest.written_share(ours)),
-            -least(&|contest| -contest.written_share(ours)),
+            -most(&|contest| -contest.byte_lead()),
+            mean(&written),
+            most(&written),
         );
     }
 }

@@ -184,7 +184,7 @@ impl<'a> S3Fifo<'a> {
         }
     }
 
-    fn to_main(&mut self, unit: u32) {
+    fn enter_main(&mut self, unit: u32) {
         let bytes = self.bytes[unit as usize];
         self.queue[unit as usize] = Queue::Main;
         self.written += u64::from(bytes);
@@ -211,7 +211,7 @@ impl<'a> S3Fifo<'a> {
             self.links.remove(&mut self.small, unit, bytes);
             if self.hits[unit as usize] > 1 {
                 self.hits[unit as usize] = 0;
-                self.to_main(unit);
+                self.enter_main(unit);
                 while self.main.bytes > self.limit - self.small_limit {
                     self.evict_from_main();
                 }
@@ -252,7 +252,7 @@ impl Cache for S3Fifo<'_> {
         self.hits[unit as usize] = 0;
         self.ghost_since[unit as usize] = 0;
         if is_ghost {
-            self.to_main(unit);
+            self.enter_main(unit);
         } else {
             self.queue[unit as usize] = Queue::Small;
             self.links.push(&mut self.small, unit, bytes);

@@ -188,7 +188,7 @@ impl Slot {
 impl Bucket {
     fn slot(&self, at: usize) -> Slot {
         let word = self.0[at / WORD_SLOTS].load(Ordering::Relaxed);
-        let bits = word >> (at % WORD_SLOTS) as u32 * SLOT_BITS;
+        let bits = word >> ((at % WORD_SLOTS) as u32 * SLOT_BITS);
         Slot {
             tag: bits >> (EPOCH_BITS + COUNT_BITS) & ((1 << TAG_BITS) - 1),
             epoch: bits >> COUNT_BITS & (EPOCHS - 1),
@@ -227,6 +227,12 @@ mod tests {
         bits ^ bits >> 31
     }
 
+    fn raise_all(table: &Sightings, numbers: std::ops::Range<u64>) {
+        for number in numbers {
+            table.raise(hash(number));
+        }
+    }
+
     #[test]
     fn sightings_are_counted_up_to_the_most() {
         for any in [0, u64::MAX, hash(1)] {
@@ -252,8 +258,8 @@ mod tests {
             let known_after = |distance: u64| {
                 let table = Sightings::for_records(records);
                 let strangers = distance + 200;
-                (0..200).for_each(|subject| drop(table.raise(hash(subject))));
-                (200..strangers).for_each(|other| drop(table.raise(hash(other))));
+                raise_all(&table, 0..200);
+                raise_all(&table, 200..strangers);
                 (0..200)
                     .filter(|subject| table.raise(hash(*subject)) > 1)
                     .count()
@@ -267,13 +273,9 @@ mod tests {
     #[test]
     fn what_was_forgotten_does_not_come_back_when_epochs_repeat() {
         let table = Sightings::for_records(1_000);
-        (0..100).for_each(|subject| drop(table.raise(hash(subject))));
-        let mut other = 100;
+        raise_all(&table, 0..100);
         for round in 1..40 {
-            (0..100).for_each(|_| {
-                table.raise(hash(other));
-                other += 1;
-            });
+            raise_all(&table, 100 * round..100 * (round + 1));
             if round > 20 {
                 let known = (0..100).filter(|subject| {
                     let tag = hash(*subject) >> (u64::BITS - TAG_BITS);
