@@ -274,11 +274,14 @@ impl Cache {
         merged
     }
 
-    /// The block, from the disk tier; it is in memory then too.
+    /// The block, from the disk tier; in memory then too if it is asked for often.
     pub(super) async fn recall_block(&self, generation: Generation, number: u64) -> Option<Bytes> {
         let persistence = self.persistence.as_ref()?;
-        let bytes = persistence.disk.block(generation.number(), number).await?;
-        self.memory.insert_block(generation, number, bytes.clone());
+        let block = persistence.disk.block(generation.number(), number);
+        let (bytes, promotes) = block.await?;
+        if promotes {
+            self.memory.insert_block(generation, number, bytes.clone());
+        }
         Some(bytes)
     }
 

@@ -234,11 +234,11 @@ impl DiskTier {
         })
     }
 
-    /// A block.
+    /// A block, and whether it was asked for so often that memory should have it.
     ///
     /// # Cancel safety
     /// May be dropped at any time.
-    pub async fn block(&self, generation: u64, number: u64) -> Option<Bytes> {
+    pub async fn block(&self, generation: u64, number: u64) -> Option<(Bytes, bool)> {
         let open = self.shared.open.load_full()?;
         let hash = open.hasher.of_block(generation, number);
         for location in open.shelf.index.find(hash) {
@@ -249,7 +249,9 @@ impl DiskTier {
                     && found.number == number
             };
             if let Some(found) = found.filter(is_it) {
-                return Some(found.body);
+                let hits = open.shelf.index.hits(hash, location);
+                let promotes = hits.is_some_and(Policy::promotes);
+                return Some((found.body, promotes));
             }
         }
         None
@@ -291,10 +293,7 @@ impl DiskTier {
         let Some(open) = open.as_ref() else {
             return false;
         };
-        let room = match self.shared.state.is_full.load(Ordering::Relaxed) {
-            true => Room::Full,
-            false => Room::Free,
-        };
+        let room = self.room();
         let hash = match number {
             0 => open.hasher.of_key(key),
             _ => open.hasher.of_place(key, number),
@@ -306,6 +305,13 @@ impl DiskTier {
             count(&self.shared.state.refused_records, 1);
         }
         admission.writes()
+    }
+
+    fn room(&self) -> Room {
+        match self.shared.state.is_full.load(Ordering::Relaxed) {
+            true => Room::Full,
+            false => Room::Free,
+        }
     }
 
     /// Hands over a response and says whether it was taken. Never waits; a record that there is no room
@@ -347,8 +353,12 @@ impl DiskTier {
         let Some(open) = open.as_ref() else {
             return false;
         };
-        let taken = self.shared.queue.write(record(&open.hasher));
+        let record = record(&open.hasher);
+        // Longer ones are not written.
+        let bytes = u32::try_from(record.bytes()).unwrap_or(u32::MAX);
+        let taken = self.shared.queue.write(record);
         if taken == Err(Full) {
+            self.shared.policy.not_written(bytes, self.room());
             count(&self.shared.state.dropped_records, 1);
         }
         taken.is_ok()
