@@ -37,9 +37,11 @@ suites: ## Real clients and a real browser against the real binary
 	cargo build --locked
 	$(VENV)/python -m pytest tests/clients
 
-simulate: ## The cache engine under SIMULATION_SEEDS (100000) seeds; soak with 1000000
+simulate: ## The cache engine under SIMULATION_SEEDS (100000) seeds, its disk tier through DISK_MODEL_STEPS (1000000)
 	@scripts/deps.sh build
 	SIMULATION_SEEDS=$${SIMULATION_SEEDS:-100000} cargo test --locked --lib simulation -- --nocapture
+	DISK_MODEL_STEPS=$${DISK_MODEL_STEPS:-1000000} DISK_DAMAGE_CASES=$${DISK_DAMAGE_CASES:-10000} \
+		cargo test --locked --lib cache::disk::tests -- --nocapture
 
 soak: ## Tests at full size, by hand: clients, seeds, crashes; SOAK="fleet" runs only that
 	@scripts/deps.sh build suites
