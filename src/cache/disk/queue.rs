@@ -39,8 +39,10 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     orders: VecDeque<Order>,
-    /// Of the records among them.
+    /// Of the records among them, and of those that the writer has in hand.
     bytes: u64,
+    /// Of the records that were taken last: they wait until the writer comes for more.
+    in_hand_bytes: u64,
 }
 
 /// The record was not taken: the queue is full.
@@ -81,20 +83,23 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    /// Whether records wait.
+    /// Whether records wait, or are being written.
     pub(super) fn has_records(&self) -> bool {
         self.lock().bytes > 0
     }
 
-    /// Bytes of the records that wait.
+    /// Bytes of the records that wait, or are being written.
     pub(super) fn bytes(&self) -> u64 {
         self.lock().bytes
     }
 
     /// Takes the next orders: records and erasures that follow one another, up to `limit_bytes`, or
-    /// one of the others alone. Waits up to `patience` for one.
+    /// one of the others alone. Waits up to `patience` for one. The records that were taken before
+    /// have been dealt with when it is called.
     pub(super) fn take(&self, limit_bytes: u64, patience: Duration) -> Vec<Order> {
         let mut state = self.lock();
+        state.bytes -= state.in_hand_bytes;
+        state.in_hand_bytes = 0;
         if state.orders.is_empty() && !patience.is_zero() {
             let waited = self
                 .wake
@@ -116,7 +121,37 @@ impl Queue {
             Order::Write(record) => record.bytes(),
             _ => 0,
         });
-        state.bytes -= records.sum::<u64>();
+        state.in_hand_bytes = records.sum();
         taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::cache::disk::format::Kind;
+
+    #[test]
+    fn records_wait_until_the_writer_comes_back() {
+        let queue = Queue::new(1000);
+        let record = || Record {
+            kind: Kind::Block,
+            hash: 1,
+            generation: 1,
+            number: 1,
+            head: Bytes::new(),
+            body: Bytes::from_static(&[7; 500]),
+            place: 1,
+        };
+        let bytes = record().bytes();
+        assert_eq!(queue.write(record()), Ok(()));
+        assert_eq!(queue.take(1, Duration::ZERO).len(), 1);
+        assert!(queue.has_records());
+        assert_eq!((queue.bytes(), queue.write(record())), (bytes, Err(Full)));
+        assert!(queue.take(1, Duration::ZERO).is_empty());
+        assert!(!queue.has_records());
+        assert_eq!((queue.bytes(), queue.write(record())), (0, Ok(())));
     }
 }

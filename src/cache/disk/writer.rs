@@ -111,15 +111,30 @@ impl Writer {
             return;
         }
         // What was erased since it was handed over must not lie behind its erasure in the log.
-        let erasures = &self.shared.erasures;
-        records.retain(|record| match record.kind {
+        records.retain(|record| !self.is_erased(record));
+        self.append(&records);
+        // Whoever erased one of them while it was being written found nothing to take back: it was
+        // neither in the queue nor in the index.
+        let erased = records.iter().filter(|record| self.is_erased(record));
+        let erasures: Vec<_> = erased
+            .map(|record| erasure(record.hash, record.generation))
+            .collect();
+        self.append(&erasures);
+    }
+
+    fn is_erased(&self, record: &Record) -> bool {
+        match record.kind {
             Kind::Response | Kind::Variant | Kind::Update => {
-                erasures.unless_erased(record.hash, record.generation, || ())
+                let erasures = &self.shared.erasures;
+                !erasures.unless_erased(record.hash, record.generation, || ())
             }
-            Kind::Block | Kind::Erasure => true,
-        });
+            Kind::Block | Kind::Erasure => false,
+        }
+    }
+
+    fn append(&mut self, records: &[Record]) {
         let outcome = match &mut self.log {
-            Some(log) if self.is_writing => log.append(&records),
+            Some(log) if self.is_writing => log.append(records),
             _ => return self.drop_records(records),
         };
         match outcome {
@@ -132,13 +147,13 @@ impl Writer {
         }
     }
 
-    fn drop_records(&mut self, records: Vec<Record>) {
+    fn drop_records(&mut self, records: &[Record]) {
         for record in records {
             match record.kind {
-                Kind::Erasure => self.keep_erasure(record),
+                Kind::Erasure => self.keep_erasure(record.clone()),
                 Kind::Response | Kind::Variant => {
                     count(&self.shared.state.dropped_records, 1);
-                    self.erase_what_it_replaces(&record);
+                    self.erase_what_it_replaces(record);
                 }
                 Kind::Update | Kind::Block => count(&self.shared.state.dropped_records, 1),
             }
