@@ -111,6 +111,7 @@ edge:
             http,
             admin,
             log,
+            passed: Vec::new(),
             access_log: folder.path().join("access.log"),
             config,
             _folder: folder,
@@ -128,6 +129,8 @@ pub struct Edge {
     /// Where operators connect.
     pub admin: SocketAddr,
     log: UnboundedReceiver<String>,
+    /// Lines of the error log that have been waited past.
+    passed: Vec<String>,
     /// The access log's file.
     pub access_log: PathBuf,
     /// Its configuration's file.
@@ -147,12 +150,19 @@ impl Edge {
             loop {
                 let line = self.log.recv().await;
                 let line = line.unwrap_or_else(|| panic!("the edge ended without {text:?}"));
-                if line.contains(text) {
-                    return line;
+                self.passed.push(line);
+                if let Some(line) = self.passed.last().filter(|line| line.contains(text)) {
+                    return line.clone();
                 }
             }
         })
         .await
+    }
+
+    /// How many lines of the error log contain `text`, up to the last that was waited for.
+    pub fn lines_with(&self, text: &str) -> usize {
+        let lines = self.passed.iter();
+        lines.filter(|line| line.contains(text)).count()
     }
 
     /// A new client connection.
