@@ -35,6 +35,9 @@ impl Persistence {
 
     /// Writes a response that has just been stored, if it is worth it.
     pub(super) fn keep_new(&self, key: &CacheKey, response: &StoredResponse, block_bytes: u64) {
+        if response.body.generation.epoch() == 0 {
+            self.erase_earlier(key);
+        }
         if cannot_be_read_back(response, block_bytes) {
             return;
         }
@@ -45,6 +48,15 @@ impl Persistence {
         let has_early_blocks = response.body.set_committed();
         if is_admitted || is_replaced || has_early_blocks {
             self.write(key, response);
+        }
+    }
+
+    /// What lies on disk must not come back when memory has forgotten a response that cannot be
+    /// written, because it was fetched before the tier was open.
+    fn erase_earlier(&self, key: &CacheKey) {
+        if !self.disk.is_open() || self.disk.has_responses(key.as_bytes()) {
+            let everything = Generation::latest().number();
+            self.disk.erase(key.as_bytes(), everything);
         }
     }
 

@@ -144,8 +144,11 @@ impl Folder for RealFolder {
     fn segments(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(self.path.join("segments"))? {
-            if let Ok(name) = entry?.file_name().into_string()
+            let entry = entry?;
+            if let Ok(name) = entry.file_name().into_string()
                 && name.ends_with(".seg")
+                // What is no file cannot be opened, and would keep the whole folder from being used.
+                && entry.file_type()?.is_file()
             {
                 names.push(name);
             }

@@ -13,13 +13,14 @@
 //! | [`snapshot`] | the index as a clean stop leaves it |
 //! | [`verify`] | reading everything to see what is bad |
 //! | [`erasures`] | what was taken back stays so |
+//! | [`early`] | what was taken back before there was a folder |
 //! | [`queue`], [`writer`] | the one thread that writes |
 //! | [`reads`] | reads that wait for the disk |
 //!
 //! Invariants, each told where it is kept: `never-over-the-limit`, `written-before-index`,
 //! `newest-decides` and `reclaim-oldest-first` ([`log`]), `verified-or-missed` ([`shelf`]),
 //! `never-overwritten` ([`segments`]), `requests-never-wait` ([`queue`]), `erased-stays-erased`
-//! ([`erasures`]).
+//! ([`erasures`]), `erased-before-open` ([`early`]).
 
 pub mod erasures;
 pub mod folder;
@@ -34,6 +35,7 @@ pub mod shelf;
 pub mod snapshot;
 pub mod verify;
 
+mod early;
 mod reads;
 mod writer;
 
@@ -47,6 +49,7 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
+use early::Early;
 use erasures::{Erasures, Mark};
 use folder::Folder;
 use format::Kind;
@@ -79,6 +82,7 @@ struct Shared {
     reads: Arc<Reads>,
     policy: Arc<Policy>,
     erasures: Arc<Erasures>,
+    early: Early,
     state: State,
     on_open: OnOpen,
     clock: SharedClock,
@@ -177,6 +181,7 @@ impl DiskTier {
             reads: Arc::default(),
             policy: Arc::new(Policy::new(sizes.limit_bytes, sizes.segment_bytes)),
             erasures: Arc::default(),
+            early: Early::default(),
             state: State::default(),
             on_open,
             clock,
@@ -216,6 +221,11 @@ impl DiskTier {
             }
         }
         recalled
+    }
+
+    /// Whether the folder has been opened: until then nothing can be said of what lies in it.
+    pub fn is_open(&self) -> bool {
+        self.shared.open.load().is_some()
     }
 
     /// Whether nothing of `key` was erased since `mark`.
@@ -376,7 +386,11 @@ impl DiskTier {
 
     /// Takes back every response under `key` whose generation is not above `generation`. When this
     /// returns, none is found any more; a restart forgets them too, once the writer has come to it.
+    /// Of a folder that is not open yet, all that lies under `key` is taken back when it is opened.
     pub fn erase(&self, key: &[u8], generation: u64) {
+        if self.shared.open.load().is_none() && self.shared.early.keep(key) {
+            return;
+        }
         let open = self.shared.open.load();
         let Some(open) = open.as_ref() else { return };
         let hash = open.hasher.of_key(key);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tracing::{info, warn};
 
+use super::early::Keys;
 use super::folder::Folder;
 use super::format::Kind;
 use super::identity::{self, Identity};
@@ -279,19 +280,50 @@ impl Writer {
         let hot = folder.read(HOT_FILE_NAME).unwrap_or_default();
         // A list that cannot be removed may be read once more: it is only a hint.
         let _ = folder.remove(HOT_FILE_NAME);
+        // Whoever erases as soon as the folder is open must know that more may be found.
+        let is_recovering = log.is_recovering();
+        self.shared
+            .state
+            .is_recovering
+            .store(is_recovering, Ordering::Release);
         info!(
             segments = log.shelf().segments.len(),
             records = log.shelf().index.len(),
             recovering = log.is_recovering(),
             "opened the disk tier"
         );
-        self.shared.open.store(Some(Arc::new(OpenTier {
-            shelf: log.shelf().clone(),
-            hasher: identity.hasher(),
-            hot: Mutex::new(hot),
-        })));
+        let shared = self.shared.clone();
+        shared.early.end(|keys| {
+            self.erase_early(keys, &log, &identity);
+            shared.open.store(Some(Arc::new(OpenTier {
+                shelf: log.shelf().clone(),
+                hasher: identity.hasher(),
+                hot: Mutex::new(hot),
+            })));
+        });
         self.log = Some(log);
         Ok(())
+    }
+
+    /// Takes back what was erased before there was a log (`erased-before-open`).
+    fn erase_early(&mut self, keys: Keys, log: &Log, identity: &Identity) {
+        let index = &log.shelf().index;
+        let Keys::Known(keys) = keys else {
+            index.clear();
+            self.has_forgotten_erasures = true;
+            return;
+        };
+        // All that lies there is older than the epoch that has just begun.
+        let generation = Generation::latest().number();
+        let hasher = identity.hasher();
+        for key in keys {
+            let hash = hasher.of_key(&key);
+            let remove = || {
+                index.remove_all(hash);
+            };
+            self.shared.erasures.erase(hash, generation, remove);
+            self.keep_erasure(erasure(hash, generation));
+        }
     }
 
     fn clear(&mut self) -> Result<(), String> {
