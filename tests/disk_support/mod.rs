@@ -179,6 +179,16 @@ pub fn bytes_from(metrics: &Samples, source: &str) -> usize {
     metrics.sum("tidegate_response_bytes_total", &[&label]) as usize
 }
 
+/// Waits until the `total` body bytes of all answers so far have been counted, which may happen after
+/// they have arrived, and gives those from disk, memory and origin.
+pub async fn counted(edge: &Edge, total: usize) -> [usize; 3] {
+    let sources = ["disk", "memory", "origin"];
+    let of = |metrics: &Samples| sources.map(|source| bytes_from(metrics, source));
+    let what = format!("{total} bytes counted");
+    let all = |metrics: &Samples| of(metrics).iter().sum::<usize>() >= total;
+    of(&shown(edge, &what, all).await)
+}
+
 /// Whether the disk tier is well.
 pub fn is_up(metrics: &Samples) -> bool {
     metrics.sum("tidegate_cache_disk_up", &[]) == 1.0
