@@ -19,6 +19,7 @@ use super::policy::storable::NotStored;
 use super::policy::targeted;
 use super::policy::vary::Difference;
 use super::purge::{Sequence, Severity};
+use super::stored::Generation;
 use super::{Cache, CacheKey, Lookup, StoredResponse};
 use crate::clock::Moment;
 use crate::config::CacheRules;
@@ -56,6 +57,34 @@ pub struct Variant {
     pub difference: Option<Difference>,
     /// It is the one for this request.
     pub is_chosen: bool,
+    /// Where it lay when it was asked for.
+    pub tier: Tier,
+}
+
+/// Where something is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// In memory, and perhaps on disk.
+    Memory,
+    /// On disk only.
+    Disk,
+}
+
+/// What both tiers know of a key.
+pub struct Known {
+    /// Memory's entry, with what was recalled from disk.
+    entry: Arc<Entry>,
+    /// What memory knew before that.
+    in_memory: Vec<Generation>,
+}
+
+impl Known {
+    fn tier_of(&self, response: &StoredResponse) -> Tier {
+        match self.in_memory.contains(&response.body.generation) {
+            true => Tier::Memory,
+            false => Tier::Disk,
+        }
+    }
 }
 
 /// A response that was not stored.
@@ -100,12 +129,16 @@ pub struct Chosen {
 pub struct Held {
     /// The length of the body, once known.
     pub length: Option<u64>,
+    /// Where the head lay.
+    pub tier: Tier,
     /// It is held in one piece beside its head.
     pub is_whole: bool,
     /// The length of a block in bytes.
     pub block_bytes: u64,
     /// Blocks held in memory, of those looked for.
     pub blocks_present: u64,
+    /// Blocks held on disk only, of those looked for.
+    pub blocks_on_disk: u64,
     /// Blocks looked for: all, up to 65,536.
     pub blocks_looked_for: u64,
     /// Fills under way: where each began, and how far it has come.
@@ -115,18 +148,30 @@ pub struct Held {
 }
 
 impl Cache {
-    /// What a request with these fields would find under `key`, without asking anybody and without
-    /// changing what is stored.
+    /// What is known of `key`. What lies on disk only comes to memory, as for a request.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn known(&self, key: &CacheKey) -> Known {
+        let before = self.memory.entry(key).unwrap_or_default();
+        let generations = before.variants.iter().map(|known| known.body.generation);
+        let in_memory = generations.collect();
+        let entry = self.recall(key).await.unwrap_or(before);
+        Known { entry, in_memory }
+    }
+
+    /// What a request with these fields would find under `key`, of which `known` is known, without
+    /// asking anybody and without changing what is stored.
     pub fn explain(
         &self,
+        known: &Known,
         key: &CacheKey,
         fields: &HeaderMap,
         directives: &RequestDirectives,
         rules: &CacheRules,
         now: Moment,
     ) -> KeyState {
-        let entry = self.memory.entry(key);
-        let entry: &Entry = entry.as_deref().unwrap_or(const { &Entry::EMPTY });
+        let entry = &*known.entry;
         let selected = entry.variant_for(fields);
         // Read first: a judgement that finds no purge takes note of that.
         let untouched_up_to = selected.map(|response| response.head.untouched_up_to());
@@ -136,10 +181,19 @@ impl Cache {
             selecting: response.head.selecting.names().cloned().collect(),
             difference: response.head.selecting.difference(fields),
             is_chosen: (judgement.selected).is_some_and(|chosen| Arc::ptr_eq(chosen, response)),
+            tier: known.tier_of(response),
         });
         let chosen = judgement.selected.zip(untouched_up_to);
         let chosen = chosen.map(|(response, untouched_up_to)| {
-            self.chosen(response, judgement.purged, untouched_up_to, rules, now)
+            let held = self.held(response, known.tier_of(response));
+            self.chosen(
+                response,
+                held,
+                judgement.purged,
+                untouched_up_to,
+                rules,
+                now,
+            )
         });
         let refused = entry.refused.map(|refused| Refusal {
             why: refused.why,
@@ -162,6 +216,7 @@ impl Cache {
     fn chosen(
         &self,
         response: &Arc<StoredResponse>,
+        bytes: Held,
         purged: Option<Severity>,
         untouched_up_to: Sequence,
         rules: &CacheRules,
@@ -186,23 +241,32 @@ impl Cache {
             before_jitter: lifetime.duration(),
             resident,
             failed_validation_pause: head.failed_validation_pause(now.monotonic),
-            bytes: self.held(response),
+            bytes,
             response: response.clone(),
         }
     }
 
-    fn held(&self, response: &StoredResponse) -> Held {
+    fn held(&self, response: &StoredResponse, tier: Tier) -> Held {
         let body = &response.body;
         let length = body.length();
         let blocks = self.sizes.blocks.covering(&(0..length.unwrap_or(0)));
         let looked_for = blocks.start..blocks.end.min(BLOCKS_LOOKED_FOR);
-        let is_held = |number: &u64| self.memory.has_block(body.generation, *number);
+        let (mut in_memory, mut on_disk) = (0, 0);
+        for number in looked_for.clone() {
+            if self.memory.has_block(body.generation, number) {
+                in_memory += 1;
+            } else if self.has_block_on_disk(body.generation, number) {
+                on_disk += 1;
+            }
+        }
         Held {
             length,
+            tier,
             is_whole: body.whole().is_some(),
             block_bytes: self.sizes.blocks.bytes(),
             blocks_looked_for: looked_for.end - looked_for.start,
-            blocks_present: looked_for.filter(is_held).count() as u64,
+            blocks_present: in_memory,
+            blocks_on_disk: on_disk,
             fills: body.with_fills(|fills| fills.iter().map(|fill| fill.span()).collect()),
             can_be_completed: response.head.part_validator().is_some(),
         }

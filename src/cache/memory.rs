@@ -100,14 +100,6 @@ pub struct MemoryTier {
 }
 
 impl Entry {
-    /// What is remembered of a key of which nothing is.
-    pub const EMPTY: Entry = Entry {
-        variants: Vec::new(),
-        pass_until: None,
-        refused: None,
-        is_recalled: false,
-    };
-
     /// The stored response for requests like `fields`: of several that match, the most recent (RFC
     /// 9111 §4).
     pub fn variant_for(&self, fields: &HeaderMap) -> Option<&Arc<StoredResponse>> {
@@ -225,6 +217,14 @@ impl MemoryTier {
     /// Forgets `key`.
     pub fn remove(&self, key: &CacheKey) {
         self.cache.invalidate(&Slot::Head(key.clone()));
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        // The window first: what leaves it for want of room goes to the cache.
+        self.window.invalidate_all();
+        self.cache.invalidate_all();
+        self.settle();
     }
 
     /// A block of a body.

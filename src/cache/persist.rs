@@ -319,6 +319,21 @@ impl Cache {
         self.persistence.as_ref().map(|own| &own.disk)
     }
 
+    /// Forgets all that is stored, in memory and on disk. What is under way meanwhile is stored as
+    /// always: [`Cache::purge_sequence`] is for what must not be used any more.
+    ///
+    /// # Errors
+    /// What the disk said; nothing that was stored is found all the same, until a restart.
+    pub async fn clear(&self) -> Result<(), String> {
+        // The disk first: what it still gave comes to memory before that is cleared.
+        let outcome = match self.disk() {
+            Some(disk) => disk.clear().await,
+            None => Ok(()),
+        };
+        self.memory.clear();
+        outcome
+    }
+
     /// Reads what the memory tier held at the last clean stop back into it, as far as there is room.
     pub async fn warm_up(self: Arc<Self>) {
         let cache = Arc::downgrade(&self);

@@ -100,10 +100,20 @@ fn configured(file: &Path) -> Result<SocketAddr, AdminFault> {
 /// Sends a request whose first line and fields are `head` (each with its CRLF, without `Host` and
 /// framing) and gives back the answer.
 pub(super) fn exchange(address: SocketAddr, head: &str, body: &str) -> Result<Answer, AdminFault> {
+    exchange_within(Some(PATIENCE), address, head, body)
+}
+
+/// The same, for an answer that may take longer; `None` waits as long as the node is there.
+pub(super) fn exchange_within(
+    patience: Option<Duration>,
+    address: SocketAddr,
+    head: &str,
+    body: &str,
+) -> Result<Answer, AdminFault> {
     let unreachable = |error| AdminFault::Unreachable { address, error };
     let broken = |error| AdminFault::Broken { address, error };
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(unreachable)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(broken)?;
+    stream.set_read_timeout(patience).map_err(broken)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(broken)?;
     let length = body.len();
     let request = format!(

@@ -3,10 +3,11 @@
 //! | exit code | meaning |
 //! |---|---|
 //! | 0 | done, or stopped and drained after a signal |
-//! | 1 | it could not start, a part of it failed, or a second signal cut the drain short |
+//! | 1 | it could not start, a part of it failed, a second signal cut the drain short, or `cache verify` found damage |
 //! | 2 | the command line or the configuration is wrong |
 
 mod admin_client;
+mod cache;
 mod check;
 mod edge;
 mod explain;
@@ -59,6 +60,8 @@ enum Command {
     Purge(purge::PurgeArgs),
     /// Say how a running node would answer a request now, and why
     Explain(explain::ExplainArgs),
+    /// Look into, check or empty the cache of a running or stopped node
+    Cache(cache::CacheArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => return args.run(SystemClock::shared().wall()),
         Command::Purge(args) => return args.run(),
         Command::Explain(args) => return args.run(),
+        Command::Cache(args) => return args.run(),
     };
     match result {
         Ok(Ended::Drained) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! `GET /explain` and `tidegate explain`: how a request would be answered now, and why, without
-//! asking the origin and without changing what is stored.
+//! asking the origin and without changing what is stored. What lies on disk only is brought to
+//! memory, as for the request itself.
 //!
 //! The request goes through the steps of the edge itself: the gate, the route, the key, the look-up
 //! and the course taken after it are the functions that serve clients (`explained-as-served`, see
@@ -94,7 +95,7 @@ impl Node {
     ///
     /// # Errors
     /// [`GateRefusal`] when no such request is let in.
-    fn explain(&self, inquiry: &Inquiry) -> Result<Explanation, GateRefusal> {
+    async fn explain(&self, inquiry: &Inquiry) -> Result<Explanation, GateRefusal> {
         let now = self.clock.now();
         let mut request = as_request(inquiry, now)?;
         let Some(number) = self.table.find(request.authority(), request.path()) else {
@@ -123,7 +124,8 @@ impl Node {
             key,
         };
         let fields = &visit.request.fields;
-        let state = (self.cache).explain(&visit.key, fields, &directives, rules, now);
+        let known = self.cache.known(&visit.key).await;
+        let state = (self.cache).explain(&known, &visit.key, fields, &directives, rules, now);
         let (end, holding) = match not_for_the_cache {
             Some(why) => (forwarded(why.outcome(), false), None),
             None => self.end(&visit, &directives, &state, now),

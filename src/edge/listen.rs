@@ -17,6 +17,7 @@ use pingora::services::listening::Service;
 use tokio::sync::{mpsc, watch};
 
 use super::authorize::Authorizer;
+use super::cache_admin::CacheEndpoint;
 use super::explain::endpoint::ExplainEndpoint;
 use super::lane_h2::Streams;
 use super::origin_client::OriginClient;
@@ -186,7 +187,12 @@ impl Edge {
 
     /// What the edge answers on the admin address.
     pub fn endpoints(&self) -> Vec<Arc<dyn Endpoint>> {
-        vec![self.purge.clone(), self.explain.clone()]
+        let cache = self.cache();
+        let mut endpoints: Vec<Arc<dyn Endpoint>> = vec![self.purge.clone(), self.explain.clone()];
+        for endpoint in CacheEndpoint::all(&cache) {
+            endpoints.push(Arc::new(endpoint));
+        }
+        endpoints
     }
 
     /// Serves on `sockets`, which are bound to the configured listeners in their order, until

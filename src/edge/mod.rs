@@ -28,6 +28,7 @@
 
 pub mod admit;
 pub mod authorize;
+pub mod cache_admin;
 pub mod downstream;
 pub mod explain;
 pub mod failure;

@@ -151,7 +151,8 @@ fn read(question: &Question, keyed_query: &KeyedQuery) -> Result<Order, PurgeRef
     Ok(order)
 }
 
-fn is_json(fields: &HeaderMap) -> bool {
+/// Whether the body is said to be JSON, which a page of another site cannot say without asking first.
+pub(super) fn is_json(fields: &HeaderMap) -> bool {
     let mut values = fields.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return false;
@@ -188,7 +189,8 @@ pub(super) fn names_this_machine<B>(request: &Request<B>, reached: IpAddr) -> bo
     is_ours(&host) && request.uri().authority().is_none_or(is_ours)
 }
 
-fn reply(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
+/// An answer in JSON.
+pub(super) fn reply(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(format!("{body}\n"))));
     *response.status_mut() = status;
     let format = HeaderValue::from_static("application/json");

@@ -99,6 +99,13 @@ impl Erasures {
         is_kept
     }
 
+    /// Raises every mark: everything was removed, and what is being read must not be used.
+    pub fn mark_all(&self) {
+        for bucket in &self.buckets {
+            bucket.mark.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
     /// The mark of a hash, to be taken before a read.
     pub fn mark(&self, hash: u64) -> Mark {
         Mark(self.bucket(hash).mark.load(Ordering::Acquire))

@@ -715,6 +715,9 @@ impl Log {
         for segment in self.shelf.segments.newest_first() {
             outcome = outcome.and(self.remove(&segment));
         }
+        // None is left that recovery could read.
+        self.erased = HashMap::new();
+        self.erasures.set_recovering(false);
         outcome
     }
 }
@@ -845,7 +848,7 @@ fn read_footer(segment: &Segment) -> Result<Option<Vec<FooterEntry>>, ReadFault>
 }
 
 /// The header of the record at `offset`, if the record is whole.
-fn read_record_at(segment: &Segment, offset: u64) -> Result<RecordHeader, ReadFault> {
+pub(super) fn read_record_at(segment: &Segment, offset: u64) -> Result<RecordHeader, ReadFault> {
     let end = segment.bytes - UNIT_BYTES;
     if offset + UNIT_BYTES > end {
         return Err(Fault::Magic.into());

@@ -12,6 +12,7 @@
 //! | [`policy`] | what is worth writing and keeping; pure |
 //! | [`snapshot`] | the index as a clean stop leaves it |
 //! | [`verify`] | reading everything to see what is bad |
+//! | [`stopped`] | the folder of a node that is stopped |
 //! | [`erasures`] | what was taken back stays so |
 //! | [`early`] | what was taken back before there was a folder |
 //! | [`queue`], [`writer`] | the one thread that writes |
@@ -33,6 +34,7 @@ pub mod queue;
 pub mod segments;
 pub mod shelf;
 pub mod snapshot;
+pub mod stopped;
 pub mod verify;
 
 mod early;
@@ -42,6 +44,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -60,6 +63,7 @@ use policy::{Admission, Policy, Room};
 use queue::{Full, Order, Queue};
 use reads::{NotRead, Reads};
 use shelf::{Found, Shelf, count};
+use verify::Verified;
 
 use crate::clock::SharedClock;
 
@@ -154,6 +158,25 @@ pub struct Stats {
     pub slow_reads: u64,
     /// Writes that failed.
     pub write_faults: u64,
+}
+
+impl Stats {
+    /// Takes in what a shelf holds and has done.
+    fn note(&mut self, shelf: &Shelf) {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &shelf.counters;
+        self.taken_bytes = shelf.segments.room().taken_bytes();
+        self.segments = shelf.segments.len() as u64;
+        self.records = shelf.index.len() as u64;
+        self.index_bytes = shelf.index.memory_bytes() as u64;
+        self.written_bytes = of(&counters.written_bytes);
+        self.reinserted_bytes = of(&counters.reinserted_bytes);
+        self.evicted_records = of(&counters.evicted_records);
+        self.read_records = of(&counters.read_records);
+        self.read_bytes = of(&counters.read_bytes);
+        self.read_errors = of(&counters.read_errors);
+        self.bad_records = of(&counters.bad_records);
+    }
 }
 
 /// A response found on disk, as it was written.
@@ -416,6 +439,14 @@ impl DiskTier {
         hot.take()
     }
 
+    /// Reads every record to see which are bad; those are not used any more. Takes as long as reading
+    /// all of the disk: `progress` is called after each segment and may end it. `None` while the folder
+    /// could never be opened.
+    pub fn verify(&self, progress: impl FnMut(&Verified) -> ControlFlow<()>) -> Option<Verified> {
+        let open = self.shared.open.load_full()?;
+        Some(verify::verify(&open.shelf, progress))
+    }
+
     /// Removes everything.
     ///
     /// # Errors
@@ -489,19 +520,7 @@ impl Shared {
             ..Stats::default()
         };
         if let Some(open) = self.open.load_full() {
-            let shelf = &open.shelf;
-            let counters = &shelf.counters;
-            stats.taken_bytes = shelf.segments.room().taken_bytes();
-            stats.segments = shelf.segments.len() as u64;
-            stats.records = shelf.index.len() as u64;
-            stats.index_bytes = shelf.index.memory_bytes() as u64;
-            stats.written_bytes = of(&counters.written_bytes);
-            stats.reinserted_bytes = of(&counters.reinserted_bytes);
-            stats.evicted_records = of(&counters.evicted_records);
-            stats.read_records = of(&counters.read_records);
-            stats.read_bytes = of(&counters.read_bytes);
-            stats.read_errors = of(&counters.read_errors);
-            stats.bad_records = of(&counters.bad_records);
+            stats.note(&open.shelf);
         }
         stats
     }

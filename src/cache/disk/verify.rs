@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use super::format::{FooterEntry, Kind, UNIT_BYTES};
+use super::format::{Fault, FooterEntry, Kind, UNIT_BYTES};
 use super::index::Location;
-use super::log::entries_of;
+use super::log::{entries_of, read_record_at};
 use super::segments::Segment;
-use super::shelf::Shelf;
+use super::shelf::{ReadFault, Shelf};
 
 /// What reading everything has shown so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,14 +15,24 @@ pub struct Verified {
     pub segments: u64,
     /// Segments there are.
     pub segments_total: u64,
-    /// Segments that could not be read for want of an index of their own: one is still written to.
+    /// Segments that were not read for want of a footer: one that is still written to, and those
+    /// that a fault of the disk has left without.
     pub segments_skipped: u64,
+    /// Segments that were not read because their footer is not what was written.
+    pub bad_footers: u64,
     /// Records that are what was written.
     pub good_records: u64,
     /// Records that are not; they are not used any more.
     pub bad_records: u64,
     /// Bytes of the records read.
     pub bytes: u64,
+}
+
+impl Verified {
+    /// Whether all that was read is as it was written.
+    pub fn is_sound(&self) -> bool {
+        self.bad_records == 0 && self.bad_footers == 0
+    }
 }
 
 /// Reads every record that the index leads to. `progress` is called after each segment and may end
@@ -36,7 +46,8 @@ pub fn verify(shelf: &Shelf, mut progress: impl FnMut(&Verified) -> ControlFlow<
     for segment in segments {
         match entries_of(&segment) {
             Ok(entries) => verify_segment(shelf, &segment, &entries, &mut verified),
-            Err(_) => verified.segments_skipped += 1,
+            Err(ReadFault::Format(Fault::Magic)) => verified.segments_skipped += 1,
+            Err(_) => verified.bad_footers += 1,
         }
         verified.segments += 1;
         if progress(&verified).is_break() {
@@ -67,9 +78,14 @@ fn verify_segment(
                 verified.good_records += 1;
                 verified.bytes += u64::from(entry.length) * UNIT_BYTES;
             }
-            // It may have been evicted or erased while we looked; then it is not bad.
+            // Another record with the same bits of its hash.
             Err(_) if is_live() => {}
-            Err(_) => verified.bad_records += 1,
+            // It may have been evicted or erased while we looked; then its bytes are right.
+            Err(_) => {
+                let offset = u64::from(entry.offset) * UNIT_BYTES;
+                let is_bad = read_record_at(segment, offset).is_err();
+                verified.bad_records += u64::from(is_bad);
+            }
         }
     }
 }

@@ -327,10 +327,13 @@ impl Writer {
     }
 
     fn clear(&mut self) -> Result<(), String> {
-        match &mut self.log {
+        let outcome = match &mut self.log {
             Some(log) => log.clear().map_err(|fault| fault.to_string()),
             None => Err(lock(&self.shared.state.fault).clone()),
-        }
+        };
+        // Only now: a read that begins before the index is empty would carry a mark that stays right.
+        self.shared.erasures.mark_all();
+        outcome
     }
 
     fn close(&mut self, hot: &[u8]) {
@@ -364,7 +367,8 @@ fn erasure(hash: u64, generation: u64) -> Record {
     }
 }
 
-fn prepare(folder: &dyn Folder) -> Result<(), OpenFault> {
+/// Makes what is missing in the folder and takes its lock.
+pub(super) fn prepare(folder: &dyn Folder) -> Result<(), OpenFault> {
     folder.prepare().map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => OpenFault::Locked,
         _ => OpenFault::Io {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::HeaderMap;
 
 use super::super::explain::{KeyState, Refusal};
@@ -25,7 +26,16 @@ impl World {
         let directives = RequestDirectives::default();
         let rules = CacheRules::default();
         let now = self.clock.now();
-        (self.cache).explain(&self.key, &request.selecting, &directives, &rules, now)
+        let known = self.cache.known(&self.key);
+        let known = known.now_or_never().expect("memory-does-not-wait");
+        (self.cache).explain(
+            &known,
+            &self.key,
+            &request.selecting,
+            &directives,
+            &rules,
+            now,
+        )
     }
 
     /// One request whose answer is `body` with `fields`.

@@ -67,7 +67,7 @@ impl Endpoint for ExplainEndpoint {
 
     async fn answer(&self, question: Question) -> Response<Full<Bytes>> {
         let is_json = takes_json(question.request.headers());
-        match self.explain(&question) {
+        match self.explain(&question).await {
             Ok(told) if is_json => reply(StatusCode::OK, is_json, told.to_json().to_string()),
             Ok(told) => reply(StatusCode::OK, is_json, told.to_string()),
             Err(refusal) => {
@@ -88,7 +88,7 @@ impl Endpoint for ExplainEndpoint {
 }
 
 impl ExplainEndpoint {
-    fn explain(&self, question: &Question) -> Result<Told, ExplainRefusal> {
+    async fn explain(&self, question: &Question) -> Result<Told, ExplainRefusal> {
         let request = &question.request;
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return Err(ExplainRefusal::Method);
@@ -97,7 +97,7 @@ impl ExplainEndpoint {
             return Err(ExplainRefusal::Host);
         }
         let inquiry = Inquiry::from_query(request.uri().query().unwrap_or_default())?;
-        Ok(Told::of(&self.node.explain(&inquiry)?))
+        Ok(Told::of(&self.node.explain(&inquiry).await?))
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::super::course::NotForCache;
 use super::super::downstream::OrNothing;
 use super::{End, Explanation, Routed};
-use crate::cache::explain::{Chosen, Held, KeyState, Variant};
+use crate::cache::explain::{Chosen, Held, KeyState, Tier, Variant};
 use crate::cache::policy::cache_control::{MAX_DELTA_SECONDS, RequestDirectives};
 use crate::cache::policy::storable::NotStored;
 use crate::cache::policy::vary::Difference;
@@ -263,7 +263,11 @@ fn one(variant: &Variant) -> String {
         None if variant.is_chosen => "chosen".to_owned(),
         None => "older than the chosen one".to_owned(),
     };
-    format!("{}{vary}: {verdict}", variant.status.as_u16())
+    let tier = match variant.tier {
+        Tier::Memory => "",
+        Tier::Disk => ", stored on disk, not in memory",
+    };
+    format!("{}{vary}: {verdict}{tier}", variant.status.as_u16())
 }
 
 fn different(difference: &Difference) -> String {
@@ -373,11 +377,21 @@ fn stale_use(chosen: &Chosen, explanation: &Explanation) -> String {
 fn bytes(held: &Held, routed: &Routed, explanation: &Explanation) -> String {
     let mut text = match held.length {
         None => "length not known yet".to_owned(),
-        Some(length) if held.is_whole => format!("{length} bytes, all in memory beside the head"),
+        Some(length) if held.is_whole => {
+            let tier = match held.tier {
+                Tier::Memory => "in memory",
+                Tier::Disk => "on disk",
+            };
+            format!("{length} bytes, all {tier} beside the head")
+        }
         Some(length) => {
             let (present, of) = (held.blocks_present, held.blocks_looked_for);
             let block = held.block_bytes;
-            format!("{length} bytes; {present} of {of} blocks of {block} bytes in memory")
+            let on_disk = match held.blocks_on_disk {
+                0 => String::new(),
+                more => format!(", {more} more on disk"),
+            };
+            format!("{length} bytes; {present} of {of} blocks of {block} bytes in memory{on_disk}")
         }
     };
     if !held.is_whole && !held.can_be_completed {
