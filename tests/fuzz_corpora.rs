@@ -11,12 +11,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every target of `fuzz/Cargo.toml`.
-const TARGETS: [&str; 15] = [
+const TARGETS: [&str; 16] = [
     "aws_chunked",
     "cache_control",
     "cache_tags",
     "conditional",
     "config",
+    "disk_format",
     "http_date",
     "invalidation",
     "presigned",
@@ -133,6 +134,11 @@ fn a_selecting_field_selects_and_no_other() {
 #[test]
 fn a_stored_head_is_written_in_one_way_and_never_comes_back_fresher() {
     replay("stored_form", checks::stored_form::check);
+}
+
+#[test]
+fn what_is_read_from_the_disk_tier_lies_where_it_may_lie() {
+    replay("disk_format", checks::disk_format::check);
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod cache_control;
 pub mod cache_tags;
 pub mod conditional;
 pub mod config;
+pub mod disk_format;
 pub mod http_date;
 pub mod invalidation;
 pub mod presigned;

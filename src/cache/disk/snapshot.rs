@@ -16,6 +16,7 @@ use std::io;
 
 use super::format::{Fault, FolderId, VERSION, crc32c};
 use super::index::{Index, SnapshotError};
+use super::segments::MAX_SEGMENTS;
 
 /// The name of the file.
 pub const FILE_NAME: &str = "index";
@@ -109,11 +110,20 @@ impl Snapshot {
         }
         let (table, index) = rest.split_at(table_bytes);
         let mut slots = Vec::with_capacity(sequences.len());
+        let mut is_taken = [false; MAX_SEGMENTS];
         for (entry, sequence) in table.as_chunks::<SEGMENT_BYTES>().0.iter().zip(sequences) {
             if entry[0..8] != sequence.to_le_bytes() {
                 return Err(SnapshotFault::OtherSegments);
             }
-            slots.push(u16::from_le_bytes([entry[8], entry[9]]));
+            let slot = u16::from_le_bytes([entry[8], entry[9]]);
+            let is_taken = is_taken.get_mut(usize::from(slot));
+            // Two segments in one slot would be read as one.
+            if is_taken.is_none_or(|is_taken| std::mem::replace(is_taken, true)) {
+                let value = u64::from(slot);
+                let field = "slot";
+                return Err(Fault::Range { field, value }.into());
+            }
+            slots.push(slot);
         }
         let index = Index::read_from(index)?;
         Ok(Snapshot { slots, index })
