@@ -37,9 +37,9 @@ pub mod snapshot;
 pub mod stopped;
 pub mod verify;
 
-mod early;
-mod reads;
-mod writer;
+pub mod early;
+pub mod reads;
+pub mod writer;
 
 #[cfg(test)]
 mod tests;
