@@ -6,8 +6,7 @@ mod harness;
 use std::path::Path;
 
 use disk_support::{
-    BLOCK, KIB, LARGE, Library, body, counted, crash, first_body, records_of, recovered, shown,
-    written,
+    BLOCK, KIB, LARGE, Library, body, counted, crash, first_body, records_of, recovered, written,
 };
 use harness::{Client, Edge, Response};
 
@@ -347,11 +346,12 @@ async fn segments_never_take_more_than_their_size_however_much_is_filled() {
             look();
         }
         filled += length as u64;
+        // A slow disk would make the tier drop what the test is about.
+        if at % 32 == 0 {
+            written(&edge, 1).await;
+        }
     }
-    let metrics = shown(&edge, "nothing waits", |metrics| {
-        metrics.sum("tidegate_cache_disk_queued_bytes", &[]) == 0.0
-    })
-    .await;
+    let metrics = written(&edge, 1).await;
     look();
     let lost = |why| metrics.sum("tidegate_cache_disk_records_not_kept_total", &[why]);
     let written = metrics.sum("tidegate_cache_disk_written_bytes_total", &[]);
