@@ -9,26 +9,32 @@
 //! - `reclaim-oldest-first`: a segment goes when it is the oldest, so an erasure outlives all that
 //!   it takes back.
 
+mod reclaim;
+mod recovery;
+
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tracing::{info, warn};
 
 use super::erasures::Erasures;
-use super::folder::{Folder, SegmentFile};
+use super::folder::Folder;
 use super::format::{
-    FOOTER_ENTRY_BYTES, Fault, FolderId, FooterEntry, Kind, MAX_RECORD_BYTES, RecordHeader,
-    SegmentHeader, Trailer, UNIT_BYTES, crc32c_of, decode_footer, encode_footer, record_bytes,
+    FOOTER_ENTRY_BYTES, FolderId, FooterEntry, Kind, MAX_RECORD_BYTES, RecordHeader, SegmentHeader,
+    UNIT_BYTES, crc32c_of, encode_footer, record_bytes,
 };
 use super::identity::Identity;
 use super::index::{Index, Location};
-use super::policy::{Candidate, Policy};
-use super::segments::{MAX_SEGMENTS, Segment, Taken};
-use super::shelf::{ReadFault, Shelf, count};
-use super::snapshot::{self, Snapshot};
+use super::policy::Policy;
+use super::segments::{MAX_SEGMENTS, Segment};
+use super::shelf::{Shelf, count};
+use super::snapshot;
+use reclaim::{Condemned, StillTaken};
+use recovery::find_segments;
+
+pub(super) use recovery::{entries_of, read_record_at};
 
 /// Records that go out in one system call: each takes four slices, and Linux takes 1,024.
 const BATCH_RECORDS: usize = 256;
@@ -137,18 +143,6 @@ impl Open {
     }
 }
 
-/// A file that is to be removed, and the room that it takes until then.
-struct Condemned {
-    name: String,
-    _room: StillTaken,
-}
-
-/// Held for what its drop does.
-enum StillTaken {
-    Segment(#[expect(dead_code)] Arc<Segment>),
-    Room(#[expect(dead_code)] Taken),
-}
-
 /// A record with its place and its header, ready to be written.
 struct Placed<'r> {
     record: &'r Record,
@@ -197,35 +191,6 @@ impl Log {
         Ok(log)
     }
 
-    /// Takes the segments in, and what a clean stop knew of them.
-    fn adopt(&mut self, files: Vec<SegmentOnDisk>, snapshot: Option<&[u8]>) {
-        let sequences: Vec<u64> = files.iter().map(|file| file.header.sequence).collect();
-        self.next_sequence = sequences.last().map_or(1, |newest| newest + 1);
-        let snapshot = snapshot.and_then(|bytes| {
-            let read = Snapshot::decode(bytes, self.identity, &sequences);
-            read.inspect_err(|fault| warn!(%fault, "the index of the last stop is not used"))
-                .ok()
-        });
-        let is_known = snapshot.is_some();
-        // Without a snapshot any slot will do; there are fewer files than slots.
-        let any_slots = || (0..files.len() as u16).collect();
-        let (slots, index) = match snapshot {
-            Some(snapshot) => (snapshot.slots, snapshot.index),
-            None => (any_slots(), Index::new()),
-        };
-        let shelf = Shelf::of(index);
-        for (slot, file) in slots.into_iter().zip(files) {
-            let segments = &shelf.segments;
-            segments.add(slot, file.name, file.header, file.file, file.bytes);
-        }
-        if !is_known {
-            self.unread = shelf.segments.newest_first();
-            self.unread.reverse();
-        }
-        self.shelf = Arc::new(shelf);
-        self.erasures.set_recovering(self.is_recovering());
-    }
-
     /// Whose folder it is.
     pub fn identity(&self) -> FolderId {
         self.identity
@@ -245,85 +210,6 @@ impl Log {
     /// The reading side.
     pub fn shelf(&self) -> &Arc<Shelf> {
         &self.shelf
-    }
-
-    /// Whether there are segments that are not in the index yet.
-    pub fn is_recovering(&self) -> bool {
-        !self.unread.is_empty()
-    }
-
-    /// Puts the newest segment that is not in the index there. Does nothing when all are.
-    pub fn recover_segment(&mut self) {
-        let Some(segment) = self.unread.pop() else {
-            return;
-        };
-        let entries = match read_footer(&segment) {
-            Ok(Some(entries)) => entries,
-            Ok(None) => self.scan(&segment),
-            Err(fault) => {
-                count(&self.shelf.counters.bad_records, 1);
-                warn!(segment = segment.name, %fault, "read record by record for its bad footer");
-                self.scan(&segment)
-            }
-        };
-        // From the newest on: an erasure takes back what lies before it, in other segments too.
-        for entry in entries.iter().rev() {
-            let insert = || {
-                let location = location(&segment, entry);
-                self.shelf.index.insert(entry.hash, location);
-            };
-            match entry.kind {
-                Kind::Erasure => {
-                    let up_to = self.erased.entry(entry.hash).or_default();
-                    *up_to = entry.generation_or_place.max(*up_to);
-                }
-                Kind::Response | Kind::Variant | Kind::Update => {
-                    let generation = entry.generation_or_place;
-                    if self.erased.get(&entry.hash) < Some(&generation) {
-                        self.erasures.recover(entry.hash, generation, insert);
-                    }
-                }
-                Kind::Block => insert(),
-            }
-        }
-        if self.unread.is_empty() {
-            self.erased = HashMap::new();
-            self.erasures.set_recovering(false);
-            let segments = self.shelf.segments.len();
-            let records = self.shelf.index.len();
-            info!(segments, records, "the disk tier knows all that it holds");
-        }
-    }
-
-    /// Reads a segment without footer, record by record, up to the first that is not whole.
-    fn scan(&self, segment: &Segment) -> Vec<FooterEntry> {
-        let mut entries = Vec::new();
-        let mut offset = UNIT_BYTES;
-        let fault = loop {
-            match read_record_at(segment, offset) {
-                Ok(header) => {
-                    entries.push(entry_of(&header, offset));
-                    offset += header.record_bytes();
-                }
-                Err(fault) => break fault,
-            }
-        };
-        let records = entries.len();
-        // What was never written has no magic; everything else is what a crash has torn.
-        match fault {
-            ReadFault::Format(Fault::Magic) => {
-                info!(
-                    segment = segment.name,
-                    records, "read a segment without footer"
-                );
-            }
-            fault => {
-                count(&self.shelf.counters.bad_records, 1);
-                warn!(segment = segment.name, records, %fault, "read a segment that ends in a torn record");
-            }
-        }
-        segment.set_unsealed(entries.clone());
-        entries
     }
 
     /// Writes records, in their order. Returns how many were too long to be written at all.
@@ -553,134 +439,6 @@ impl Log {
         taken + 2 * self.sizes.segment_bytes > self.sizes.limit_bytes
     }
 
-    /// Removes the oldest segment; what is worth keeping is written to the open one first, as far as
-    /// a record of `bytes_wanted` still finds room there.
-    fn reclaim(&mut self, bytes_wanted: u64) -> Result<(), WriteFault> {
-        let Some(oldest) = self.shelf.segments.oldest() else {
-            return Ok(());
-        };
-        let kept = self.worth_keeping(&oldest);
-        for batch in kept.chunks(REINSERTED_BATCH) {
-            self.reinsert(&oldest, batch, bytes_wanted)?;
-        }
-        self.remove(&oldest)
-    }
-
-    /// The live records of a segment that are to be kept, with their hits.
-    fn worth_keeping(&self, segment: &Segment) -> Vec<(FooterEntry, u8)> {
-        let mut live = Vec::new();
-        let mut candidates = Vec::new();
-        let mut updates = Vec::new();
-        for entry in entries_of(segment).unwrap_or_default() {
-            let hits = self.shelf.index.hits(entry.hash, location(segment, &entry));
-            let Some(hits) = hits.filter(|_| entry.kind != Kind::Erasure) else {
-                continue;
-            };
-            if entry.kind == Kind::Update {
-                // What it brings up to date may outlive this segment, and must not be without it.
-                if self.shelf.index.find(entry.hash).len() > 1 {
-                    updates.push((entry, hits));
-                }
-                continue;
-            }
-            candidates.push(Candidate {
-                hash: match entry.kind {
-                    Kind::Block => entry.generation_or_place,
-                    _ => entry.hash,
-                },
-                // At most MAX_RECORD_BYTES.
-                bytes: u32::from(entry.length) * UNIT_BYTES as u32,
-                hits,
-            });
-            live.push((entry, hits));
-        }
-        let survivors = self.policy.survivors(&candidates);
-        let survivors = survivors.into_iter().map(|at| live[at]);
-        updates.into_iter().chain(survivors).collect()
-    }
-
-    fn reinsert(
-        &mut self,
-        from: &Segment,
-        entries: &[(FooterEntry, u8)],
-        bytes_wanted: u64,
-    ) -> Result<(), WriteFault> {
-        let mut records = Vec::with_capacity(entries.len());
-        let mut sources = Vec::with_capacity(entries.len());
-        for (entry, hits) in entries {
-            let source = location(from, entry);
-            if let Ok(found) = self.shelf.read(entry.hash, source) {
-                records.push(Record {
-                    kind: found.kind,
-                    hash: entry.hash,
-                    generation: found.generation,
-                    number: found.number,
-                    head: found.head,
-                    body: found.body,
-                    place: found.place,
-                });
-                sources.push((source, *hits));
-            }
-        }
-        let bytes: u64 = records.iter().map(Record::bytes).sum();
-        let has_room = |open: &Open| open.has_room(records.len() + 1, bytes + bytes_wanted);
-        if records.is_empty() || !self.open.as_ref().is_some_and(has_room) {
-            return Ok(());
-        }
-        let written = self.write_records(&records.iter().collect::<Vec<_>>())?;
-        count(&self.shelf.counters.reinserted_bytes, written);
-        let Some(open) = &self.open else {
-            return Ok(());
-        };
-        let targets = &open.entries[open.entries.len() - sources.len()..];
-        for ((source, hits), target) in sources.into_iter().zip(targets) {
-            let place = location(&open.segment, target);
-            self.shelf.index.relocate(target.hash, source, place);
-            for _ in 0..Policy::hits_after_surviving(hits) {
-                self.shelf.index.note_hit(target.hash, place);
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes a segment and all that the index knows of it.
-    fn remove(&mut self, segment: &Arc<Segment>) -> Result<(), WriteFault> {
-        self.unread.retain(|unread| !Arc::ptr_eq(unread, segment));
-        match entries_of(segment) {
-            Ok(entries) => {
-                let live = entries.iter().filter(|entry| {
-                    let location = location(segment, entry);
-                    entry.kind != Kind::Erasure && self.shelf.index.remove(entry.hash, location)
-                });
-                count(&self.shelf.counters.evicted_records, live.count() as u64);
-            }
-            Err(_) => {
-                let live = self.shelf.index.remove_segment(segment.slot);
-                count(&self.shelf.counters.evicted_records, live as u64);
-            }
-        }
-        self.shelf.segments.remove(segment);
-        count(&self.shelf.counters.reclaimed_segments, 1);
-        self.condemned.push(Condemned {
-            name: segment.name.clone(),
-            _room: StillTaken::Segment(segment.clone()),
-        });
-        self.remove_condemned()
-    }
-
-    /// Removes the files that are to go.
-    fn remove_condemned(&mut self) -> Result<(), WriteFault> {
-        while let Some(condemned) = self.condemned.first() {
-            let removed = self.folder.remove_segment(&condemned.name);
-            removed.map_err(|error| WriteFault {
-                doing: "remove a segment",
-                error,
-            })?;
-            self.condemned.remove(0);
-        }
-        Ok(())
-    }
-
     /// Seals the open segment and leaves the index for the next start.
     ///
     /// # Errors
@@ -722,9 +480,6 @@ impl Log {
     }
 }
 
-/// Records that are copied at a time when a segment is reclaimed.
-const REINSERTED_BATCH: usize = 64;
-
 fn no_room() -> WriteFault {
     WriteFault {
         doing: "make a segment",
@@ -752,117 +507,4 @@ fn location(segment: &Segment, entry: &FooterEntry) -> Location {
         offset: entry.offset,
         length: entry.length,
     }
-}
-
-/// A segment file that was found.
-struct SegmentOnDisk {
-    header: SegmentHeader,
-    name: String,
-    file: Arc<dyn SegmentFile>,
-    bytes: u64,
-}
-
-/// Opens every segment file that is ours, the oldest first, and removes what a crash has left of
-/// others, and the oldest if they do not fit.
-fn find_segments(
-    folder: &dyn Folder,
-    identity: FolderId,
-    sizes: LogSizes,
-) -> io::Result<Vec<SegmentOnDisk>> {
-    let mut found = Vec::new();
-    for name in folder.segments()? {
-        let file = folder.open_segment(&name)?;
-        let bytes = file.bytes()?;
-        match read_header(&*file, bytes) {
-            Ok(header) if header.folder == identity => found.push(SegmentOnDisk {
-                header,
-                name,
-                file,
-                bytes,
-            }),
-            // Never written: the process stopped right after it was made.
-            Err(ReadFault::Format(Fault::Magic)) if is_blank(&*file)? => {
-                folder.remove_segment(&name)?;
-            }
-            other => {
-                let fault = other.err().unwrap_or(Fault::Foreign.into());
-                warn!(segment = name, %fault, "removed a file that is no segment of this cache");
-                folder.remove_segment(&name)?;
-            }
-        }
-    }
-    found.sort_by_key(|file| file.header.sequence);
-    let mut total: u64 = found.iter().map(|file| file.bytes).sum();
-    // A limit that was lowered holds before anything is served.
-    while total > sizes.limit_bytes || found.len() >= MAX_SEGMENTS {
-        let oldest = found.remove(0);
-        folder.remove_segment(&oldest.name)?;
-        total -= oldest.bytes;
-    }
-    Ok(found)
-}
-
-fn read_header(file: &dyn SegmentFile, bytes: u64) -> Result<SegmentHeader, ReadFault> {
-    if bytes < 2 * UNIT_BYTES {
-        let expected = 2 * UNIT_BYTES;
-        let found = bytes;
-        return Err(Fault::Short { expected, found }.into());
-    }
-    let mut header = [0; UNIT_BYTES as usize];
-    file.read_at(&mut header, 0)?;
-    Ok(SegmentHeader::decode(&header)?)
-}
-
-fn is_blank(file: &dyn SegmentFile) -> io::Result<bool> {
-    let mut header = [0; UNIT_BYTES as usize];
-    file.read_at(&mut header, 0)?;
-    Ok(header == PADDING)
-}
-
-/// The entries of a segment, from wherever they are.
-pub(super) fn entries_of(segment: &Segment) -> Result<Vec<FooterEntry>, ReadFault> {
-    if let Some(entries) = segment.take_unsealed() {
-        segment.set_unsealed(entries.clone());
-        return Ok(entries);
-    }
-    match read_footer(segment)? {
-        Some(entries) => Ok(entries),
-        None => Err(Fault::Magic.into()),
-    }
-}
-
-/// The footer of a segment; `None` when it was never sealed.
-fn read_footer(segment: &Segment) -> Result<Option<Vec<FooterEntry>>, ReadFault> {
-    let mut trailer = [0; UNIT_BYTES as usize];
-    segment
-        .file()
-        .read_at(&mut trailer, segment.bytes - UNIT_BYTES)?;
-    if trailer == PADDING {
-        return Ok(None);
-    }
-    let trailer = Trailer::decode(&trailer, &segment.header, segment.bytes)?;
-    // No longer than the file.
-    let mut footer = vec![0; trailer.footer_bytes() as usize];
-    segment.file().read_at(&mut footer, trailer.footer_offset)?;
-    Ok(Some(decode_footer(&footer, &trailer)?))
-}
-
-/// The header of the record at `offset`, if the record is whole.
-pub(super) fn read_record_at(segment: &Segment, offset: u64) -> Result<RecordHeader, ReadFault> {
-    let end = segment.bytes - UNIT_BYTES;
-    if offset + UNIT_BYTES > end {
-        return Err(Fault::Magic.into());
-    }
-    let mut header = [0; UNIT_BYTES as usize];
-    segment.file().read_at(&mut header, offset)?;
-    let header = RecordHeader::decode(&header, segment.header.sequence)?;
-    if offset + header.record_bytes() > end {
-        let found = end - offset;
-        let expected = header.record_bytes();
-        return Err(Fault::Short { expected, found }.into());
-    }
-    let mut payload = vec![0; header.payload_bytes as usize];
-    segment.file().read_at(&mut payload, offset + UNIT_BYTES)?;
-    header.check_payload(&payload)?;
-    Ok(header)
 }
