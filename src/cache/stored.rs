@@ -247,20 +247,20 @@ pub struct Body {
 impl Body {
     /// A body of which nothing has arrived.
     pub fn new(length: Option<u64>) -> Arc<Self> {
-        let body = Body {
-            generation: Generation::fresh(),
-            length: OnceLock::new(),
+        Arc::new(Body::of(Generation::fresh(), length))
+    }
+
+    fn of(generation: Generation, length: Option<u64>) -> Self {
+        Body {
+            generation,
+            length: length.map(OnceLock::from).unwrap_or_default(),
             whole: OnceLock::new(),
             fills: Mutex::new(Vec::new()),
             written: AtomicU64::new(0),
             used: AtomicBool::new(false),
             committed: AtomicBool::new(false),
             has_early_blocks: AtomicBool::new(false),
-        };
-        if let Some(length) = length {
-            body.set_length(length);
         }
-        Arc::new(body)
     }
 
     /// A body that the disk tier holds: nothing of it is in memory except `whole`, if given.
@@ -272,16 +272,7 @@ impl Body {
         length: Option<u64>,
         whole: Option<Bytes>,
     ) -> Result<Arc<Self>, WrongLength> {
-        let body = Body {
-            generation,
-            length: length.map(OnceLock::from).unwrap_or_default(),
-            whole: OnceLock::new(),
-            fills: Mutex::new(Vec::new()),
-            written: AtomicU64::new(0),
-            used: AtomicBool::new(false),
-            committed: AtomicBool::new(false),
-            has_early_blocks: AtomicBool::new(false),
-        };
+        let body = Body::of(generation, length);
         if let Some(whole) = whole {
             let found = whole.len() as u64;
             match length {

@@ -194,7 +194,7 @@ impl CacheEndpoint {
                 );
             }
         }
-        Ok(verified_json(&verified, stats.is_recovering))
+        Ok(verified_json(&verified, stats.shown.is_recovering))
     }
 }
 
@@ -278,26 +278,27 @@ pub fn stats_json(
     verifying: Option<&Verified>,
 ) -> Value {
     let disk = disk.map(|stats| {
+        let shown = &stats.shown;
         json!({
             "fault": stats.fault,
-            "recovering": stats.is_recovering,
-            "bytes": stats.taken_bytes,
-            "limit_bytes": stats.limit_bytes,
+            "recovering": shown.is_recovering,
+            "bytes": shown.bytes,
+            "limit_bytes": shown.limit_bytes,
             "segments": stats.segments,
-            "records": stats.records,
-            "index_bytes": stats.index_bytes,
-            "queued_bytes": stats.queued_bytes,
-            "written_bytes": stats.written_bytes,
-            "reinserted_bytes": stats.reinserted_bytes,
-            "read_records": stats.read_records,
-            "read_bytes": stats.read_bytes,
-            "read_errors": stats.read_errors,
-            "bad_records": stats.bad_records,
-            "slow_reads": stats.slow_reads,
-            "evicted_records": stats.evicted_records,
-            "dropped_records": stats.dropped_records,
-            "refused_records": stats.refused_records,
-            "write_faults": stats.write_faults,
+            "records": shown.records,
+            "index_bytes": shown.index_bytes,
+            "queued_bytes": shown.queued_bytes,
+            "written_bytes": shown.written_bytes,
+            "reinserted_bytes": shown.reinserted_bytes,
+            "read_records": shown.read_records,
+            "read_bytes": shown.read_bytes,
+            "read_errors": shown.read_errors,
+            "bad_records": shown.bad_records,
+            "slow_reads": shown.slow_reads,
+            "evicted_records": shown.evicted_records,
+            "dropped_records": shown.dropped_records,
+            "refused_records": shown.refused_records,
+            "write_faults": shown.write_faults,
         })
     });
     let verifying = verifying.map(|verified| {

@@ -28,14 +28,14 @@ use super::request::Peer;
 use super::tls::{CertificateError, Certificates};
 use super::{Node, Routed, lane_h1};
 use crate::cache::Cache;
+use crate::cache::disk::DiskTier;
 use crate::cache::disk::folder::RealFolder;
 use crate::cache::disk::log::LogSizes;
-use crate::cache::disk::{self, DiskTier};
 use crate::cache::purge::PurgeLog;
 use crate::clock::SharedClock;
 use crate::config;
 use crate::observe::admin::Endpoint;
-use crate::observe::{AccessLog, AccessLogError, ConnectionMetrics, DiskTierState, Metrics};
+use crate::observe::{AccessLog, AccessLogError, ConnectionMetrics, Metrics};
 use crate::routing::{RingError, RouteTable};
 
 /// Why an edge cannot start; the operator's fault.
@@ -269,37 +269,13 @@ fn publish(
     metrics.on_gather(Box::new(move || {
         memory.set_held(cache.memory().bytes(), cache.memory().objects());
         if let (Some(metrics), Some(disk)) = (&disk, cache.disk()) {
-            metrics.publish(&disk_state(&disk.stats()));
+            metrics.publish(&disk.stats().shown);
         }
         purge_metrics.set_rules(purges.rules());
         for pool in &pools {
             pool.publish_health();
         }
     }));
-}
-
-/// What the disk tier says of itself, as it is shown.
-fn disk_state(stats: &disk::Stats) -> DiskTierState {
-    DiskTierState {
-        is_up: stats.fault.is_none(),
-        is_recovering: stats.is_recovering,
-        bytes: stats.taken_bytes,
-        limit_bytes: stats.limit_bytes,
-        records: stats.records,
-        index_bytes: stats.index_bytes,
-        queued_bytes: stats.queued_bytes,
-        written_bytes: stats.written_bytes,
-        reinserted_bytes: stats.reinserted_bytes,
-        evicted_records: stats.evicted_records,
-        read_records: stats.read_records,
-        read_bytes: stats.read_bytes,
-        read_errors: stats.read_errors,
-        bad_records: stats.bad_records,
-        slow_reads: stats.slow_reads,
-        dropped_records: stats.dropped_records,
-        refused_records: stats.refused_records,
-        write_faults: stats.write_faults,
-    }
 }
 
 /// The disk tier. The purge log lives in its folder, and is read before anything that was stored

@@ -8,6 +8,7 @@
 //! | authorize | [`authorize::Authorizer::authorize`] | shared, origin only, or a refusal |
 //! | cache key | [`CacheKey::new`] | the key |
 //! | lookup | [`Cache::lookup`], judged by `course::course` | hit, stale, or a miss |
+//! | recall | [`Cache::recall`] | what the disk tier holds, when memory could not answer: looked up again |
 //! | credit | `range_cost` | enough for what a range costs the origin, or it is passed as it was asked |
 //! | fill | [`Cache::fetch`] | a response that is arriving, or a fetch error |
 //! | deliver | `deliver::Node::deliver` | 200, 206, 304, 416, or whatever the origin said |

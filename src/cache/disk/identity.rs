@@ -125,8 +125,12 @@ impl RecordHasher {
         sip.finish()
     }
 
-    /// Of the place of a block: the same in every generation.
+    /// Of the place of a block: the same in every generation. The first place is also that of a body
+    /// that is kept with its head, and so of the key.
     pub fn of_place(&self, key: &[u8], number: u64) -> u64 {
+        if number == 0 {
+            return self.of_key(key);
+        }
         let mut sip = self.sip;
         sip.write_u8(b'P');
         sip.write(key);

@@ -62,6 +62,19 @@ pub struct Record {
 }
 
 impl Record {
+    /// Takes back the responses under `hash` up to `generation`.
+    pub fn erasure(hash: u64, generation: u64) -> Self {
+        Record {
+            kind: Kind::Erasure,
+            hash,
+            generation,
+            number: 0,
+            head: Bytes::new(),
+            body: Bytes::new(),
+            place: 0,
+        }
+    }
+
     /// Bytes that it takes in a segment.
     pub fn bytes(&self) -> u64 {
         record_bytes(self.payload_bytes())
@@ -501,7 +514,7 @@ fn entry_of(header: &RecordHeader, offset: u64) -> FooterEntry {
     }
 }
 
-fn location(segment: &Segment, entry: &FooterEntry) -> Location {
+pub(super) fn location(segment: &Segment, entry: &FooterEntry) -> Location {
     Location {
         segment: segment.slot,
         offset: entry.offset,

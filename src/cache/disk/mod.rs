@@ -66,6 +66,7 @@ use shelf::{Found, Shelf, count};
 use verify::Verified;
 
 use crate::clock::SharedClock;
+use crate::observe::DiskTierState;
 
 /// Records that wait for the writer, in bytes.
 const QUEUE_BYTES: u64 = 64 * 1024 * 1024;
@@ -117,47 +118,15 @@ struct State {
     write_faults: AtomicU64,
 }
 
-/// A snapshot of what the tier holds and has done. Counts are since the start.
+/// What the tier holds and has done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Why nothing is written at the moment; `None` when all is well.
     pub fault: Option<String>,
-    /// Recovery has not read every segment yet.
-    pub is_recovering: bool,
-    /// The limit in bytes.
-    pub limit_bytes: u64,
-    /// Bytes of all segment files.
-    pub taken_bytes: u64,
     /// Segments.
     pub segments: u64,
-    /// Records in the index.
-    pub records: u64,
-    /// Memory of the index in bytes.
-    pub index_bytes: u64,
-    /// Bytes that wait for the writer.
-    pub queued_bytes: u64,
-    /// See [`shelf::Counters`].
-    pub written_bytes: u64,
-    /// See [`shelf::Counters`].
-    pub reinserted_bytes: u64,
-    /// See [`shelf::Counters`].
-    pub evicted_records: u64,
-    /// See [`shelf::Counters`].
-    pub read_records: u64,
-    /// See [`shelf::Counters`].
-    pub read_bytes: u64,
-    /// See [`shelf::Counters`].
-    pub read_errors: u64,
-    /// See [`shelf::Counters`].
-    pub bad_records: u64,
-    /// Records that were dropped because the disk is slower than the fills, or failed.
-    pub dropped_records: u64,
-    /// Records that the policy did not find worth writing.
-    pub refused_records: u64,
-    /// Reads that were given up because the disk took too long.
-    pub slow_reads: u64,
-    /// Writes that failed.
-    pub write_faults: u64,
+    /// The figures that the metrics show too.
+    pub shown: DiskTierState,
 }
 
 impl Stats {
@@ -165,17 +134,18 @@ impl Stats {
     fn note(&mut self, shelf: &Shelf) {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &shelf.counters;
-        self.taken_bytes = shelf.segments.room().taken_bytes();
         self.segments = shelf.segments.len() as u64;
-        self.records = shelf.index.len() as u64;
-        self.index_bytes = shelf.index.memory_bytes() as u64;
-        self.written_bytes = of(&counters.written_bytes);
-        self.reinserted_bytes = of(&counters.reinserted_bytes);
-        self.evicted_records = of(&counters.evicted_records);
-        self.read_records = of(&counters.read_records);
-        self.read_bytes = of(&counters.read_bytes);
-        self.read_errors = of(&counters.read_errors);
-        self.bad_records = of(&counters.bad_records);
+        let shown = &mut self.shown;
+        shown.bytes = shelf.segments.room().taken_bytes();
+        shown.records = shelf.index.len() as u64;
+        shown.index_bytes = shelf.index.memory_bytes() as u64;
+        shown.written_bytes = of(&counters.written_bytes);
+        shown.reinserted_bytes = of(&counters.reinserted_bytes);
+        shown.evicted_records = of(&counters.evicted_records);
+        shown.read_records = of(&counters.read_records);
+        shown.read_bytes = of(&counters.read_bytes);
+        shown.read_errors = of(&counters.read_errors);
+        shown.bad_records = of(&counters.bad_records);
     }
 }
 
@@ -327,10 +297,7 @@ impl DiskTier {
             return false;
         };
         let room = self.room();
-        let hash = match number {
-            0 => open.hasher.of_key(key),
-            _ => open.hasher.of_place(key, number),
-        };
+        let hash = open.hasher.of_place(key, number);
         // Longer ones are not written.
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let admission = ask(&self.shared.policy, hash, bytes, room);
@@ -361,12 +328,8 @@ impl DiskTier {
         })
     }
 
-    /// Hands over a block of a response under `key`, unless it is there. Never waits, as
-    /// [`DiskTier::put_response`].
+    /// Hands over a block of a response under `key`. Never waits, as [`DiskTier::put_response`].
     pub fn put_block(&self, key: &[u8], generation: u64, number: u64, body: Bytes) {
-        if self.has_block(generation, number) {
-            return;
-        }
         self.put(|hasher| Record {
             kind: Kind::Block,
             hash: hasher.of_block(generation, number),
@@ -374,10 +337,7 @@ impl DiskTier {
             number,
             head: Bytes::new(),
             body,
-            place: match number {
-                0 => hasher.of_key(key),
-                _ => hasher.of_place(key, number),
-            },
+            place: hasher.of_place(key, number),
         });
     }
 
@@ -510,13 +470,17 @@ impl Shared {
         let fault = state.fault.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stats = Stats {
             fault: (!fault.is_empty()).then(|| fault.clone()),
-            is_recovering: state.is_recovering.load(Ordering::Acquire),
-            limit_bytes: self.sizes.limit_bytes,
-            queued_bytes: self.queue.bytes(),
-            dropped_records: of(&state.dropped_records),
-            refused_records: of(&state.refused_records),
-            slow_reads: of(&state.slow_reads),
-            write_faults: of(&state.write_faults),
+            shown: DiskTierState {
+                is_up: fault.is_empty(),
+                is_recovering: state.is_recovering.load(Ordering::Acquire),
+                limit_bytes: self.sizes.limit_bytes,
+                queued_bytes: self.queue.bytes(),
+                dropped_records: of(&state.dropped_records),
+                refused_records: of(&state.refused_records),
+                slow_reads: of(&state.slow_reads),
+                write_faults: of(&state.write_faults),
+                ..DiskTierState::default()
+            },
             ..Stats::default()
         };
         if let Some(open) = self.open.load_full() {

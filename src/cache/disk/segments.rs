@@ -78,9 +78,9 @@ impl Segment {
         *self.unsealed() = Some(entries);
     }
 
-    /// Takes them back.
-    pub fn take_unsealed(&self) -> Option<Vec<FooterEntry>> {
-        self.unsealed().take()
+    /// Those entries.
+    pub fn unsealed_entries(&self) -> Option<Vec<FooterEntry>> {
+        self.unsealed().clone()
     }
 
     fn unsealed(&self) -> MutexGuard<'_, Option<Vec<FooterEntry>>> {

@@ -50,8 +50,6 @@ pub struct Counters {
     pub reinserted_bytes: AtomicU64,
     /// Live records that were dropped with their segment.
     pub evicted_records: AtomicU64,
-    /// Segments reclaimed.
-    pub reclaimed_segments: AtomicU64,
     /// Records read and verified.
     pub read_records: AtomicU64,
     /// Bytes of those.

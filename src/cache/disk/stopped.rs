@@ -72,10 +72,8 @@ impl Stopped {
 
     /// What it holds; what it has done is counted from [`Stopped::open`] on.
     pub fn stats(&self) -> Stats {
-        let mut stats = Stats {
-            limit_bytes: self.sizes.limit_bytes,
-            ..Stats::default()
-        };
+        let mut stats = Stats::default();
+        stats.shown.limit_bytes = self.sizes.limit_bytes;
         stats.note(self.shelf());
         stats
     }

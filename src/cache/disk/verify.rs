@@ -3,8 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::format::{Fault, FooterEntry, Kind, UNIT_BYTES};
-use super::index::Location;
-use super::log::{entries_of, read_record_at};
+use super::log::{entries_of, location, read_record_at};
 use super::segments::Segment;
 use super::shelf::{ReadFault, Shelf};
 
@@ -64,11 +63,7 @@ fn verify_segment(
     verified: &mut Verified,
 ) {
     for entry in entries {
-        let location = Location {
-            segment: segment.slot,
-            offset: entry.offset,
-            length: entry.length,
-        };
+        let location = location(segment, entry);
         let is_live = || shelf.index.hits(entry.hash, location).is_some();
         if entry.kind == Kind::Erasure || !is_live() {
             continue;

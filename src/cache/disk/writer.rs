@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tracing::{info, warn};
 
 use super::early::Keys;
@@ -79,7 +78,9 @@ impl Writer {
             for order in orders {
                 match order {
                     Order::Write(record) => records.push(record),
-                    Order::Erase { hash, generation } => records.push(erasure(hash, generation)),
+                    Order::Erase { hash, generation } => {
+                        records.push(Record::erasure(hash, generation))
+                    }
                     Order::Clear(reply) => {
                         // Nobody may be waiting any more.
                         let _ = reply.send(self.clear());
@@ -118,7 +119,7 @@ impl Writer {
         // neither in the queue nor in the index.
         let erased = records.iter().filter(|record| self.is_erased(record));
         let erasures: Vec<_> = erased
-            .map(|record| erasure(record.hash, record.generation))
+            .map(|record| Record::erasure(record.hash, record.generation))
             .collect();
         self.append(&erasures);
     }
@@ -172,7 +173,7 @@ impl Writer {
         self.shared.erasures.erase(record.hash, before, || {
             shelf.index.remove_all(record.hash);
         });
-        self.keep_erasure(erasure(record.hash, before));
+        self.keep_erasure(Record::erasure(record.hash, before));
     }
 
     fn keep_erasure(&mut self, erasure: Record) {
@@ -322,7 +323,7 @@ impl Writer {
                 index.remove_all(hash);
             };
             self.shared.erasures.erase(hash, generation, remove);
-            self.keep_erasure(erasure(hash, generation));
+            self.keep_erasure(Record::erasure(hash, generation));
         }
     }
 
@@ -353,18 +354,6 @@ impl Writer {
 
 fn lock(fault: &Mutex<String>) -> std::sync::MutexGuard<'_, String> {
     fault.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn erasure(hash: u64, generation: u64) -> Record {
-    Record {
-        kind: Kind::Erasure,
-        hash,
-        generation,
-        number: 0,
-        head: Bytes::new(),
-        body: Bytes::new(),
-        place: 0,
-    }
 }
 
 /// Makes what is missing in the folder and takes its lock.

@@ -132,7 +132,6 @@ impl Log {
             }
         }
         self.shelf.segments.remove(segment);
-        count(&self.shelf.counters.reclaimed_segments, 1);
         self.condemned.push(Condemned {
             name: segment.name.clone(),
             _room: StillTaken::Segment(segment.clone()),

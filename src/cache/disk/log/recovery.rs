@@ -194,8 +194,7 @@ pub(super) fn is_blank(file: &dyn SegmentFile) -> io::Result<bool> {
 
 /// The entries of a segment, from wherever they are.
 pub(in crate::cache::disk) fn entries_of(segment: &Segment) -> Result<Vec<FooterEntry>, ReadFault> {
-    if let Some(entries) = segment.take_unsealed() {
-        segment.set_unsealed(entries.clone());
+    if let Some(entries) = segment.unsealed_entries() {
         return Ok(entries);
     }
     match read_footer(segment)? {

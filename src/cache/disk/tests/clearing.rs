@@ -46,7 +46,7 @@ async fn what_is_read_while_the_tier_is_cleared_is_not_taken_in() {
     tier.clear().await.unwrap();
     assert!(!tier.is_unerased(b"key", mark));
     assert!(tier.responses(b"key").await.is_empty());
-    assert_eq!(tier.stats().taken_bytes, 0);
+    assert_eq!(tier.stats().shown.bytes, 0);
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn a_stopped_folder_keeps_what_it_holds_unless_it_is_cleared() {
     assert!(tier.put_response(b"key", response(1)));
     tier.close(b"hot".to_vec()).await;
     let stopped = Stopped::open(shared(), SIZES, |_, _| ()).unwrap();
-    assert_eq!(stopped.stats().records, 1);
+    assert_eq!(stopped.stats().shown.records, 1);
     stopped.close().unwrap();
     // The index is there again, so no segment has to be read.
     let mut read = 0;

@@ -170,15 +170,7 @@ impl Model {
             shelf.index.remove_all(hash);
         });
         self.expected.remove(&hash);
-        let record = Record {
-            kind: Kind::Erasure,
-            hash,
-            generation,
-            number: 0,
-            head: Bytes::new(),
-            body: Bytes::new(),
-            place: 0,
-        };
+        let record = Record::erasure(hash, generation);
         match self.log.append(&[record]) {
             Ok(_) => {
                 self.erased.insert(hash, generation);
