@@ -344,9 +344,12 @@ async fn condition_of_a_client_is_judged_after_the_validation() {
         // The edge validates what it holds, not what the client holds.
         assert_eq!(request.fields("if-none-match"), ["\"v1\""]);
         assert_eq!((response.status, response.text()), (status, body), "{tag}");
+        // A 304 may reach its client before the body that comes with the new 200 is whole: who
+        // asks then shares that fetch, and is no hit. What counts is that nobody asks again.
         let later = get(&edge, "").await;
         let stored = if validation == two { "two" } else { "one" };
-        assert!(later.is_hit() && later.text() == stored, "{later:?}");
+        assert_eq!(later.text(), stored, "{later:?}");
+        assert_eq!(origin.count(), 2, "{later:?}");
     }
 }
 
