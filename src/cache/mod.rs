@@ -51,7 +51,7 @@ use crate::observe::PurgeMetrics;
 
 pub use collapse::{Answer, Ask, InterimSender, ValidationFailure};
 pub use key::{CacheKey, Scheme};
-pub use read::{BodyError, BodyReader};
+pub use read::{BodyError, BodyReader, Piece};
 pub use stored::StoredResponse;
 
 use collapse::Collapser;

@@ -13,6 +13,7 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 
 use super::Cache;
+use super::disk::file_span::FileSpan;
 use super::disk::format::Kind;
 use super::disk::{DiskTier, Recalled, Response};
 use super::key::CacheKey;
@@ -295,6 +296,12 @@ impl Cache {
             self.memory.insert_block(generation, number, bytes.clone());
         }
         Some(bytes)
+    }
+
+    /// The block, to be sent from its file on the disk tier; `None` when it must be read.
+    pub(super) fn block_in_file(&self, generation: Generation, number: u64) -> Option<FileSpan> {
+        let persistence = self.persistence.as_ref()?;
+        persistence.disk.block_in_file(generation.number(), number)
     }
 
     /// Whether a block is in memory or on disk.

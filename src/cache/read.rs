@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Cache;
+use super::disk::file_span::FileSpan;
 use super::fetch::{Origin, OriginRequest};
 use super::fill::{Fill, FillError, FillReader, Step};
 use super::key::CacheKey;
@@ -37,6 +38,15 @@ pub struct Refetch {
     pub request: OriginRequest,
     /// Where to ask.
     pub origin: Arc<dyn Origin>,
+}
+
+/// Some of a body's bytes, in order.
+#[derive(Debug)]
+pub enum Piece {
+    /// In memory.
+    Bytes(Bytes),
+    /// In a file of the disk tier, for who can send them from there.
+    File(FileSpan),
 }
 
 /// Reads a span of a body.
@@ -151,6 +161,24 @@ impl BodyReader {
         self
     }
 
+    /// The next bytes, left where they are if that is a file; `None` at the end of the span.
+    ///
+    /// # Errors
+    /// As [`BodyReader::next`].
+    pub async fn next_piece(&mut self) -> Result<Option<Piece>, BodyError> {
+        match self.take_in_file() {
+            Some(span) => Ok(Some(Piece::File(span))),
+            None => Ok(self.next().await?.map(Piece::Bytes)),
+        }
+    }
+
+    /// Goes back by the last `bytes` of the piece in a file that was read last: they could not be sent
+    /// from there.
+    pub fn unread_from_file(&mut self, bytes: u64) {
+        self.position -= bytes;
+        self.from_disk -= bytes;
+    }
+
     /// The next bytes; `None` at the end of the span.
     ///
     /// # Errors
@@ -234,6 +262,30 @@ impl BodyReader {
             (false, _) => &mut self.from_memory,
         };
         *counter += bytes.len() as u64;
+    }
+
+    /// Takes what can be sent from a file at the position, unless a fill brings it. What memory holds
+    /// as well is better sent from there than copied.
+    fn take_in_file(&mut self) -> Option<FileSpan> {
+        let body = &self.response.body;
+        if self.attached.is_some() || self.is_at_end() || body.whole().is_some() {
+            return None;
+        }
+        let blocks = self.cache.sizes.blocks;
+        let number = blocks.block_of(self.position);
+        let mut span = self.cache.block_in_file(body.generation, number)?;
+        span.skip(self.position - blocks.start_of(number));
+        if let Some(end) = self.end {
+            span.truncate(end - self.position);
+        }
+        let bytes = span.remaining();
+        if bytes == 0 {
+            return None;
+        }
+        self.fruitless = 0;
+        self.position += bytes;
+        self.from_disk += bytes;
+        Some(span)
     }
 
     /// Takes what the disk tier holds at the position, unless a fill brings it.

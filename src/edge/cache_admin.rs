@@ -292,6 +292,7 @@ pub fn stats_json(
             "reinserted_bytes": shown.reinserted_bytes,
             "read_records": shown.read_records,
             "read_bytes": shown.read_bytes,
+            "sent_bytes": shown.sent_bytes,
             "read_errors": shown.read_errors,
             "bad_records": shown.bad_records,
             "slow_reads": shown.slow_reads,

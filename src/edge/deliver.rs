@@ -8,7 +8,9 @@ use futures_util::FutureExt;
 use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
 
-use super::downstream::{CacheStatus, ClientGone, Downstream, ReplyHead, ReplyLength, Selection};
+use super::downstream::{
+    CacheStatus, ClientGone, Downstream, ReplyHead, ReplyLength, Selection, Unsent,
+};
 use super::failure::Failure;
 use super::multipart::{Multipart, ReplyBody};
 use super::part::{self, NoPart, Part};
@@ -19,9 +21,13 @@ use super::{Node, Visit};
 use crate::byte_range::ContentRange;
 use crate::cache::fill::FillReader;
 use crate::cache::read::Refetch;
-use crate::cache::{BodyError, BodyReader, StoredResponse};
+use crate::cache::{BodyError, BodyReader, Piece, StoredResponse};
 use crate::clock::Moment;
 use crate::observe::Outcome;
+
+/// After so many bytes of a long body, other connections have their turn: sending them takes about as
+/// long as answering a dozen small requests.
+const TURN_BYTES: u64 = 1024 * 1024;
 
 /// A response and how we came by it.
 pub(super) struct Delivery {
@@ -159,16 +165,16 @@ impl Node {
         let reader = delivery.reader.take();
         let body = self.read_body(visit, &delivery, span, reader);
         let mut body = ReplyBody::new(body, multipart);
-        let mut first = Bytes::new();
+        let mut first = None;
         // What has arrived already goes out with the head, in one write.
         let beginning = if arriving {
-            body.next().now_or_never()
+            body.next(false).now_or_never()
         } else {
-            Some(body.next().await)
+            Some(body.next(client.takes_files()).await)
         };
         match beginning {
             None => {}
-            Some(Ok(bytes)) => first = bytes.unwrap_or_default(),
+            Some(Ok(piece)) => first = piece,
             Some(Err(BodyError::Fill(crate::cache::fill::FillError::Changed))) => {
                 return Delivered::StartOver;
             }
@@ -353,19 +359,44 @@ fn age(delivery: &Delivery, now: Moment) -> Option<u64> {
 /// Sends head and body; a fault of the body's is left in `fault`.
 async fn send<D: Downstream>(
     head: &ReplyHead<'_>,
-    first: Bytes,
+    first: Option<Piece>,
     body: &mut ReplyBody,
     client: &mut D,
     fault: &mut Option<BodyError>,
 ) -> Result<(), ClientGone> {
-    let last = head.length == ReplyLength::Known(first.len() as u64);
-    client.head(head, first, last).await?;
+    let (bytes, mut piece) = match first {
+        Some(Piece::Bytes(bytes)) => (bytes, None),
+        other => (Bytes::new(), other),
+    };
+    let last = head.length == ReplyLength::Known(bytes.len() as u64);
+    client.head(head, bytes, last).await?;
     if last {
         return Ok(());
     }
+    let mut takes_files = client.takes_files();
+    let mut unbroken = 0;
     loop {
-        match body.next().await {
-            Ok(Some(bytes)) => client.data(bytes).await?,
+        match piece.take() {
+            Some(Piece::Bytes(bytes)) => {
+                unbroken += bytes.len() as u64;
+                client.data(bytes).await?;
+            }
+            Some(Piece::File(span)) => {
+                unbroken += span.remaining();
+                if let Err(Unsent(bytes)) = client.file(span).await {
+                    body.unread_from_file(bytes);
+                    takes_files = false;
+                }
+            }
+            None => {}
+        }
+        if unbroken >= TURN_BYTES {
+            // A socket that takes all it is given would keep this thread from everybody else.
+            unbroken = 0;
+            tokio::task::yield_now().await;
+        }
+        match body.next(takes_files).await {
+            Ok(Some(next)) => piece = Some(next),
             Ok(None) => return client.finish().await,
             Err(error) => {
                 *fault = Some(error);

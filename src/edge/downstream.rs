@@ -11,6 +11,7 @@ use super::failure::FailureReply;
 use super::request::RequestId;
 use crate::byte_range::ContentRange;
 use crate::cache::CacheKey;
+use crate::cache::disk::file_span::FileSpan;
 use crate::cache::fetch::InterimResponse;
 use crate::cache::stored::Head;
 use crate::cache::url::Url;
@@ -18,6 +19,11 @@ use crate::cache::url::Url;
 /// The client is gone or too slow; there is nobody to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientGone;
+
+/// So many bytes at the end of a part of a file were not sent. They have to be read: the file may be
+/// damaged, or the client too slow to keep the file open for it; or it is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsent(pub u64);
 
 /// The `Cache-Status` of a response (RFC 9211).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -273,6 +279,19 @@ pub trait Downstream: Send {
     /// # Errors
     /// [`ClientGone`].
     fn data(&mut self, bytes: Bytes) -> impl Future<Output = Result<(), ClientGone>> + Send;
+
+    /// Whether [`Downstream::file`] may be called.
+    fn takes_files(&self) -> bool {
+        false
+    }
+
+    /// Writes more of the body, straight from its file.
+    ///
+    /// # Errors
+    /// [`Unsent`].
+    fn file(&mut self, span: FileSpan) -> impl Future<Output = Result<(), Unsent>> + Send {
+        std::future::ready(Err(Unsent(span.remaining())))
+    }
 
     /// The body is whole.
     ///

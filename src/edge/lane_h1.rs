@@ -18,13 +18,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::admit::GateRefusal;
 use super::deliver::failure_fields;
-use super::downstream::{ClientGone, Downstream, OrNothing, ReplyHead, ReplyLength, Selection};
+use super::downstream::{
+    ClientGone, Downstream, OrNothing, ReplyHead, ReplyLength, Selection, Unsent,
+};
 use super::failure::Failure;
+use super::file_sender::FileSender;
 use super::head_h1::{Scan, admit_head};
 use super::held_stream::HeldStream;
 use super::listen::Lanes;
 use super::request::{BodyLength, Peer, Request, RequestId};
 use super::{Answered, LINGER, Ticket};
+use crate::cache::disk::file_span::FileSpan;
 use crate::cache::fetch::InterimResponse;
 use crate::clock::Moment;
 use crate::observe::Protocol;
@@ -242,6 +246,8 @@ struct Client<'a> {
     is_head: bool,
     keep_alive: bool,
     chunked: bool,
+    /// Made for the first part of a file.
+    files: Option<FileSender>,
 }
 
 impl<'a> Client<'a> {
@@ -254,6 +260,7 @@ impl<'a> Client<'a> {
             is_head: request.method == Method::HEAD,
             keep_alive: !stopping && wants_keep_alive(request),
             chunked: false,
+            files: None,
         }
     }
 
@@ -378,6 +385,21 @@ impl Downstream for Client<'_> {
             self.write(&bytes).await?;
         }
         self.flush().await
+    }
+
+    fn takes_files(&self) -> bool {
+        // A body without known length is not on disk.
+        !self.chunked && FileSender::can_send_on(self.stream)
+    }
+
+    async fn file(&mut self, mut span: FileSpan) -> Result<(), Unsent> {
+        if self.files.is_none() {
+            self.files = FileSender::on(self.stream);
+        }
+        match &self.files {
+            Some(files) => files.send(&mut span).await,
+            None => Err(Unsent(span.remaining())),
+        }
     }
 
     async fn finish(&mut self) -> Result<(), ClientGone> {

@@ -46,6 +46,8 @@ pub mod tls;
 
 mod course;
 mod deliver;
+mod duplicate_socket;
+mod file_sender;
 mod held_stream;
 mod idle_connections;
 mod multipart;

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 
 use crate::byte_range::ContentRange;
-use crate::cache::{BodyError, BodyReader};
+use crate::cache::{BodyError, BodyReader, Piece};
 
 /// First bytes of a part up to this many are copied behind the part's head, so that small parts
 /// take one write each.
@@ -109,14 +109,22 @@ impl ReplyBody {
         }
     }
 
-    /// The next bytes; `None` at the end.
+    /// The next bytes, in a file if they are in one and the client `takes_files`; `None` at the end.
     ///
     /// # Errors
     /// [`BodyError`] when the response cannot be completed.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+    pub(super) async fn next(&mut self, takes_files: bool) -> Result<Option<Piece>, BodyError> {
         match self {
-            ReplyBody::Span(body) => body.next().await,
-            ReplyBody::Parts(parts) => parts.next().await,
+            ReplyBody::Span(body) => read_on(body, takes_files).await,
+            ReplyBody::Parts(parts) => parts.next(takes_files).await,
+        }
+    }
+
+    /// Goes back by the last `bytes` of the piece in a file that was given out last.
+    pub(super) fn unread_from_file(&mut self, bytes: u64) {
+        match self {
+            ReplyBody::Span(body) => body.unread_from_file(bytes),
+            ReplyBody::Parts(parts) => parts.body.unread_from_file(bytes),
         }
     }
 
@@ -137,41 +145,53 @@ impl ReplyBody {
     }
 }
 
+async fn read_on(body: &mut BodyReader, takes_files: bool) -> Result<Option<Piece>, BodyError> {
+    if takes_files {
+        body.next_piece().await
+    } else {
+        Ok(body.next().await?.map(Piece::Bytes))
+    }
+}
+
 /// Reads parts of a body, with what goes between them.
 pub(super) struct PartsReader {
     body: BodyReader,
     /// Of the part that is being read, if it has not been given out.
     opening: Option<Bytes>,
-    /// Bytes that follow an opening that was given out alone.
-    held: Option<Bytes>,
+    /// What follows an opening that was given out alone.
+    held: Option<Piece>,
     parts: std::vec::IntoIter<(Bytes, Range<u64>)>,
     closing: Option<Bytes>,
     framing_bytes: u64,
 }
 
 impl PartsReader {
-    async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+    async fn next(&mut self, takes_files: bool) -> Result<Option<Piece>, BodyError> {
         if let Some(held) = self.held.take() {
             return Ok(Some(held));
         }
         loop {
-            if let Some(bytes) = self.body.next().await? {
+            if let Some(piece) = read_on(&mut self.body, takes_files).await? {
                 let Some(opening) = self.opening.take() else {
-                    return Ok(Some(bytes));
+                    return Ok(Some(piece));
                 };
                 self.framing_bytes += opening.len() as u64;
-                if bytes.len() > JOINED_BYTES {
-                    self.held = Some(bytes);
-                    return Ok(Some(opening));
-                }
-                let mut joined = BytesMut::from(opening);
-                joined.extend_from_slice(&bytes);
-                return Ok(Some(joined.freeze()));
+                return Ok(Some(Piece::Bytes(match piece {
+                    Piece::Bytes(bytes) if bytes.len() <= JOINED_BYTES => {
+                        let mut joined = BytesMut::from(opening);
+                        joined.extend_from_slice(&bytes);
+                        joined.freeze()
+                    }
+                    longer => {
+                        self.held = Some(longer);
+                        opening
+                    }
+                })));
             }
             let Some((opening, span)) = self.parts.next() else {
                 let closing = self.closing.take();
                 self.framing_bytes += closing.as_ref().map_or(0, |bytes| bytes.len() as u64);
-                return Ok(closing);
+                return Ok(closing.map(Piece::Bytes));
             };
             self.opening = Some(opening);
             self.body.go_on_with(span);

@@ -33,6 +33,8 @@ pub struct DiskTierState {
     pub read_records: u64,
     /// Bytes read.
     pub read_bytes: u64,
+    /// Bytes sent from the files without being copied.
+    pub sent_bytes: u64,
     /// Reads that the disk failed.
     pub read_errors: u64,
     /// Records that were not what was written.
@@ -72,6 +74,7 @@ pub(super) struct DiskTierVectors {
     queued_bytes: prometheus::IntGaugeVec,
     written_bytes: IntCounterVec,
     read_bytes: IntCounterVec,
+    sent_bytes: IntCounterVec,
     reads: IntCounterVec,
     records_lost: IntCounterVec,
     write_faults: IntCounterVec,
@@ -116,6 +119,12 @@ impl DiskTierVectors {
                 "Bytes read from disk and found right.",
                 &[],
             ),
+            sent_bytes: counters(
+                registry,
+                "tidegate_cache_disk_sent_bytes_total",
+                "Bytes given to sockets from the files of the disk tier without being copied.",
+                &[],
+            ),
             reads: counters(
                 registry,
                 "tidegate_cache_disk_reads_total",
@@ -153,6 +162,9 @@ impl DiskTierVectors {
                 (written("kept"), |state| state.reinserted_bytes),
                 (self.read_bytes.with_label_values(none), |state| {
                     state.read_bytes
+                }),
+                (self.sent_bytes.with_label_values(none), |state| {
+                    state.sent_bytes
                 }),
                 (reads("right"), |state| state.read_records),
                 (reads("damaged"), |state| state.bad_records),

@@ -14,6 +14,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut, Write};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -82,6 +83,13 @@ pub trait SegmentFile: Send + Sync {
     /// # Errors
     /// As [`SegmentFile::read_at`].
     fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<bool>;
+    /// Sends up to `bytes` from `offset` on to a socket, without copying them through this process,
+    /// and says how many: none at the end of the file.
+    ///
+    /// # Errors
+    /// What the system says of the file or of the socket: [`io::ErrorKind::WouldBlock`] when the socket
+    /// takes no more now.
+    fn send_at(&self, socket: BorrowedFd<'_>, offset: u64, bytes: usize) -> io::Result<usize>;
     /// Writes all slices, one after the other.
     ///
     /// # Errors
@@ -256,6 +264,15 @@ impl SegmentFile for RealFile {
             // Not in the page cache, or a file system that cannot tell.
             Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INTR) => Ok(false),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    fn send_at(&self, socket: BorrowedFd<'_>, mut offset: u64, bytes: usize) -> io::Result<usize> {
+        loop {
+            match rustix::fs::sendfile(socket, &self.file, Some(&mut offset), bytes) {
+                Err(Errno::INTR) => {}
+                other => return Ok(other?),
+            }
         }
     }
 

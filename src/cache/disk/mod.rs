@@ -8,6 +8,7 @@
 //! | [`index`] | where a record lies; memory only |
 //! | [`segments`] | which files there are, and the room they take |
 //! | [`shelf`] | reading and verifying |
+//! | [`file_span`] | sending without reading |
 //! | [`log`] | appending, recovery, reclaiming |
 //! | [`policy`] | what is worth writing and keeping; pure |
 //! | [`snapshot`] | the index as a clean stop leaves it |
@@ -24,6 +25,7 @@
 //! ([`erasures`]), `erased-before-open` ([`early`]).
 
 pub mod erasures;
+pub mod file_span;
 pub mod folder;
 pub mod format;
 pub mod identity;
@@ -54,6 +56,7 @@ use bytes::Bytes;
 
 use early::Early;
 use erasures::{Erasures, Mark};
+use file_span::FileSpan;
 use folder::Folder;
 use format::Kind;
 use identity::RecordHasher;
@@ -144,6 +147,7 @@ impl Stats {
         shown.evicted_records = of(&counters.evicted_records);
         shown.read_records = of(&counters.read_records);
         shown.read_bytes = of(&counters.read_bytes);
+        shown.sent_bytes = of(&counters.sent_bytes);
         shown.read_errors = of(&counters.read_errors);
         shown.bad_records = of(&counters.bad_records);
     }
@@ -258,6 +262,22 @@ impl DiskTier {
             }
         }
         None
+    }
+
+    /// A block that can be sent from its file; `None` when it must be read, or is not there.
+    pub fn block_in_file(&self, generation: u64, number: u64) -> Option<FileSpan> {
+        let open = self.shared.open.load();
+        let open = open.as_ref()?;
+        let hash = open.hasher.of_block(generation, number);
+        open.shelf
+            .index
+            .find(hash)
+            .into_iter()
+            .find_map(|location| {
+                let span = open.shelf.span(hash, location, (generation, number))?;
+                open.shelf.index.note_hit(hash, location);
+                Some(span)
+            })
     }
 
     async fn read(&self, open: &Arc<OpenTier>, hash: u64, location: Location) -> Option<Found> {

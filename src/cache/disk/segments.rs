@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
 
@@ -65,12 +65,42 @@ pub struct Segment {
     _taken: Taken,
     /// The entries of a segment that has no footer.
     unsealed: Mutex<Option<Vec<FooterEntry>>>,
+    /// A bit for each [`VERIFIED_BYTES`] of the file: a long record that begins there was read and
+    /// found right.
+    verified: OnceLock<Box<[AtomicU64]>>,
 }
+
+/// No two records that are at least this long begin in the same piece of this length of a file.
+pub const VERIFIED_BYTES: u64 = 64 * 1024;
 
 impl Segment {
     /// The file.
     pub fn file(&self) -> &dyn SegmentFile {
         &*self.file
+    }
+
+    /// Notes that the record at `offset`, of [`VERIFIED_BYTES`] at least, was read and found right.
+    pub fn note_verified(&self, offset: u64) {
+        let verified = self.verified.get_or_init(|| {
+            let bits = self.bytes.div_ceil(VERIFIED_BYTES);
+            (0..bits.div_ceil(64)).map(|_| AtomicU64::new(0)).collect()
+        });
+        let (word, bit) = verified_bit(offset);
+        // Most reads find it set: a line that is only read stays in every core's cache.
+        if let Some(word) = verified.get(word)
+            && word.load(Ordering::Relaxed) & bit == 0
+        {
+            word.fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the record of [`VERIFIED_BYTES`] at least at `offset` was found right since this process
+    /// has the file.
+    pub fn is_verified(&self, offset: u64) -> bool {
+        let (word, bit) = verified_bit(offset);
+        let verified = self.verified.get();
+        let word = verified.and_then(|verified| verified.get(word));
+        word.is_some_and(|word| word.load(Ordering::Relaxed) & bit != 0)
     }
 
     /// Keeps the entries of a segment that will get no footer.
@@ -86,6 +116,13 @@ impl Segment {
     fn unsealed(&self) -> MutexGuard<'_, Option<Vec<FooterEntry>>> {
         self.unsealed.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where the bit of a record at `offset` is: its word, and the bit in that.
+fn verified_bit(offset: u64) -> (usize, u64) {
+    let piece = offset / VERIFIED_BYTES;
+    // A segment has at most 2^14 pieces.
+    ((piece / 64) as usize, 1 << (piece % 64))
 }
 
 /// All segments, by slot for readers and by sequence for the one who appends.
@@ -136,6 +173,7 @@ impl Segments {
             file,
             _taken: self.room.take(bytes),
             unsealed: Mutex::new(None),
+            verified: OnceLock::new(),
         });
         by_sequence.insert(header.sequence, slot);
         self.slots[usize::from(slot)].store(Some(segment.clone()));

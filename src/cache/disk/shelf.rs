@@ -5,13 +5,18 @@
 //! and is not looked for again.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use super::file_span::FileSpan;
 use super::format::{Fault, Kind, RecordHeader, UNIT_BYTES};
 use super::index::{Index, Location};
-use super::segments::{Segment, Segments};
+use super::segments::{Segment, Segments, VERIFIED_BYTES};
+
+/// Between two bytes of a block by which we tell whether it lies in the page cache.
+const PROBE_BYTES: usize = 64 * 1024;
 
 /// A record that was read and verified.
 #[derive(Debug, Clone)]
@@ -54,6 +59,8 @@ pub struct Counters {
     pub read_records: AtomicU64,
     /// Bytes of those.
     pub read_bytes: AtomicU64,
+    /// Bytes of blocks that were sent from their files without being copied.
+    pub sent_bytes: Arc<AtomicU64>,
     /// Records that could not be read for the disk's fault.
     pub read_errors: AtomicU64,
     /// Records, footers and segments that were not what was written.
@@ -113,6 +120,45 @@ impl Shelf {
         }
     }
 
+    /// The block at `location`, to be sent from its file: if it was found right since this process has
+    /// the file, and if sending it needs no disk. Otherwise it has to be read.
+    pub fn span(&self, hash: u64, location: Location, wanted: (u64, u64)) -> Option<FileSpan> {
+        let segment = self.segments.get(location.segment)?;
+        let start = offset_of(location);
+        if !segment.is_verified(start) {
+            return None;
+        }
+        let file = segment.file();
+        let is_cached = |buffer: &mut [u8], offset| {
+            // A disk that fails will say so again when the record is read.
+            file.read_cached_at(buffer, offset).unwrap_or(false)
+        };
+        let mut buffer = [0; UNIT_BYTES as usize];
+        if !is_cached(&mut buffer, start) {
+            return None;
+        }
+        let header = RecordHeader::decode(&buffer, segment.header.sequence).ok()?;
+        let is_it = header.hash == hash
+            && header.kind == Kind::Block
+            && (header.generation, header.number) == wanted
+            && header.head_bytes == 0;
+        if !is_it {
+            return None;
+        }
+        let offset = start + UNIT_BYTES;
+        let length = u64::from(header.payload_bytes);
+        // The system reads and forgets neighbouring pages together.
+        let mut probes = (offset..offset + length)
+            .step_by(PROBE_BYTES)
+            .skip(1)
+            .chain([offset + length - 1]);
+        if !probes.all(|probe| is_cached(&mut [0], probe)) {
+            return None;
+        }
+        let sent = self.counters.sent_bytes.clone();
+        Some(FileSpan::new(segment, offset, length, sent))
+    }
+
     fn verify(
         &self,
         segment: &Segment,
@@ -139,6 +185,9 @@ impl Shelf {
         header
             .check_payload(&payload)
             .map_err(|fault| self.miss(hash, location, fault.into()))?;
+        if length as u64 >= VERIFIED_BYTES {
+            segment.note_verified(offset_of(location));
+        }
         count(&self.counters.read_records, 1);
         count(&self.counters.read_bytes, header.record_bytes());
         let head_bytes = header.head_bytes as usize;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::cache::dice::Dice;
@@ -234,6 +235,13 @@ impl SegmentFile for PaperFile {
 
     fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
         self.read_at(buffer, offset).map(|()| true)
+    }
+
+    fn send_at(&self, socket: BorrowedFd<'_>, offset: u64, bytes: usize) -> io::Result<usize> {
+        let left = self.bytes()?.saturating_sub(offset);
+        let mut buffer = vec![0; bytes.min(left as usize)];
+        self.read_at(&mut buffer, offset)?;
+        Ok(rustix::io::write(socket, &buffer)?)
     }
 
     fn write_at(&self, slices: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
