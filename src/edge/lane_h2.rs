@@ -1,122 +1,241 @@
 //! The h2 lane: each stream of a pingora h2 session takes the same steps.
 
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::poll;
 use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, HeaderName, HeaderValue, VIA};
 use http::{Method, StatusCode};
-use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::apps::HttpServerApp;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::{H2Accept, HttpSession, handshake};
+use pingora::protocols::{Digest, Stream};
 use pingora::server::ShutdownWatch;
-use pingora::time::timeout;
+use pingora::time::{sleep, timeout};
 
 use super::admit::{GateRefusal, RawHead, admit};
 use super::deliver::failure_fields;
 use super::downstream::{ClientGone, Downstream, OrNothing, ReplyHead, ReplyLength};
 use super::failure::Failure;
-use super::listen::{Lanes, client_address};
+use super::gathered_stream::{GatheredWrites, gathered};
+use super::listen::Lanes;
 use super::request::{Peer, RequestId};
 use super::{Answered, LINGER, X_REQUEST_ID};
 use crate::cache::fetch::InterimResponse;
+use crate::clock::SharedClock;
 use crate::observe::Protocol;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
+/// So many requests that are none end a connection.
+const MALFORMED_STREAMS: usize = 32;
+
 /// Frames of at most this size share a connection fairly.
 const WRITE_BYTES: usize = 64 * 1024;
 
-/// Serves the streams of h2 connections.
-pub(super) struct Streams {
-    lanes: Arc<Lanes>,
-    options: HttpServerOptions,
-}
-
-impl Streams {
-    pub(super) fn new(lanes: Arc<Lanes>) -> Self {
-        let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(lanes.node.timeouts.keep_alive);
-        Streams { lanes, options }
-    }
-
-    fn raw_head(session: &ServerSession) -> Result<RawHead<'_>, GateRefusal> {
-        let head = session.req_header();
-        let h2 = session.as_http2().ok_or(GateRefusal::Malformed)?;
-        let authority = head.uri.authority();
-        Ok(RawHead {
-            protocol: Protocol::H2,
-            method: head.method.as_str(),
-            target: Bytes::copy_from_slice(head.raw_path()),
-            authority: authority.map(|name| Bytes::copy_from_slice(name.as_str().as_bytes())),
-            fields: head.headers.clone(),
-            ends_with_head: h2.is_body_empty(),
-        })
-    }
-}
-
-#[async_trait]
-impl HttpServerApp for Streams {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        mut session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        let node = &self.lanes.node;
-        let started = node.clock.now();
-        if !session.read_request().await.ok()? {
-            return None;
-        }
-        let tls = session
-            .digest()
-            .and_then(|digest| digest.ssl_digest.as_deref())
-            .map(super::tls::version_name);
-        let peer = Peer {
-            client: client_address(session.client_addr()),
-            tls: Some(tls.unwrap_or("TLS")),
-        };
-        let id = RequestId::random();
-        let head = Self::raw_head(&session);
-        let has_body = head.as_ref().is_ok_and(|head| !head.ends_with_head);
-        let admitted = head.and_then(|raw| {
-            check_limits(&raw, &node.limits)?;
-            admit(raw, id, started, peer)
-        });
-        let mut client = Client {
-            is_head: session.req_header().method == Method::HEAD,
-            session: &mut session,
-            write_timeout: node.timeouts.write,
-            ended: false,
-        };
-        match admitted {
-            Err(refusal) => {
-                let reply = Failure::Gate(refusal).reply();
-                node.record_refused(&id, started, &peer, Protocol::H2, &reply);
-                let body = reply.body(&id);
-                let fields = failure_fields(reply.status, node.clock.wall());
-                let head = ReplyHead::of_failure(&reply, &fields, body.len() as u64, id);
-                // A client that is gone already was refused all the same.
-                let _ = client.head(&head, body, true).await;
+/// Serves one connection to its end.
+///
+/// Streams are answered in the connection's own task as far as nothing has to be waited for, which is all
+/// the way for most hits, and what they wrote leaves in one write when nothing more is to be read. A stream
+/// that has to wait goes on in a task of its own.
+pub(super) async fn serve(
+    lanes: &Arc<Lanes>,
+    stream: Stream,
+    peer: Peer,
+    shutdown: &ShutdownWatch,
+) {
+    let digest = Arc::new(Digest {
+        ssl_digest: stream.get_ssl_digest(),
+        timing_digest: stream.get_timing_digest(),
+        proxy_digest: stream.get_proxy_digest(),
+        socket_digest: stream.get_socket_digest(),
+    });
+    let (stream, writes) = gathered(stream);
+    let handshake = pin!(handshake(Box::new(stream), None));
+    let keep_alive = lanes.node.timeouts.keep_alive;
+    let Ok(Ok(mut connection)) = timeout(keep_alive, flushing(handshake, &writes)).await else {
+        return;
+    };
+    let activity = Arc::new(Activity::new(lanes.node.clock.clone()));
+    let mut stopping = shutdown.clone();
+    let mut is_stopping = false;
+    let mut malformed = 0;
+    loop {
+        let accepted = {
+            let next = pin!(HttpSession::from_h2_conn(&mut connection, digest.clone()));
+            tokio::select! {
+                biased;
+                accepted = flushing(next, &writes) => Some(accepted),
+                // A sender that is gone will never say it.
+                _ = stopping.wait_for(|stopping| *stopping), if !is_stopping => None,
+                () = activity.idle_for(keep_alive) => return,
             }
-            Ok(request) => match node.answer(request, &mut client).await {
-                Answered::Done => {}
-                Answered::Pass(ticket) => {
-                    let extensions = session.req_header_mut().extensions_mut();
-                    extensions.insert(Arc::new(*ticket));
-                    return self.lanes.proxy.process_new_http(session, shutdown).await;
+        };
+        match accepted {
+            None => {
+                is_stopping = true;
+                connection.graceful_shutdown();
+            }
+            Some(Ok(Some(H2Accept::Session(session)))) => {
+                let guard = activity.begin();
+                let (lanes, shutdown) = (lanes.clone(), shutdown.clone());
+                let mut answer = Box::pin(async move {
+                    let _guard = guard;
+                    let session = ServerSession::new_http2(session);
+                    answer(&lanes, session, peer, &shutdown).await;
+                });
+                if poll!(answer.as_mut()).is_pending() {
+                    tokio::spawn(answer);
                 }
-            },
+            }
+            Some(Ok(Some(H2Accept::Rejected))) => {
+                malformed += 1;
+                if malformed >= MALFORMED_STREAMS {
+                    return;
+                }
+            }
+            // The client has left, or what it sends is no HTTP/2.
+            Some(Ok(None) | Err(_)) => break,
         }
-        if has_body {
-            drain(&mut session).await;
+    }
+    // What is still gathered tells the client why; it may be gone.
+    let _ = timeout(LINGER, poll_fn(|cx| writes.poll_flush(cx))).await;
+}
+
+/// Polls `future` and, whenever it has to wait, sends what it has written.
+async fn flushing<F: Future>(mut future: Pin<&mut F>, writes: &GatheredWrites) -> F::Output {
+    poll_fn(|cx| {
+        let polled = future.as_mut().poll(cx);
+        if polled.is_pending() {
+            // An error comes back when the connection is read or written next.
+            let _ = writes.poll_flush(cx);
         }
-        None
+        polled
+    })
+    .await
+}
+
+/// What goes on on a connection.
+struct Activity {
+    clock: SharedClock,
+    streams: AtomicUsize,
+    /// The clock's time at the last begin or end of a stream.
+    last: AtomicU64,
+}
+
+/// A stream that is under way.
+struct Active(Arc<Activity>);
+
+impl Activity {
+    fn new(clock: SharedClock) -> Self {
+        let activity = Activity {
+            clock,
+            streams: AtomicUsize::new(0),
+            last: AtomicU64::new(0),
+        };
+        activity.note();
+        activity
     }
 
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
+    fn note(&self) {
+        let now = self.clock.monotonic();
+        // In milliseconds, the time since the start fits for half a billion years.
+        self.last.store(now.as_millis() as u64, Ordering::Relaxed);
     }
+
+    fn begin(self: &Arc<Self>) -> Active {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        Active(self.clone())
+    }
+
+    /// Returns when there has been no stream for `limit`.
+    async fn idle_for(&self, limit: Duration) {
+        loop {
+            let now = self.clock.monotonic();
+            let idle = match self.streams.load(Ordering::Relaxed) {
+                0 => now.saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed))),
+                _ => Duration::ZERO,
+            };
+            if idle >= limit {
+                return;
+            }
+            // A stream that ends meanwhile makes it wait again, and that long.
+            sleep(limit - idle).await;
+        }
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.note();
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Answers one stream.
+async fn answer(
+    lanes: &Arc<Lanes>,
+    mut session: ServerSession,
+    peer: Peer,
+    shutdown: &ShutdownWatch,
+) {
+    let node = &lanes.node;
+    let started = node.clock.now();
+    let id = RequestId::random();
+    let head = raw_head(&session);
+    let has_body = head.as_ref().is_ok_and(|head| !head.ends_with_head);
+    let admitted = head.and_then(|raw| {
+        check_limits(&raw, &node.limits)?;
+        admit(raw, id, started, peer)
+    });
+    let mut client = Client {
+        is_head: session.req_header().method == Method::HEAD,
+        session: &mut session,
+        write_timeout: node.timeouts.write,
+        ended: false,
+    };
+    match admitted {
+        Err(refusal) => {
+            let reply = Failure::Gate(refusal).reply();
+            node.record_refused(&id, started, &peer, Protocol::H2, &reply);
+            let body = reply.body(&id);
+            let fields = failure_fields(reply.status, node.clock.wall());
+            let head = ReplyHead::of_failure(&reply, &fields, body.len() as u64, id);
+            // A client that is gone already was refused all the same.
+            let _ = client.head(&head, body, true).await;
+        }
+        Ok(request) => match node.answer(request, &mut client).await {
+            Answered::Done => {}
+            Answered::Pass(ticket) => {
+                let extensions = session.req_header_mut().extensions_mut();
+                extensions.insert(Arc::new(*ticket));
+                lanes.proxy.process_new_http(session, shutdown).await;
+                return;
+            }
+        },
+    }
+    if has_body {
+        drain(&mut session).await;
+    }
+}
+
+fn raw_head(session: &ServerSession) -> Result<RawHead<'_>, GateRefusal> {
+    let head = session.req_header();
+    let h2 = session.as_http2().ok_or(GateRefusal::Malformed)?;
+    let authority = head.uri.authority();
+    Ok(RawHead {
+        protocol: Protocol::H2,
+        method: head.method.as_str(),
+        target: Bytes::copy_from_slice(head.raw_path()),
+        authority: authority.map(|name| Bytes::copy_from_slice(name.as_str().as_bytes())),
+        fields: head.headers.clone(),
+        ends_with_head: h2.is_body_empty(),
+    })
 }
 
 /// Reads and drops what is left of a body that nobody wanted: a stream that is dropped before its

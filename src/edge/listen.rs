@@ -19,14 +19,13 @@ use tokio::sync::{mpsc, watch};
 use super::authorize::Authorizer;
 use super::cache_admin::CacheEndpoint;
 use super::explain::endpoint::ExplainEndpoint;
-use super::lane_h2::Streams;
 use super::origin_client::OriginClient;
 use super::pass::PassLane;
 use super::purge::PurgeEndpoint;
 use super::range_credit::RangeCredit;
 use super::request::Peer;
 use super::tls::{CertificateError, Certificates};
-use super::{Node, Routed, lane_h1};
+use super::{Node, Routed, lane_h1, lane_h2};
 use crate::cache::Cache;
 use crate::cache::disk::DiskTier;
 use crate::cache::disk::folder::RealFolder;
@@ -210,7 +209,6 @@ impl Edge {
                 format!("edge {address}"),
                 Acceptor {
                     lanes: self.lanes.clone(),
-                    streams: Arc::new(Streams::new(self.lanes.clone())),
                     connections: prepared.connections,
                     open: open.clone(),
                 },
@@ -294,7 +292,6 @@ fn open_disk(config: &config::Disk, purges: &Arc<PurgeLog>, clock: SharedClock) 
 /// The application behind each listener.
 struct Acceptor {
     lanes: Arc<Lanes>,
-    streams: Arc<Streams>,
     connections: ConnectionMetrics,
     open: mpsc::Sender<()>,
 }
@@ -308,16 +305,17 @@ impl ServerApp for Acceptor {
     ) -> Option<Stream> {
         let _open = self.open.clone();
         let _counted = self.connections.opened();
-        if stream.selected_alpn_proto() == Some(ALPN::H2) {
-            return self.streams.process_new(stream, shutdown).await;
-        }
         let tls = stream.get_ssl_digest();
         let digest = stream.get_socket_digest();
         let peer = Peer {
             client: client_address(digest.as_ref().and_then(|digest| digest.peer_addr())),
             tls: tls.as_deref().map(super::tls::version_name),
         };
-        lane_h1::serve(&self.lanes, stream, peer, shutdown).await;
+        if stream.selected_alpn_proto() == Some(ALPN::H2) {
+            lane_h2::serve(&self.lanes, stream, peer, shutdown).await;
+        } else {
+            lane_h1::serve(&self.lanes, stream, peer, shutdown).await;
+        }
         None
     }
 }

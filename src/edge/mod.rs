@@ -48,6 +48,7 @@ mod course;
 mod deliver;
 mod duplicate_socket;
 mod file_sender;
+mod gathered_stream;
 mod held_stream;
 mod idle_connections;
 mod multipart;

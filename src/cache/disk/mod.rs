@@ -264,7 +264,8 @@ impl DiskTier {
         None
     }
 
-    /// A block that can be sent from its file; `None` when it must be read, or is not there.
+    /// A block that can be sent from its file, because it lies in the page cache and is long enough to
+    /// be worth it; `None` when it must be read, or is not there.
     pub fn block_in_file(&self, generation: u64, number: u64) -> Option<FileSpan> {
         let open = self.shared.open.load();
         let open = open.as_ref()?;

@@ -120,13 +120,20 @@ impl Shelf {
         }
     }
 
-    /// The block at `location`, to be sent from its file: if it was found right since this process has
-    /// the file, and if sending it needs no disk. Otherwise it has to be read.
+    /// The block `wanted` (its generation and number) at `location`, to be sent from its file, if that
+    /// needs no disk. It is read once since this process has the file, to find out whether it is right.
     pub fn span(&self, hash: u64, location: Location, wanted: (u64, u64)) -> Option<FileSpan> {
+        if u64::from(location.length) * UNIT_BYTES < VERIFIED_BYTES + UNIT_BYTES {
+            return None;
+        }
         let segment = self.segments.get(location.segment)?;
         let start = offset_of(location);
         if !segment.is_verified(start) {
-            return None;
+            // Notes it when it is right.
+            self.read_cached(hash, location).ok()??;
+            if !segment.is_verified(start) {
+                return None;
+            }
         }
         let file = segment.file();
         let is_cached = |buffer: &mut [u8], offset| {
