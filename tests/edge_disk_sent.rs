@@ -149,8 +149,9 @@ async fn client_that_takes_nothing_keeps_no_file_open() {
         ))
         .await;
     assert_eq!(admin.response("POST").await.status, 200);
-    shown(&edge, "all room free", |metrics| {
-        metrics.sum("tidegate_cache_bytes", &[r#"tier="disk""#]) == 0.0
+    // What is fetched for this client from then on may be written again.
+    shown(&edge, "the room free", |metrics| {
+        metrics.sum("tidegate_cache_bytes", &[r#"tier="disk""#]) < length as f64 / 2.0
     })
     .await;
     assert!(client.read(length).await == first_body(&target));
