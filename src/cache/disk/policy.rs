@@ -15,6 +15,8 @@
 //!   a newcomer needs, and a survivor needs every hit that can be counted.
 //! - `newcomers-beat-victims`: while reclaiming drops records that were hit, for want of room,
 //!   newcomers need more sightings.
+//! - `no-bar-for-ever`: what a newcomer needs falls with what is turned away, as a tier that admits
+//!   nothing reclaims nothing and would never learn that its victims are not wanted any more.
 //! - `reclaiming-makes-room`: survivors take at most [`SURVIVORS_PERCENT`] of a segment.
 //!
 //! Hashes must be those of a record's place in the cache (cache key and block number), not of one
@@ -103,6 +105,8 @@ pub struct Policy {
     balance_bytes: AtomicI64,
     /// Hits that reclaiming dropped for want of room, on average, by [`LOST_UNIT`].
     lost: AtomicU64,
+    /// Bytes of newcomers that nothing but `lost` has turned away.
+    turned_away_bytes: AtomicU64,
 }
 
 impl Admission {
@@ -126,6 +130,7 @@ impl Policy {
             sightings: ArcSwap::from_pointee(Sightings::for_records(0)),
             balance_bytes: AtomicI64::new(0),
             lost: AtomicU64::new(0),
+            turned_away_bytes: AtomicU64::new(0),
         }
     }
 
@@ -215,23 +220,44 @@ impl Policy {
 
     fn seen(&self, hash: u64, bytes: u32, room: Room) -> Admission {
         let seen = self.sightings.load().raise(hash);
-        match room {
-            Room::Free => Admission::RoomIsFree,
-            Room::Full if u64::from(seen) >= self.sightings_needed() => {
-                self.credit(-i64::from(bytes));
-                Admission::SeenBefore
-            }
-            Room::Full => Admission::TooRare { seen },
+        if room == Room::Free {
+            return Admission::RoomIsFree;
         }
+        let affordable = self.affordable_sightings();
+        if u64::from(seen) >= affordable + self.lost_sightings() {
+            self.credit(-i64::from(bytes));
+            return Admission::SeenBefore;
+        }
+        if u64::from(seen) >= affordable {
+            self.note_turned_away(bytes);
+        }
+        Admission::TooRare { seen }
     }
 
-    fn sightings_needed(&self) -> u64 {
+    /// Sightings that a newcomer needs for what the ration allows.
+    fn affordable_sightings(&self) -> u64 {
         let overdraft_bytes = self.balance_bytes.load(Ordering::Relaxed).min(0);
-        let rationed = overdraft_bytes
-            .unsigned_abs()
-            .div_ceil(self.overdraft_step_bytes.unsigned_abs());
-        let lost = self.lost.load(Ordering::Relaxed);
-        SIGHTINGS_NEEDED + rationed + (lost + LOST_STEP / 2) / LOST_STEP
+        SIGHTINGS_NEEDED
+            + overdraft_bytes
+                .unsigned_abs()
+                .div_ceil(self.overdraft_step_bytes.unsigned_abs())
+    }
+
+    /// Sightings that it needs on top of them to be worth more than what it drives out.
+    fn lost_sightings(&self) -> u64 {
+        (self.lost.load(Ordering::Relaxed) + LOST_STEP / 2) / LOST_STEP
+    }
+
+    /// Only what is written brings a reclaiming about, and only a reclaiming tells what is lost now.
+    /// So a segment of newcomers turned away counts as one reclaimed without a loss.
+    fn note_turned_away(&self, bytes: u32) {
+        let before_bytes = self
+            .turned_away_bytes
+            .fetch_add(u64::from(bytes), Ordering::Relaxed);
+        let segments = |bytes: u64| bytes / self.segment_bytes.max(1);
+        if segments(before_bytes + u64::from(bytes)) > segments(before_bytes) {
+            self.note_lost(0);
+        }
     }
 
     fn credit(&self, bytes: i64) {
@@ -244,9 +270,11 @@ impl Policy {
 
     fn note_lost(&self, lost: u64) {
         let now = lost * LOST_UNIT / self.segment_bytes.max(1);
-        let average = self.lost.load(Ordering::Relaxed);
-        let average = (average * (LOST_AVERAGE - 1) + now) / LOST_AVERAGE;
-        self.lost.store(average, Ordering::Relaxed);
+        let average = |before: u64| Some((before * (LOST_AVERAGE - 1) + now) / LOST_AVERAGE);
+        // The closure always gives a value, so there is no failure to look at.
+        let _ = self
+            .lost
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, average);
     }
 }
 
@@ -257,205 +285,4 @@ fn worth(record: &Candidate) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SEGMENT: u64 = 1_000_000;
-    const DISK: u64 = 64 * SEGMENT;
-
-    fn policy() -> Policy {
-        let policy = Policy::new(DISK, SEGMENT);
-        policy.fit(10_000);
-        policy
-    }
-
-    /// A hash whose bits are well spread, as those of the keyed hash are.
-    fn hash(number: u64) -> u64 {
-        let bits = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (bits ^ bits >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9)
-    }
-
-    fn candidates(kinds: &[(u32, u8)]) -> Vec<Candidate> {
-        let candidate = |(number, (bytes, hits)): (usize, &(u32, u8))| Candidate {
-            hash: hash(number as u64),
-            bytes: *bytes,
-            hits: *hits,
-        };
-        kinds.iter().enumerate().map(candidate).collect()
-    }
-
-    /// Fills that nobody asks for again: they add to the ration and take nothing.
-    fn earn(policy: &Policy, fills: u64) {
-        for number in 0..fills {
-            policy.filled(hash(1 << 40 | number), 10_000, Room::Full);
-        }
-    }
-
-    #[test]
-    fn while_there_is_room_everything_is_written_and_the_ration_is_left_alone() {
-        let policy = policy();
-        for number in 0..1_000 {
-            let admission = policy.filled(hash(number), 100_000, Room::Free);
-            assert_eq!(admission, Admission::RoomIsFree);
-        }
-        assert_eq!(policy.balance_bytes.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn a_full_disk_wants_a_second_sighting_wherever_the_first_was() {
-        type Asked = fn(&Policy, u64, u32, Room) -> Admission;
-        let ways: [[Asked; 2]; 3] = [
-            [Policy::filled, Policy::filled],
-            [Policy::filled, Policy::asked_again],
-            [Policy::asked_again, Policy::filled],
-        ];
-        for [first, second] in ways {
-            let policy = policy();
-            earn(&policy, 100);
-            let first = first(&policy, hash(1), 1_000, Room::Full);
-            assert_eq!(first, Admission::TooRare { seen: 1 });
-            assert!(!first.writes());
-            let second = second(&policy, hash(1), 1_000, Room::Full);
-            assert_eq!(second, Admission::SeenBefore);
-            assert!(second.writes());
-        }
-    }
-
-    #[test]
-    fn the_ration_is_charged_for_what_is_admitted_and_only_for_that() {
-        let policy = policy();
-        let balance = || policy.balance_bytes.load(Ordering::Relaxed);
-        policy.filled(hash(1), 1_000, Room::Full);
-        assert_eq!(balance(), 450);
-        policy.asked_again(hash(1), 1_000, Room::Full);
-        assert_eq!(balance(), -550);
-        policy.not_written(1_000, Room::Full);
-        assert_eq!(balance(), 450);
-        policy.not_written(1_000, Room::Free);
-        assert_eq!(balance(), 450);
-    }
-
-    #[test]
-    fn what_is_saved_of_the_ration_is_bounded() {
-        let policy = policy();
-        earn(&policy, 10_000);
-        let balance = policy.balance_bytes.load(Ordering::Relaxed);
-        assert_eq!(balance, i64::try_from(DISK / SAVED_SHARE).unwrap());
-    }
-
-    #[test]
-    fn an_overdrawn_ration_asks_newcomers_for_more_sightings() {
-        let step = i64::try_from(DISK / OVERDRAFT_STEP_SHARE).unwrap();
-        for (balance, needed) in [
-            (1, 2),
-            (0, 2),
-            (-1, 3),
-            (-step, 3),
-            (-step - 1, 4),
-            (-5 * step, 7),
-            (-5 * step - 1, 8),
-            (
-                i64::MIN,
-                2 + i64::MIN.unsigned_abs().div_ceil(step.unsigned_abs()),
-            ),
-        ] {
-            let policy = policy();
-            policy.balance_bytes.store(balance, Ordering::Relaxed);
-            assert_eq!(policy.sightings_needed(), needed, "{balance}");
-        }
-    }
-
-    #[test]
-    fn writes_are_rationed_however_popular_the_newcomers_are() {
-        let policy = policy();
-        let (mut fetched, mut written) = (0u64, 0u64);
-        for _ in 0..20 {
-            for number in 0..2_000 {
-                fetched += 100_000;
-                let admission = policy.filled(hash(number), 100_000, Room::Full);
-                written += if admission.writes() { 100_000 } else { 0 };
-            }
-        }
-        let most = fetched * u64::from(WRITTEN_PERCENT) / 100 + 6 * DISK / OVERDRAFT_STEP_SHARE;
-        assert!(written <= most, "{written} of {fetched}");
-        assert!(written > most / 2, "{written} of {fetched}");
-    }
-
-    #[test]
-    fn survivors_were_hit_and_the_most_hits_for_the_bytes_go_first() {
-        for (kinds, expected) in [
-            (&[][..], &[][..]),
-            (&[(1_000, 0), (1_000, 1), (1_000, 3)], &[1, 2]),
-            // Three quarters of a segment, and not a byte more.
-            (&[(750_000, 3)], &[0]),
-            (&[(750_001, 3)], &[]),
-            (&[(400_000, 1), (400_000, 2)], &[1]),
-            (&[(400_000, 2), (1_000, 1), (350_000, 2)], &[1, 2]),
-            // A large record that does not fit leaves room to smaller ones.
-            (&[(749_000, 3), (500_000, 2), (1_000, 1)], &[0, 2]),
-            (&[(0, 1)], &[0]),
-        ] {
-            let policy = policy();
-            earn(&policy, 2_000);
-            assert_eq!(policy.survivors(&candidates(kinds)), expected, "{kinds:?}");
-        }
-    }
-
-    #[test]
-    fn an_overdrawn_ration_keeps_only_what_was_hit_most() {
-        let policy = policy();
-        policy.balance_bytes.store(-1, Ordering::Relaxed);
-        let records = candidates(&[(1_000, 1), (1_000, 2), (1_000, MOST_HITS), (1_000, 0)]);
-        assert_eq!(policy.survivors(&records), [2]);
-        assert_eq!(policy.balance_bytes.load(Ordering::Relaxed), -1_001);
-    }
-
-    #[test]
-    fn what_was_dropped_is_written_at_its_next_fill() {
-        let policy = policy();
-        earn(&policy, 2_000);
-        let records = candidates(&[(1_000, 0), (1_000, 1)]);
-        assert_eq!(policy.survivors(&records), [1]);
-        let admission = policy.filled(records[0].hash, 1_000, Room::Full);
-        assert_eq!(admission, Admission::SeenBefore);
-    }
-
-    #[test]
-    fn newcomers_need_more_sightings_while_reclaiming_loses_hits() {
-        let policy = policy();
-        earn(&policy, 2_000);
-        let crowded = candidates(&[(300_000, 3); 4]);
-        for _ in 0..20 {
-            assert_eq!(policy.survivors(&crowded).len(), 2);
-            policy.balance_bytes.store(1, Ordering::Relaxed);
-        }
-        // Six tenths of the segment with three hits each: 1.8 hits a byte.
-        assert_eq!(policy.sightings_needed(), 3);
-        let quiet = candidates(&[(300_000, 0); 4]);
-        for _ in 0..20 {
-            assert!(policy.survivors(&quiet).is_empty());
-        }
-        assert_eq!(policy.sightings_needed(), 2);
-    }
-
-    #[test]
-    fn hits_are_forgotten_one_at_a_time_and_the_most_are_promoted() {
-        for (hits, after, promoted) in [(0, 0, false), (1, 0, false), (2, 1, false), (3, 2, true)] {
-            assert_eq!(Policy::hits_after_surviving(hits), after);
-            assert_eq!(Policy::promotes(hits), promoted);
-        }
-    }
-
-    #[test]
-    fn memory_of_sightings_grows_with_the_records_and_is_bounded_by_them() {
-        let policy = Policy::new(DISK, SEGMENT);
-        let empty = policy.memory_bytes();
-        assert!(empty < 1_024, "{empty}");
-        policy.filled(hash(1), 1_000, Room::Full);
-        policy.fit(1_000_000);
-        assert!(policy.memory_bytes() < 7_000_000);
-        assert!(policy.filled(hash(1), 1_000, Room::Full).writes());
-        policy.fit(10);
-        assert!(policy.memory_bytes() < 7_000_000);
-    }
-}
+mod tests;
