@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::cache::dice::Dice;
@@ -28,6 +29,28 @@ struct State {
     failed: u64,
     /// The most bytes that all segments ever took.
     peak_bytes: u64,
+    held: Option<Held>,
+}
+
+/// A write that is to wait.
+struct Held {
+    /// It has these bytes in it.
+    marker: &'static [u8],
+    begun: Sender<()>,
+    go_on: Receiver<()>,
+}
+
+/// A write that waits, until this is dropped.
+pub struct Gate {
+    begun: Receiver<()>,
+    _go_on: Sender<()>,
+}
+
+impl Gate {
+    /// Waits until the write has begun.
+    pub fn wait(&self) {
+        self.begun.recv().expect("the folder outlives its gates");
+    }
 }
 
 /// What a file holds, and what of it would survive a loss of power.
@@ -63,6 +86,7 @@ impl PaperFolder {
                 stays_broken: false,
                 failed: 0,
                 peak_bytes: 0,
+                held: None,
             })),
         }
     }
@@ -84,6 +108,34 @@ impl PaperFolder {
         state.fails_in = None;
         state.is_broken = false;
         std::mem::take(&mut state.failed)
+    }
+
+    /// Makes the next write that has `marker` in it wait, before anything of it is written.
+    pub fn hold(&self, marker: &'static [u8]) -> Gate {
+        let (begun, waits) = channel();
+        let (opens, go_on) = channel();
+        self.lock().held = Some(Held {
+            marker,
+            begun,
+            go_on,
+        });
+        Gate {
+            begun: waits,
+            _go_on: opens,
+        }
+    }
+
+    fn wait_if_held(&self, bytes: &[u8]) {
+        let is_it = |held: &mut Held| {
+            let mut windows = bytes.windows(held.marker.len());
+            windows.any(|window| window == held.marker)
+        };
+        let held = self.lock().held.take_if(is_it);
+        if let Some(held) = held {
+            // Whoever has let go of the gate does not wait for it.
+            let _ = held.begun.send(());
+            let _ = held.go_on.recv();
+        }
     }
 
     pub fn lose_power(&self) {
@@ -250,6 +302,7 @@ impl SegmentFile for PaperFile {
             .iter()
             .flat_map(|slice| slice.iter().copied())
             .collect();
+        self.folder.wait_if_held(&bytes);
         let mut written = bytes.len();
         if outcome.is_err() {
             // A part may have been written.
