@@ -5,6 +5,8 @@
 #             delays of the first bytes
 #   simulate  the cache engine under SIMULATION_SEEDS (1,000,000) seeds
 #   crash     ROUNDS (300) times kill -9 in the middle of uploads
+#   disk      the disk tier filled faster than its disk writes, for DISK_FILL_SECONDS (600): its limits, and the
+#             delays of hits; needs root for a slow disk of its own
 #
 # SOAK_PROFILE is the cargo profile; release unless something else is set.
 set -euo pipefail
@@ -33,14 +35,19 @@ crash() {
         target/venv/bin/python -m pytest tests/clients/test_crash.py
 }
 
-for part in ${SOAK:-fleet simulate crash}; do
+disk() {
+    DISK_FILL_SECONDS=${DISK_FILL_SECONDS:-600} \
+        cargo test --locked --profile "$profile" --test edge_disk_sustained -- --ignored --nocapture
+}
+
+for part in ${SOAK:-fleet simulate crash disk}; do
     case $part in
-    fleet | simulate | crash)
+    fleet | simulate | crash | disk)
         echo "soak: $part"
         "$part"
         ;;
     *)
-        echo "soak: there is no part $part; there are fleet, simulate and crash" >&2
+        echo "soak: there is no part $part; there are fleet, simulate, crash and disk" >&2
         exit 2
         ;;
     esac

@@ -202,34 +202,56 @@ pub fn crash(edge: Edge) {
 /// Runs the test `name` of this suite again, where it may mount file systems, and says whether
 /// that is where we are now. Prints why the test is skipped when this machine does not allow it.
 pub fn in_own_mounts(name: &str) -> bool {
+    let ways = [&["--user", "--map-root-user", "--mount"][..], &["--mount"]];
+    match own_mounts(name, &ways, "mount -t tmpfs tmpfs /tmp") {
+        Mounts::Own => true,
+        Mounts::Elsewhere => false,
+        Mounts::Refused => {
+            println!("skipped: {name} needs unshare(1) and mount(8) with the right to use them");
+            false
+        }
+    }
+}
+
+/// Where a test is run.
+pub enum Mounts {
+    /// Where it may mount what it asked for.
+    Own,
+    /// It has been run again where it may.
+    Elsewhere,
+    /// This machine does not allow it.
+    Refused,
+}
+
+/// Runs the test `name` of this suite again where `probe`, a shell command, succeeds: in mounts of its
+/// own, made by unshare(1) in the first of these ways that allows it.
+pub fn own_mounts(name: &str, ways: &[&[&str]], probe: &str) -> Mounts {
     const MARK: &str = "TIDEGATE_TEST_OWN_MOUNTS";
     if std::env::var_os(MARK).is_some() {
-        return true;
+        return Mounts::Own;
     }
-    let own_mounts = |with: &[&str]| {
+    let unshare = |way: &[&str]| {
         let mut command = Command::new("unshare");
-        command.args(with).stdin(Stdio::null());
+        command.args(way).stdin(Stdio::null());
         command
     };
-    let ways = [&["--user", "--map-root-user", "--mount"][..], &["--mount"]];
-    let probe = |with: &&&[&str]| {
-        let mut command = own_mounts(with);
-        command.args(["mount", "-t", "tmpfs", "tmpfs", "/tmp"]);
+    let is_allowed = |way: &&&[&str]| {
+        let mut command = unshare(way);
+        command.args(["sh", "-ec", probe]);
         let output = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
         output.is_ok_and(|status| status.success())
     };
-    let Some(way) = ways.iter().find(probe) else {
-        println!("skipped: {name} needs unshare(1) and mount(8) with the right to use them");
-        return false;
+    let Some(way) = ways.iter().find(is_allowed) else {
+        return Mounts::Refused;
     };
-    let status = own_mounts(way)
+    let status = unshare(way)
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
+        .args(["--exact", name, "--nocapture", "--include-ignored"])
         .env(MARK, "1")
         .status()
         .unwrap();
     assert!(status.success(), "{name} in its own mounts: {status}");
-    false
+    Mounts::Elsewhere
 }
 
 /// Mounts, or mounts anew with other options, a small file system.
