@@ -11,6 +11,8 @@ mod compare;
 mod contest;
 #[path = "../benches/policies/lists.rs"]
 mod lists;
+#[path = "../benches/policies/memory.rs"]
+mod memory;
 #[path = "../benches/policies/ours.rs"]
 mod ours;
 #[path = "../benches/policies/rivals.rs"]

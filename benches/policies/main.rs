@@ -1,14 +1,17 @@
 //! Compares eviction policies over synthetic classes of CDN traffic.
 //!
 //! `cargo bench --bench policies` prints what `benches/README.md` holds, `-- --quick` does a hundredth
-//! of it, `-- --class NAME` one class. The same seed gives the same numbers on every machine.
+//! of it, `-- --class NAME` one class, and `-- --memory` how memory should be
+//! divided. The same seed gives the same numbers on every machine.
 
 mod anchors;
 mod compare;
 mod contest;
 mod lists;
+mod memory;
 mod ours;
 mod rivals;
+mod shapes;
 mod workload;
 
 use std::process::ExitCode;
@@ -19,7 +22,7 @@ use workload::{CLASSES, Class, Popularity, Workload};
 const SEED: u64 = 7;
 
 fn main() -> ExitCode {
-    let (mut scale, mut only) = (1.0, None);
+    let (mut scale, mut only, mut is_about_memory) = (1.0, None, false);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -27,13 +30,18 @@ fn main() -> ExitCode {
             "--bench" => {}
             "--quick" => scale = 0.01,
             "--class" => only = arguments.next(),
+            "--memory" => is_about_memory = true,
             other => {
-                eprintln!("{other}: unknown; there are --quick and --class NAME");
+                eprintln!("{other}: unknown; there are --quick, --memory and --class NAME");
                 return ExitCode::from(2);
             }
         }
     }
     println!("seed {SEED}, scale {scale}\n");
+    if is_about_memory {
+        shapes::print(scale, SEED);
+        return ExitCode::SUCCESS;
+    }
     print_anchors(scale);
     let classes = CLASSES
         .iter()

@@ -1,16 +1,22 @@
-//! Our two tiers as production has them: memory by recency over a log of segments whose policy is
-//! the real one.
+//! Our two tiers: memory over a log of segments whose policy is the real one.
 //!
-//! Simpler than production in three ways: memory has no frequency filter, a record may lie across
-//! the end of a segment, and nothing is dropped because the disk is slow.
+//! Simpler than production in three ways: heads weigh nothing but their bytes, a record may lie
+//! across the end of a segment, and nothing is dropped because the disk is slow.
 
 use std::collections::VecDeque;
 
 use tidegate::cache::disk::policy::{Candidate, MOST_HITS, Policy, Room};
 
 use super::compare::Cache;
-use super::rivals::Lru;
+use super::memory::{Memory, Newcomers, Shape};
 use super::workload::{Workload, spread};
+
+/// Memory by recency, so that what is measured is the disk tier's policy. Production's is of another
+/// shape; `-- --memory` compares them.
+const SHAPE: Shape = Shape {
+    window: 1.0,
+    newcomers: Newcomers::All,
+};
 
 /// Memory is this part of the disk, as a divisor.
 const MEMORY_SHARE: u64 = 16;
@@ -33,7 +39,8 @@ struct Segment {
 /// The two tiers.
 pub struct Tiers<'a> {
     bytes: &'a [u32],
-    memory: Lru<'a>,
+    /// The memory tier.
+    pub memory: Memory<'a>,
     policy: Policy,
     disk_bytes: u64,
     segment_bytes: u64,
@@ -51,6 +58,11 @@ pub struct Tiers<'a> {
 impl<'a> Tiers<'a> {
     /// Memory and disk of `limit` bytes together.
     pub fn new(workload: &'a Workload, limit: u64) -> Self {
+        Self::with_memory(workload, limit, SHAPE)
+    }
+
+    /// The same with memory of another shape.
+    pub fn with_memory(workload: &'a Workload, limit: u64, shape: Shape) -> Self {
         let disk_bytes = limit / (MEMORY_SHARE + 1) * MEMORY_SHARE;
         let segment_bytes = (disk_bytes / SEGMENTS)
             .max(SEGMENT_BYTES)
@@ -58,7 +70,7 @@ impl<'a> Tiers<'a> {
         let units = workload.unit_bytes.len();
         Tiers {
             bytes: &workload.unit_bytes,
-            memory: Lru::new(workload, limit - disk_bytes),
+            memory: Memory::new(workload, limit - disk_bytes, shape),
             policy: Policy::new(disk_bytes, segment_bytes),
             disk_bytes,
             segment_bytes,
@@ -152,8 +164,7 @@ impl Cache for Tiers<'_> {
     fn ask(&mut self, unit: u32) -> bool {
         let is_on_disk = self.place[unit as usize] != 0;
         let Candidate { hash, bytes, .. } = self.candidate(unit);
-        if self.memory.holds(unit) {
-            self.memory.ask(unit);
+        if self.memory.get(unit) {
             if !is_on_disk && self.policy.asked_again(hash, bytes, self.room).writes() {
                 self.write(unit);
             }
@@ -163,11 +174,11 @@ impl Cache for Tiers<'_> {
             let hits = &mut self.hits[unit as usize];
             *hits = (*hits + 1).min(MOST_HITS);
             if Policy::promotes(*hits) {
-                self.memory.ask(unit);
+                self.memory.put(unit);
             }
             return true;
         }
-        self.memory.ask(unit);
+        self.memory.put(unit);
         if self.policy.filled(hash, bytes, self.room).writes() {
             self.write(unit);
         }

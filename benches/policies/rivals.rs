@@ -33,11 +33,6 @@ impl<'a> Lru<'a> {
             written: 0,
         }
     }
-
-    /// Whether the unit is held; not a use.
-    pub fn holds(&self, unit: u32) -> bool {
-        self.is_in[unit as usize]
-    }
 }
 
 impl Cache for Lru<'_> {
@@ -266,14 +261,15 @@ impl Cache for S3Fifo<'_> {
 }
 
 /// Counts of four bits, four to an entry, halved after ten sightings for each: a count-min sketch.
-struct Sketch {
+pub struct Sketch {
     counts: Vec<u8>,
     sightings: u64,
     halve_after: u64,
 }
 
 impl Sketch {
-    fn for_entries(entries: usize) -> Self {
+    /// A sketch for about as many entries.
+    pub fn for_entries(entries: usize) -> Self {
         let entries = entries.max(64);
         Sketch {
             counts: vec![0; (entries * 4).next_power_of_two()],
@@ -287,12 +283,14 @@ impl Sketch {
         std::array::from_fn(|row| spread(u64::from(unit) << 2 | row as u64) as usize & mask)
     }
 
-    fn estimate(&self, unit: u32) -> u8 {
+    /// How often the unit was seen lately.
+    pub fn estimate(&self, unit: u32) -> u8 {
         let counts = self.places(unit).map(|place| self.counts[place]);
         counts.into_iter().min().unwrap_or(0)
     }
 
-    fn raise(&mut self, unit: u32) {
+    /// Counts a sighting.
+    pub fn raise(&mut self, unit: u32) {
         let least = self.estimate(unit);
         if least < 15 {
             for place in self.places(unit) {

@@ -158,6 +158,8 @@ pub struct Workload {
     pub requests: Vec<u32>,
     /// The first unit of each object, and the end.
     first_units: Vec<u32>,
+    /// Whether a unit is a block of a large body.
+    is_block: Vec<bool>,
     /// Bytes of each unit.
     pub unit_bytes: Vec<u32>,
     /// Bytes of all objects together.
@@ -198,15 +200,18 @@ impl Workload {
 
     /// `requests` for objects of `sizes` bytes.
     pub fn new(requests: Vec<u32>, sizes: &[u32]) -> Self {
-        let (mut first_units, mut unit_bytes) = (vec![0], Vec::new());
+        let (mut first_units, mut unit_bytes, mut is_block) = (vec![0], Vec::new(), Vec::new());
         for size in sizes {
             let mut left = *size;
-            if left > BLOCK_BYTES {
+            let is_large = left > BLOCK_BYTES;
+            if is_large {
                 unit_bytes.push(HEAD_BYTES);
+                is_block.push(false);
             }
             while left > 0 {
                 let unit = left.min(BLOCK_BYTES);
                 unit_bytes.push(unit);
+                is_block.push(is_large);
                 left -= unit;
             }
             first_units.push(unit_bytes.len() as u32);
@@ -214,9 +219,15 @@ impl Workload {
         Workload {
             requests,
             first_units,
+            is_block,
             unit_bytes,
             catalogue_bytes: sizes.iter().map(|size| u64::from(*size)).sum(),
         }
+    }
+
+    /// Whether a unit is a block of a large body; else it is a head, or a small object.
+    pub fn is_block(&self, unit: u32) -> bool {
+        self.is_block[unit as usize]
     }
 
     /// The units of an object, in the order they are asked for.
