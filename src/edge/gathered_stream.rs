@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use pingora::protocols::tls::SslDigest;
 use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
@@ -23,6 +23,10 @@ const GATHERED_BYTES: usize = 128 * 1024;
 
 /// The first room for what is gathered.
 const FIRST_BYTES: usize = 8 * 1024;
+
+/// Where in its room the first byte is: out of step with the pages, see `RECORD_BYTES` of the module
+/// `tls`.
+const LEAD_BYTES: usize = 64;
 
 /// The stream. Flushing it does nothing while less than [`GATHERED_BYTES`] are gathered;
 /// [`GatheredWrites::poll_flush`] does.
@@ -60,6 +64,23 @@ pub(super) fn gathered(inner: Stream) -> (GatheredStream, GatheredWrites) {
 }
 
 impl Gathering {
+    fn append(&mut self, bytes: &[u8]) {
+        let wanted = LEAD_BYTES + self.gathered.len() + bytes.len();
+        if self.gathered.capacity() < self.gathered.len() + bytes.len() {
+            // A long body comes in many writes.
+            let room = match wanted {
+                ..=FIRST_BYTES => FIRST_BYTES,
+                _ => wanted.max(GATHERED_BYTES + FIRST_BYTES),
+            };
+            let mut larger = BytesMut::with_capacity(room);
+            larger.put_bytes(0, LEAD_BYTES);
+            larger.extend_from_slice(&self.gathered);
+            larger.advance(LEAD_BYTES);
+            self.gathered = larger;
+        }
+        self.gathered.extend_from_slice(bytes);
+    }
+
     /// Writes all that is gathered.
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.gathered.is_empty() {
@@ -126,10 +147,7 @@ impl AsyncWrite for GatheredStream {
                 return Poll::Pending;
             }
         }
-        if gathering.gathered.capacity() == 0 {
-            gathering.gathered.reserve(FIRST_BYTES.max(buf.len()));
-        }
-        gathering.gathered.extend_from_slice(buf);
+        gathering.append(buf);
         Poll::Ready(Ok(buf.len()))
     }
 

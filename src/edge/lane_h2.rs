@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::poll;
+use futures_util::{FutureExt, poll};
 use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, HeaderName, HeaderValue, VIA};
 use http::{Method, StatusCode};
 use pingora::apps::HttpServerApp;
@@ -184,6 +184,9 @@ async fn answer(
     peer: Peer,
     shutdown: &ShutdownWatch,
 ) {
+    if was_reset(&mut session) {
+        return;
+    }
     let node = &lanes.node;
     let started = node.clock.now();
     let id = RequestId::random();
@@ -222,6 +225,15 @@ async fn answer(
     if has_body {
         drain(&mut session).await;
     }
+}
+
+/// Whether the client has taken its request back already: nothing is done for it, least of all at the
+/// origin (CVE-2023-44487).
+fn was_reset(session: &mut ServerSession) -> bool {
+    let ServerSession::H2(session) = session else {
+        return false;
+    };
+    session.idle().now_or_never().is_some()
 }
 
 fn raw_head(session: &ServerSession) -> Result<RawHead<'_>, GateRefusal> {

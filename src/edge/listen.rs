@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
-use pingora::listeners::tls::TlsSettings;
 use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::HttpProxy;
@@ -14,6 +13,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ShutdownWatch};
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
+use pingora::time::timeout;
 use tokio::sync::{mpsc, watch};
 
 use super::authorize::Authorizer;
@@ -24,7 +24,7 @@ use super::pass::PassLane;
 use super::purge::PurgeEndpoint;
 use super::range_credit::RangeCredit;
 use super::request::Peer;
-use super::tls::{CertificateError, Certificates};
+use super::tls::{CertificateError, Certificates, TlsListener};
 use super::{Node, Routed, lane_h1, lane_h2};
 use crate::cache::Cache;
 use crate::cache::disk::DiskTier;
@@ -60,12 +60,12 @@ pub enum StartError {
         error: CertificateError,
     },
     /// The TLS settings are not accepted.
-    #[error("edge.listeners[{index}].tls: {reason}")]
+    #[error("edge.listeners[{index}].tls: {error}")]
     Tls {
         /// The listener, counted from 0.
         index: usize,
-        /// What pingora says.
-        reason: String,
+        /// What rustls says.
+        error: rustls::Error,
     },
 }
 
@@ -85,7 +85,7 @@ pub struct Edge {
 
 struct Prepared {
     config: config::Listener,
-    tls: Option<TlsSettings>,
+    tls: Option<TlsListener>,
     connections: ConnectionMetrics,
 }
 
@@ -114,7 +114,7 @@ impl Edge {
             let tls = listener.tls.as_ref().map(|tls| {
                 let certificates = Certificates::load(tls)
                     .map_err(|error| StartError::Certificate { index, error })?;
-                tls_settings(certificates).map_err(|reason| StartError::Tls { index, reason })
+                TlsListener::new(certificates).map_err(|error| StartError::Tls { index, error })
             });
             listeners.push(Prepared {
                 config: listener.clone(),
@@ -209,14 +209,12 @@ impl Edge {
                 format!("edge {address}"),
                 Acceptor {
                     lanes: self.lanes.clone(),
+                    tls: prepared.tls,
                     connections: prepared.connections,
                     open: open.clone(),
                 },
             );
-            match prepared.tls {
-                None => service.add_tcp(&address),
-                Some(settings) => service.add_tls_with_settings(&address, None, settings),
-            }
+            service.add_tcp(&address);
             let mut descriptors = Fds::new();
             descriptors.add(address, socket.into_raw_fd());
             services.push((service, descriptors));
@@ -243,13 +241,6 @@ impl Edge {
         let _ = all_closed.recv().await;
         self.lanes.node.access_log.flush_and_close();
     }
-}
-
-fn tls_settings(certificates: Certificates) -> Result<TlsSettings, String> {
-    let mut settings = TlsSettings::intermediate("", "").map_err(|error| error.to_string())?;
-    settings.set_cert_resolver(Arc::new(certificates));
-    settings.enable_h2();
-    Ok(settings)
 }
 
 /// Gauges are read when somebody asks.
@@ -292,6 +283,7 @@ fn open_disk(config: &config::Disk, purges: &Arc<PurgeLog>, clock: SharedClock) 
 /// The application behind each listener.
 struct Acceptor {
     lanes: Arc<Lanes>,
+    tls: Option<TlsListener>,
     connections: ConnectionMetrics,
     open: mpsc::Sender<()>,
 }
@@ -304,6 +296,13 @@ impl ServerApp for Acceptor {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         let _open = self.open.clone();
+        let stream = match &self.tls {
+            None => stream,
+            Some(tls) => {
+                let patience = self.lanes.node.timeouts.request_head;
+                timeout(patience, tls.handshake(stream)).await.ok()??
+            }
+        };
         let _counted = self.connections.opened();
         let tls = stream.get_ssl_digest();
         let digest = stream.get_socket_digest();

@@ -4,8 +4,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use pingora::listeners::tls::Acceptor;
+use pingora::protocols::Stream;
+use pingora::protocols::l4::stream::Stream as PlainStream;
 use pingora::protocols::tls::SslDigest;
+use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
@@ -109,6 +114,60 @@ fn is_valid_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
         .and_then(ParsedCertificate::try_from)
         .and_then(|leaf| rustls::client::verify_server_name(&leaf, name))
         .is_ok()
+}
+
+/// Bytes on the wire of a record's header, of the type of its content and of its tag.
+const RECORD_OVERHEAD_BYTES: usize = 5 + 1 + 16;
+
+/// A record with all that belongs to it fits 16 KiB, and its plaintext is 64 bytes short of a multiple of
+/// the page size.
+///
+/// rustls copies each record's plaintext to five bytes behind the beginning of a buffer, which begins
+/// with a page as our blocks do. `rep movsb`, by which glibc copies as much, is about 25 times slower on
+/// AMD's Zen processors when source and destination are 1 to 15 bytes apart modulo the page size (figures
+/// in `benches/README.md`). Records that are a little shorter keep out of step with the pages, and their
+/// buffers in one size class of the allocator.
+const RECORD_BYTES: usize = 16 * 1024 - 64;
+const _: () = assert!(RECORD_BYTES + RECORD_OVERHEAD_BYTES <= 16 * 1024);
+
+/// rustls counts the record's header.
+const FRAGMENT_BYTES: usize = RECORD_BYTES + 5;
+
+/// TLS on one listener.
+pub(super) struct TlsListener {
+    acceptor: Acceptor,
+}
+
+impl TlsListener {
+    /// h2 and HTTP/1.1 by ALPN, sessions resumed by tickets that only this process can read.
+    ///
+    /// # Errors
+    /// What rustls says.
+    pub(super) fn new(certificates: Certificates) -> Result<Self, rustls::Error> {
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(certificates));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.max_fragment_size = Some(FRAGMENT_BYTES);
+        config.ticketer = Ticketer::new()?;
+        Ok(TlsListener {
+            acceptor: Acceptor::from_server_config(Arc::new(config)),
+        })
+    }
+
+    /// Takes the handshake with a client that has just connected; `None` when it fails.
+    pub(super) async fn handshake(&self, stream: Stream) -> Option<Stream> {
+        let plain = stream.into_any().downcast::<PlainStream>().ok()?;
+        match self.acceptor.tls_handshake(*plain).await {
+            Ok(stream) => Some(Box::new(stream)),
+            Err(error) => {
+                // Scanners fail all day: nothing that an operator has to see.
+                tracing::debug!(%error, "a TLS handshake failed");
+                None
+            }
+        }
+    }
 }
 
 /// The protocol version for the access log.
