@@ -1,7 +1,7 @@
 # One target per thing that a person or a machine wants of this repository; `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check advisories suites simulate soak fuzz deps fmt
+.PHONY: help run test check advisories suites simulate soak compare fuzz deps fmt
 
 TOOLS := target/tools/bin
 VENV := target/venv/bin
@@ -46,6 +46,11 @@ simulate: ## The cache engine under SIMULATION_SEEDS (100000) seeds, its disk ti
 soak: ## Tests at full size, by hand: clients, seeds, crashes; SOAK="fleet" runs only that
 	@scripts/deps.sh build suites
 	@scripts/soak.sh
+
+compare: ## CPU per request beside nginx, Varnish, Traffic Server and HAProxy; COMPARE="h1 miss" runs only these
+	@scripts/deps.sh build compare
+	cargo build --release --locked
+	python3 benches/compare
 
 fuzz: ## Look for inputs that break a parser, FUZZ_SECONDS (60) for each
 	@scripts/deps.sh build
