@@ -8,6 +8,7 @@ import argparse
 import itertools
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from servers.origin import Origin  # noqa: E402
 def main():
     # Where Debian keeps servers, and where not everybody looks.
     os.environ["PATH"] += ":/usr/sbin"
+    # An end that cleans up: servers that are held still would stay for ever.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = _options()
     scale = Scale(
         quick=options.quick,

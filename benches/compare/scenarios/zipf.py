@@ -65,6 +65,7 @@ class Zipf(Scenario):
     def run(self, bench, server):
         log = bench.origin.zipf_log()
         skipped = log.stat().st_size
+        held = server.held_bytes()
         asked = bench.origin.requests()
         before = measure.cpu_ns(server.pids())
         seen = self._play(bench, server, self._warming, self._measured)
@@ -85,7 +86,8 @@ class Zipf(Scenario):
                 "object_hits_percent": 100 * (1 - misses / self._measured),
                 "byte_hits_percent": 100 * (1 - missed_bytes / asked_bytes),
                 "cache_bytes": self.setup.memory_bytes,
-                "held_on_disk_bytes": server.held_bytes(),
+                "held_at_start_bytes": held,
+                "held_at_end_bytes": server.held_bytes(),
             },
         )
 
@@ -119,7 +121,9 @@ class Zipf(Scenario):
 
     def summary(self, samples):
         more = samples[0].more
-        return f"hits: {more['object_hits_percent']:.1f} % of objects, {more['byte_hits_percent']:.1f} % of bytes"
+        text = f"hits: {more['object_hits_percent']:.1f} % of objects, {more['byte_hits_percent']:.1f} % of bytes"
+        held = max(more["held_at_start_bytes"] or 0, more["held_at_end_bytes"] or 0)
+        return f"{text}; held up to {100 * held / more['cache_bytes']:.0f} % of its limit" if held else text
 
 
 def scenarios(scale):

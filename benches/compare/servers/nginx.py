@@ -11,7 +11,10 @@ SIGNING_SECRET = "comparison"
 
 
 class Nginx(Server):
+    """As the examples of its documentation set it up."""
+
     name = "nginx"
+    open_file_cache = "off"
 
     @classmethod
     def version_command(cls, place):
@@ -25,6 +28,7 @@ class Nginx(Server):
             self.folder / "nginx.conf",
             folder=self.folder,
             user=nginx_user(),
+            open_file_cache=self.open_file_cache,
             open_files=raise_open_files(),
             access_log=log,
             plain=self.plain_port,
@@ -46,3 +50,10 @@ class Nginx(Server):
 
     def held_bytes(self):
         return sum(path.stat().st_blocks * 512 for path in (self.folder / "cache").rglob("*") if path.is_file())
+
+
+class TunedNginx(Nginx):
+    """It keeps the files of its cache open, which spares four system calls a hit and notices removed files late."""
+
+    name = "nginx tuned"
+    open_file_cache = "max=100000 inactive=1h"
