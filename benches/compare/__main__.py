@@ -62,8 +62,7 @@ def compare(options, scale):
     bench = Bench(place, scale, origin, Content(place), Generator(place), itertools.count())
     done = []
     path = options.json or place.folder / "compare.json"
-    command_line = f"COMPARE={shlex.quote(' '.join(options.groups))} " if options.groups else ""
-    command_line += shlex.join(["python3", "benches/compare", *sys.argv[1:]])
+    command_line = shlex.join(["python3", "benches/compare", *sys.argv[1:], *options.groups_of_environment])
     versions = {kind.name: version for kind, version in kinds.items()}
     try:
         origin.start()
@@ -93,7 +92,8 @@ def _options():
     parser.add_argument("--seconds", type=float, help="length of a run; default 3")
     parser.add_argument("--servers", help="a list with commas, such as Tidegate,nginx; default all")
     options = parser.parse_args()
-    options.groups = options.groups or os.environ.get("COMPARE", "").split()
+    options.groups_of_environment = [] if options.groups else os.environ.get("COMPARE", "").split()
+    options.groups += options.groups_of_environment
     return options
 
 
