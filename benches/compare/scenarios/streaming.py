@@ -77,7 +77,8 @@ class Beside(Scenario):
 
     def run(self, bench, server):
         alone = self._hits(bench, server)
-        words = ["curl", "--silent", "--dump-header", "-", "--output", "/dev/null", server.url("http", f"/stream/{1000 * GIB}")]
+        url = server.url("http", f"/stream/{1000 * GIB}")
+        words = ["curl", "--silent", "--dump-header", "-", "--output", "/dev/null", url]
         download = bench.generator.start(words, stdout=subprocess.PIPE)
         try:
             _wait_for_first_byte(download)

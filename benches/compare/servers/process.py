@@ -1,6 +1,7 @@
 """A server as a tree of processes: started, stopped, held still, weighed."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -145,6 +146,13 @@ class Server(Process):
         self.launch(setup)
         self.wait_for_port(self.plain_port)
         self._pin_threads()
+
+    def stop(self):
+        """As for every process; what it cached goes too, logs and configuration stay."""
+        super().stop()
+        if self.folder:
+            shutil.rmtree(self.folder / "cache", ignore_errors=True)
+            (self.folder / "storage").unlink(missing_ok=True)
 
     def _pin_threads(self):
         """Traffic Server spreads its threads over the machine whatever it was started on, so all are bound again."""

@@ -43,8 +43,8 @@ class Tidegate(Server):
 
     def signed_target(self, target):
         done = subprocess.run(
-            [self.place.tidegate, "sign", "--host", f"127.0.0.1:{self.tls_port}", "--scheme", "https", "--expires", "1d"]
-            + ["--key-id", "compare", "--secret-file", self._secret, target],
+            [self.place.tidegate, "sign", "--host", f"127.0.0.1:{self.tls_port}", "--scheme", "https"]
+            + ["--expires", "1d", "--key-id", "compare", "--secret-file", self._secret, target],
             capture_output=True,
             text=True,
             check=True,
