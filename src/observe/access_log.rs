@@ -1,26 +1,30 @@
 //! The access log: one JSON line per request, written by a thread of its own.
 //!
-//! `requests-never-wait`: a request appends its line to a bounded queue in memory. When the
-//! writer cannot keep up, lines are dropped and counted in `tidegate_access_log_dropped_total`.
+//! `requests-never-wait`: a request appends its line to a bounded buffer of its worker's
+//! ([`super::line_queue`]). When the writer cannot keep up, lines are dropped and counted in
+//! `tidegate_access_log_dropped_total`.
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use prometheus::IntCounter;
 use thiserror::Error;
 use tracing::{error, info};
 
-use super::access_record::AccessRecord;
+use super::access_record::{AccessRecord, SecondText};
+use super::line_queue::{Batch, LineQueue, Taken};
 use super::metrics::Metrics;
 use crate::config;
 
-/// The queue's limit: some thousands of lines, a second or so of a busy node.
-const QUEUE_BYTES: usize = 4 << 20;
+/// How long the first line after a pause waits for company. Waking the writer and writing costs about
+/// as much as answering a request from memory, so a busy node must not do it for every line.
+const GATHERING: Duration = Duration::from_millis(20);
 
 /// How long a stop waits for the writer: its reader (a pipe, a hung disk) may never come back.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -48,24 +52,32 @@ pub enum AccessLogError {
 #[derive(Debug)]
 pub struct AccessLog {
     /// Absent when the log is off.
-    queue: Option<Arc<Queue>>,
+    running: Option<Running>,
 }
 
 #[derive(Debug)]
-struct Queue {
-    state: Mutex<State>,
-    /// Signalled when lines arrive in an empty queue, when the log closes and when the writer
-    /// has ended.
-    changed: Condvar,
+struct Running {
+    shared: Arc<Shared>,
+    writer: Thread,
+}
+
+#[derive(Debug)]
+struct Shared {
+    queue: LineQueue,
+    /// Set after the queue was closed.
+    closing: AtomicBool,
+    /// The writer has ended.
+    ended: Mutex<bool>,
+    /// Signalled with it.
+    end: Condvar,
     dropped: IntCounter,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    lines: Vec<u8>,
-    count: u64,
-    closing: bool,
-    ended: bool,
+/// Where a thread makes its lines.
+#[derive(Default)]
+struct Desk {
+    line: Vec<u8>,
+    seconds: SecondText,
 }
 
 impl AccessLog {
@@ -77,7 +89,7 @@ impl AccessLog {
     pub fn open(config: &config::AccessLog, metrics: &Metrics) -> Result<Self, AccessLogError> {
         let dropped = metrics.access_log_dropped();
         match config {
-            config::AccessLog::Off => Ok(AccessLog { queue: None }),
+            config::AccessLog::Off => Ok(AccessLog { running: None }),
             config::AccessLog::Stdout => Self::start(io::stdout(), dropped),
             config::AccessLog::File(path) => Self::start(open_file(path)?, dropped),
         }
@@ -87,31 +99,40 @@ impl AccessLog {
         output: impl Write + Send + 'static,
         dropped: IntCounter,
     ) -> Result<Self, AccessLogError> {
-        let queue = Arc::new(Queue {
-            state: Mutex::default(),
-            changed: Condvar::new(),
+        let shared = Arc::new(Shared {
+            queue: LineQueue::new(),
+            closing: AtomicBool::new(false),
+            ended: Mutex::new(false),
+            end: Condvar::new(),
             dropped,
         });
-        let writer = Arc::clone(&queue);
-        thread::Builder::new()
+        let of_writer = Arc::clone(&shared);
+        let writer = thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || writer.write_until_closed(output))
+            .spawn(move || of_writer.write_until_closed(output))
             .map_err(|source| AccessLogError::Thread { source })?;
-        Ok(AccessLog { queue: Some(queue) })
+        let writer = writer.thread().clone();
+        let running = Some(Running { shared, writer });
+        Ok(AccessLog { running })
     }
 
-    /// Logs a request. Never waits for the output; a line that finds the queue full is dropped
-    /// and counted.
+    /// Logs a request. Never waits for the output; a line that finds its buffer full is dropped and
+    /// counted. The line is written within some hundredths of a second.
     pub fn write(&self, record: &AccessRecord<'_>) {
         thread_local! {
-            static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+            static DESK: RefCell<Desk> = RefCell::default();
         }
-        let Some(queue) = &self.queue else { return };
-        // The line is made before the lock is taken, so that workers meet only for a copy.
-        LINE.with_borrow_mut(|line| {
+        let Some(Running { shared, writer }) = &self.running else {
+            return;
+        };
+        DESK.with_borrow_mut(|Desk { line, seconds }| {
             line.clear();
-            record.write_line(line);
-            queue.push(line);
+            record.write_line(line, seconds);
+            match shared.queue.push(line, record.ended()) {
+                Taken::In => {}
+                Taken::InWakeWriter => writer.unpark(),
+                Taken::Not => shared.dropped.inc(),
+            }
         });
     }
 
@@ -119,74 +140,51 @@ impl AccessLog {
     /// dropped and counted. Waits for at most two seconds and then gives the rest up; must not be
     /// called where waiting is forbidden.
     pub fn flush_and_close(&self) {
-        let Some(queue) = &self.queue else { return };
-        let mut state = queue.lock();
-        state.closing = true;
-        queue.changed.notify_all();
-        let (state, waited) = queue
-            .changed
-            .wait_timeout_while(state, CLOSE_PATIENCE, |state| !state.ended)
+        let Some(Running { shared, writer }) = &self.running else {
+            return;
+        };
+        shared.queue.close();
+        shared.closing.store(true, Ordering::Release);
+        writer.unpark();
+        let ended = shared.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ended, waited) = shared
+            .end
+            .wait_timeout_while(ended, CLOSE_PATIENCE, |ended| !*ended)
             .unwrap_or_else(PoisonError::into_inner);
+        drop(ended);
         if waited.timed_out() {
             error!(
-                lines = state.count,
+                lines = shared.queue.waiting(),
                 "the access log did not take its last lines in time"
             );
         }
     }
 }
 
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, line: &[u8]) {
-        let mut state = self.lock();
-        if state.closing || state.lines.len() + line.len() > QUEUE_BYTES {
-            drop(state);
-            self.dropped.inc();
-            return;
-        }
-        // A writer that is still busy looks again before it sleeps.
-        let wake = state.lines.is_empty();
-        state.lines.extend_from_slice(line);
-        state.count += 1;
-        drop(state);
-        if wake {
-            self.changed.notify_all();
-        }
-    }
-
+impl Shared {
     /// Takes all that is queued whenever there is something: under load one write carries many
-    /// lines, and no line waits while the writer has nothing to do.
+    /// lines.
     fn write_until_closed(&self, mut output: impl Write) {
-        let mut batch = Vec::new();
+        let mut batch = Batch::default();
         let mut failing = false;
         loop {
-            let mut state = self
-                .changed
-                .wait_while(self.lock(), |state| {
-                    state.lines.is_empty() && !state.closing
-                })
-                .unwrap_or_else(PoisonError::into_inner);
-            if state.lines.is_empty() {
-                state.ended = true;
-                drop(state);
-                self.changed.notify_all();
-                return;
+            let closing = self.gather();
+            self.queue.take(&mut batch);
+            if batch.count() == 0 {
+                if closing {
+                    *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                    self.end.notify_all();
+                    return;
+                }
+                continue;
             }
-            std::mem::swap(&mut batch, &mut state.lines);
-            let count = std::mem::take(&mut state.count);
-            drop(state);
 
             // After a failure the last line may be cut; a line feed keeps the next one whole.
             let start = if failing { b"\n".as_slice() } else { b"" };
             let written = output
                 .write_all(start)
-                .and_then(|()| output.write_all(&batch))
+                .and_then(|()| output.write_all(batch.text()))
                 .and_then(|()| output.flush());
-            batch.clear();
             match written {
                 Ok(()) if failing => {
                     failing = false;
@@ -194,14 +192,31 @@ impl Queue {
                 }
                 Ok(()) => {}
                 Err(error) => {
-                    self.dropped.inc_by(count);
+                    self.dropped.inc_by(batch.count() as u64);
                     if !failing {
                         error!(%error, "the access log cannot be written; lines are dropped");
                     }
                     failing = true;
                 }
             }
+            batch.clear();
         }
+    }
+
+    /// Sleeps until there is a line, and then until there is a batch or [`GATHERING`] has passed. Gives
+    /// whether the queue is closed, so that all that will ever be in it is there.
+    fn gather(&self) -> bool {
+        let closing = || self.closing.load(Ordering::Acquire);
+        while !closing() && self.queue.may_sleep() {
+            thread::park();
+        }
+        self.queue.stay_awake();
+        if closing() {
+            return true;
+        }
+        // Waking early, for whatever reason, makes a smaller batch and nothing worse.
+        thread::park_timeout(GATHERING);
+        closing()
     }
 }
 
@@ -219,6 +234,7 @@ fn open_file(path: &PathBuf) -> Result<File, AccessLogError> {
 #[cfg(test)]
 mod tests {
     use super::super::access_record::tests::record;
+    use super::super::line_queue::BUFFER_BYTES;
     use super::*;
     use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
@@ -306,7 +322,7 @@ mod tests {
         log.write(&record());
         let line = writes.recv().unwrap();
         // The writer hangs in its first write; these fill the queue behind it.
-        let room = QUEUE_BYTES / line.len();
+        let room = BUFFER_BYTES / line.len();
         for _ in 0..room + 3 {
             log.write(&record());
         }

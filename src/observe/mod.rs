@@ -7,6 +7,7 @@ mod access_log;
 mod access_record;
 pub mod admin;
 mod disk_tier_metrics;
+mod line_queue;
 mod metrics;
 mod origin_metrics;
 mod purge_metrics;
