@@ -116,6 +116,11 @@ impl AccessLog {
         Ok(AccessLog { running })
     }
 
+    /// Whether lines are written at all, so that nobody need make them.
+    pub fn is_on(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// Logs a request. Never waits for the output; a line that finds its buffer full is dropped and
     /// counted. The line is written within some hundredths of a second.
     pub fn write(&self, record: &AccessRecord<'_>) {

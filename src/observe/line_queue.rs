@@ -5,11 +5,12 @@
 //! - `counted-or-written`: a line that is taken in reaches the writer; all others are refused.
 //! - `in-order`: the lines of a batch are in the order in which their requests ended.
 
-use std::cell::Cell;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::SystemTime;
+
+use super::sharded::thread_number;
 
 /// What one buffer may hold: some thousands of lines, half a second or so of a busy worker.
 pub(super) const BUFFER_BYTES: usize = 4 << 20;
@@ -215,19 +216,6 @@ impl Batch {
         }
         std::mem::swap(&mut self.text, &mut self.sorted);
     }
-}
-
-/// A number for each thread that logs, the smallest first.
-fn thread_number() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
-    }
-    NUMBER.get().unwrap_or_else(|| {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        NUMBER.set(Some(number));
-        number
-    })
 }
 
 #[cfg(test)]

@@ -15,13 +15,7 @@ use super::disk_tier_metrics::{DiskTierMetrics, DiskTierVectors};
 use super::origin_metrics::OriginMetrics;
 use super::purge_metrics::PurgeMetrics;
 use super::route_metrics::{RouteMetrics, RouteVectors};
-
-/// Upper bounds in seconds. A hit takes tens of microseconds, a film an hour; the bounds follow
-/// the part in which an operator can still act.
-const SECONDS: [f64; 16] = [
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-    60.0,
-];
+use super::sharded::{RouteHistograms, bounds_seconds};
 
 /// All metrics of the process.
 ///
@@ -31,8 +25,8 @@ pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     response_bytes: IntCounterVec,
-    request_duration: HistogramVec,
-    time_to_first_byte: HistogramVec,
+    request_duration: RouteHistograms,
+    time_to_first_byte: RouteHistograms,
     origin_requests: IntCounterVec,
     origin_request_duration: HistogramVec,
     origin_healthy: IntGaugeVec,
@@ -82,17 +76,15 @@ impl Metrics {
                 "Body bytes sent to clients, by where they came from.",
                 &["route", "source"],
             ),
-            request_duration: histograms(
+            request_duration: route_histograms(
                 &registry,
                 "tidegate_request_duration_seconds",
                 "From the first byte of a request to the last byte of its response.",
-                &["route"],
             ),
-            time_to_first_byte: histograms(
+            time_to_first_byte: route_histograms(
                 &registry,
                 "tidegate_time_to_first_byte_seconds",
                 "From the first byte of a request to the first byte of its response.",
-                &["route"],
             ),
             origin_requests: counters(
                 &registry,
@@ -273,6 +265,14 @@ impl Metrics {
             .push(Arc::from(callback));
     }
 
+    /// Moves into the registry what workers have counted apart. One scrape at a time.
+    fn settle_routes(&self) {
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        for route in routes.values() {
+            route.settle();
+        }
+    }
+
     /// Everything in the Prometheus text format 0.0.4.
     pub fn gather_text(&self) -> String {
         // Run outside the lock, so a callback may register another or ask for a handle.
@@ -284,6 +284,7 @@ impl Metrics {
         for callback in callbacks {
             callback();
         }
+        self.settle_routes();
         let mut text = String::new();
         TextEncoder::new()
             .encode_utf8(&self.registry.gather(), &mut text)
@@ -366,8 +367,12 @@ pub(super) fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str
 }
 
 fn histograms(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
-    let opts = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+    let opts = HistogramOpts::new(name, help).buckets(bounds_seconds());
     registered(registry, valid(HistogramVec::new(opts, labels)))
+}
+
+fn route_histograms(registry: &Registry, name: &str, help: &str) -> RouteHistograms {
+    registered(registry, valid(RouteHistograms::new(name, help)))
 }
 
 fn valid<T>(metric: prometheus::Result<T>) -> T {

@@ -13,6 +13,7 @@ mod origin_metrics;
 mod purge_metrics;
 mod readiness;
 mod route_metrics;
+mod sharded;
 mod vocabulary;
 
 pub use access_log::{AccessLog, AccessLogError};

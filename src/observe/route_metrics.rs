@@ -1,10 +1,11 @@
 //! What is counted for one route.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter, IntCounterVec};
+use prometheus::{IntCounter, IntCounterVec};
 
+use super::sharded::{Count, DurationHistogram, RouteHistograms, Sharded};
 use super::vocabulary::{Outcome, Protocol, Source};
 
 /// A request that has ended, as the counters need it.
@@ -34,22 +35,37 @@ pub struct Finished {
 pub struct RouteMetrics {
     route: String,
     requests: IntCounterVec,
-    requests_by: Box<[StatusPage; Outcome::COUNT * Protocol::COUNT]>,
     bytes_memory: IntCounter,
     bytes_disk: IntCounter,
     bytes_origin: IntCounter,
-    duration: Histogram,
-    time_to_first_byte: Histogram,
+    counts: Sharded<Counts>,
+    duration: Arc<DurationHistogram>,
+    time_to_first_byte: Arc<DurationHistogram>,
     collapsed: IntCounter,
     signature_refusals: IntCounterVec,
+}
+
+/// What one worker has counted since the start.
+#[derive(Debug, Default)]
+struct Counts {
+    requests: [[StatusPage; Protocol::ALL.len()]; Outcome::ALL.len()],
+    bytes_memory: Count,
+    bytes_disk: Count,
+    bytes_origin: Count,
+}
+
+impl Counts {
+    fn page(&self, outcome: Outcome, protocol: Protocol) -> &StatusPage {
+        &self.requests[outcome as usize][protocol as usize]
+    }
 }
 
 /// The vectors a route takes its children from.
 pub(super) struct RouteVectors<'a> {
     pub(super) requests: &'a IntCounterVec,
     pub(super) bytes: &'a IntCounterVec,
-    pub(super) duration: &'a prometheus::HistogramVec,
-    pub(super) time_to_first_byte: &'a prometheus::HistogramVec,
+    pub(super) duration: &'a RouteHistograms,
+    pub(super) time_to_first_byte: &'a RouteHistograms,
     pub(super) collapsed: &'a IntCounterVec,
     pub(super) signature_refusals: &'a IntCounterVec,
 }
@@ -60,33 +76,69 @@ impl RouteMetrics {
         RouteMetrics {
             route: route.to_owned(),
             requests: vectors.requests.clone(),
-            requests_by: Box::new([const { StatusPage::new() }; Outcome::COUNT * Protocol::COUNT]),
             bytes_memory: bytes(Source::Memory),
             bytes_disk: bytes(Source::Disk),
             bytes_origin: bytes(Source::Origin),
-            duration: vectors.duration.with_label_values(&[route]),
-            time_to_first_byte: vectors.time_to_first_byte.with_label_values(&[route]),
+            counts: Sharded::new(),
+            duration: vectors.duration.add(route),
+            time_to_first_byte: vectors.time_to_first_byte.add(route),
             collapsed: vectors.collapsed.with_label_values(&[route]),
             signature_refusals: vectors.signature_refusals.clone(),
         }
     }
 
-    /// Counts a request that has ended. Takes no lock once its combination of labels was seen.
+    /// Counts a request that has ended. Takes no lock and writes nothing that another worker writes,
+    /// unless there are more workers than processors.
     pub fn record(&self, finished: &Finished) {
-        self.requests(finished.outcome, finished.status, finished.protocol)
-            .inc();
-        for (counter, bytes) in [
-            (&self.bytes_memory, finished.bytes_memory),
-            (&self.bytes_disk, finished.bytes_disk),
-            (&self.bytes_origin, finished.bytes_origin),
+        let counts = self.counts.own();
+        counts
+            .page(finished.outcome, finished.protocol)
+            .count(finished.status);
+        for (count, bytes) in [
+            (&counts.bytes_memory, finished.bytes_memory),
+            (&counts.bytes_disk, finished.bytes_disk),
+            (&counts.bytes_origin, finished.bytes_origin),
         ] {
             if bytes > 0 {
-                counter.inc_by(bytes);
+                count.add(bytes);
             }
         }
-        self.duration.observe(finished.elapsed.as_secs_f64());
+        self.duration.observe(finished.elapsed);
         if let Some(first_byte) = finished.time_to_first_byte {
-            self.time_to_first_byte.observe(first_byte.as_secs_f64());
+            self.time_to_first_byte.observe(first_byte);
+        }
+    }
+
+    /// Brings the counters that are scraped up to date. Not to be called by two threads at a time, who
+    /// would both add what is new.
+    pub(super) fn settle(&self) {
+        let sum = |of: fn(&Counts) -> &Count| -> u64 {
+            self.counts.iter().map(|counts| of(counts).get()).sum()
+        };
+        raise(&self.bytes_memory, sum(|counts| &counts.bytes_memory));
+        raise(&self.bytes_disk, sum(|counts| &counts.bytes_disk));
+        raise(&self.bytes_origin, sum(|counts| &counts.bytes_origin));
+        for outcome in Outcome::ALL {
+            for protocol in Protocol::ALL {
+                self.settle_page(outcome, protocol);
+            }
+        }
+    }
+
+    fn settle_page(&self, outcome: Outcome, protocol: Protocol) {
+        let pages = self.counts.iter();
+        let pages = pages.filter_map(|counts| counts.page(outcome, protocol).0.get());
+        let pages: Vec<_> = pages.collect();
+        if pages.is_empty() {
+            return;
+        }
+        for slot in 0..SLOTS {
+            let sum = pages.iter().map(|page| page[slot].get()).sum();
+            if sum > 0 {
+                let status = status_in(slot).map_or("none".to_owned(), |status| status.to_string());
+                let labels = [&self.route, outcome.as_str(), &status, protocol.as_str()];
+                raise(&self.requests.with_label_values(&labels), sum);
+            }
         }
     }
 
@@ -101,50 +153,41 @@ impl RouteMetrics {
             .with_label_values(&[self.route.as_str(), reason])
             .inc();
     }
+}
 
-    fn requests(&self, outcome: Outcome, status: u16, protocol: Protocol) -> &IntCounter {
-        let page = &self.requests_by[outcome as usize * Protocol::COUNT + protocol as usize];
-        page.get(status, || {
-            let digits;
-            let status = if STATUSES.contains(&status) {
-                digits = status.to_string();
-                digits.as_str()
-            } else {
-                "none"
-            };
-            self.requests.with_label_values(&[
-                self.route.as_str(),
-                outcome.as_str(),
-                status,
-                protocol.as_str(),
-            ])
-        })
-    }
+/// Sets a counter that only this raises.
+fn raise(counter: &IntCounter, to: u64) {
+    counter.inc_by(to.saturating_sub(counter.get()));
 }
 
 const STATUSES: std::ops::RangeInclusive<u16> = 100..=999;
 /// One slot per status and one for "none".
 const SLOTS: usize = 901;
 
-/// The counters of one outcome and protocol by status. The slots (14 KiB) are allocated with the
-/// first request, since most of the 33 pages of a route are never used.
-#[derive(Debug)]
-struct StatusPage(OnceLock<Box<[OnceLock<IntCounter>]>>);
+fn slot_of(status: u16) -> usize {
+    if STATUSES.contains(&status) {
+        usize::from(status - STATUSES.start()) + 1
+    } else {
+        0
+    }
+}
+
+/// The status that `slot` counts; `None` for those that have no slot of their own.
+fn status_in(slot: usize) -> Option<usize> {
+    let above = slot.checked_sub(1)?;
+    Some(usize::from(*STATUSES.start()) + above)
+}
+
+/// The requests of one outcome and protocol by status. The slots (7 KiB) are allocated with the first
+/// request, since most of the 33 pages of a route are never used.
+#[derive(Debug, Default)]
+struct StatusPage(OnceLock<Box<[Count]>>);
 
 impl StatusPage {
-    const fn new() -> Self {
-        StatusPage(OnceLock::new())
-    }
-
-    fn get(&self, status: u16, resolve: impl FnOnce() -> IntCounter) -> &IntCounter {
+    fn count(&self, status: u16) {
         let slots = self
             .0
-            .get_or_init(|| (0..SLOTS).map(|_| OnceLock::new()).collect());
-        let slot = if STATUSES.contains(&status) {
-            usize::from(status - STATUSES.start()) + 1
-        } else {
-            0
-        };
-        slots[slot].get_or_init(resolve)
+            .get_or_init(|| (0..SLOTS).map(|_| Count::default()).collect());
+        slots[slot_of(status)].add(1);
     }
 }

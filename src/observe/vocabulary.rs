@@ -33,8 +33,20 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// How many outcomes there are.
-    pub(super) const COUNT: usize = 11;
+    /// All, in their order.
+    pub(super) const ALL: [Outcome; 11] = [
+        Outcome::Hit,
+        Outcome::Miss,
+        Outcome::UriMiss,
+        Outcome::VaryMiss,
+        Outcome::Stale,
+        Outcome::Partial,
+        Outcome::Bypass,
+        Outcome::Method,
+        Outcome::Request,
+        Outcome::Refused,
+        Outcome::Error,
+    ];
 
     /// The label in metrics and the access log.
     pub fn as_str(self) -> &'static str {
@@ -66,8 +78,8 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// How many protocols there are.
-    pub(super) const COUNT: usize = 3;
+    /// All, in their order.
+    pub(super) const ALL: [Protocol; 3] = [Protocol::Http10, Protocol::Http11, Protocol::H2];
 
     /// The label in metrics and the access log.
     pub fn as_str(self) -> &'static str {
