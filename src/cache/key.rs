@@ -54,10 +54,13 @@ pub struct KeyParts<'k> {
 
 /// An authority as it is keyed and as fills send it: in lower case, without the default port.
 pub fn normal_authority(scheme: Scheme, authority: &str) -> String {
+    without_default_port(scheme, authority).to_ascii_lowercase()
+}
+
+fn without_default_port(scheme: Scheme, authority: &str) -> &str {
     authority
         .strip_suffix(scheme.default_port())
         .unwrap_or(authority)
-        .to_ascii_lowercase()
 }
 
 /// Scheme, authority, path and query, each with its length before it, so that unequal parts can
@@ -70,14 +73,17 @@ impl CacheKey {
     /// The primary key of a GET or HEAD. `path` and `query` are raw; `query` is already without
     /// signature parameters.
     pub fn new(scheme: Scheme, authority: &str, path: &str, query: Option<&str>) -> Self {
-        let authority = normal_authority(scheme, authority);
-        let capacity = authority.len() + path.len() + query.map_or(0, str::len) + 16;
+        let authority = without_default_port(scheme, authority);
+        // The lengths of three parts and two bytes more.
+        let capacity = authority.len() + path.len() + query.map_or(0, str::len) + 14;
         let mut key = Vec::with_capacity(capacity);
         key.push(match scheme {
             Scheme::Http => 0,
             Scheme::Https => 1,
         });
         push_part(&mut key, authority.as_bytes());
+        let authority_starts = key.len() - authority.len();
+        key[authority_starts..].make_ascii_lowercase();
         push_part(&mut key, path.as_bytes());
         key.push(u8::from(query.is_some()));
         push_part(&mut key, query.unwrap_or_default().as_bytes());

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Method};
 
+use super::presence::Presence;
 use super::request::{BodyLength, Peer, Request, RequestId};
 use crate::cache::Scheme;
 use crate::clock::Moment;
@@ -139,13 +140,15 @@ pub fn admit(
     let (target_authority, target) = split_target(&raw.target, peer.scheme())?;
     let path_end = check_target(&target)?;
     let authority = authority(&raw, target_authority)?;
-    let body = body_length(&raw)?;
-    for expectation in raw.fields.get_all(EXPECT) {
-        if !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue") {
-            return Err(GateRefusal::Expectation);
-        }
-    }
-    let upgrade = raw.protocol == Protocol::Http11 && raw.fields.contains_key(UPGRADE);
+    let presence = Presence::of(&raw.fields);
+    let (body, upgrade) = if presence.has(Presence::BODY) {
+        let body = body_length(&raw)?;
+        check_expectations(&raw.fields)?;
+        let may_upgrade = raw.protocol == Protocol::Http11;
+        (body, may_upgrade && raw.fields.contains_key(UPGRADE))
+    } else {
+        (body_without_length(&raw), false)
+    };
     Ok(Request {
         id,
         started,
@@ -156,6 +159,7 @@ pub fn admit(
         target,
         path_end,
         fields: raw.fields,
+        presence,
         body,
         upgrade,
     })
@@ -223,6 +227,15 @@ fn authority(raw: &RawHead<'_>, from_target: Option<Bytes>) -> Result<Bytes, Gat
     }
 }
 
+fn check_expectations(fields: &HeaderMap) -> Result<(), GateRefusal> {
+    for expectation in fields.get_all(EXPECT) {
+        if !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+            return Err(GateRefusal::Expectation);
+        }
+    }
+    Ok(())
+}
+
 fn body_length(raw: &RawHead<'_>) -> Result<BodyLength, GateRefusal> {
     let mut lengths = raw.fields.get_all(CONTENT_LENGTH).iter();
     let length = lengths.next();
@@ -255,8 +268,16 @@ fn body_length(raw: &RawHead<'_>) -> Result<BodyLength, GateRefusal> {
                 length => BodyLength::Known(length),
             })
         }
-        None if raw.protocol == Protocol::H2 && !raw.ends_with_head => Ok(BodyLength::Unknown),
-        None => Ok(BodyLength::None),
+        None => Ok(body_without_length(raw)),
+    }
+}
+
+/// A body whose length no field tells.
+fn body_without_length(raw: &RawHead<'_>) -> BodyLength {
+    if raw.protocol == Protocol::H2 && !raw.ends_with_head {
+        BodyLength::Unknown
+    } else {
+        BodyLength::None
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::authorize::Authorized;
+use super::presence::Presence;
 use super::request::{BodyLength, Request};
 use crate::cache::policy::cache_control::RequestDirectives;
 use crate::cache::policy::conditional;
@@ -56,12 +57,13 @@ pub(super) fn not_for_the_cache(request: &Request, authorized: Authorized) -> Op
     if authorized == Authorized::OriginOnly {
         return Some(NotForCache::SignedFields);
     }
-    conditional::needs_origin(&request.fields).then_some(NotForCache::Precondition)
+    let conditional = request.presence.has(Presence::CONDITIONS);
+    (conditional && conditional::needs_origin(&request.fields)).then_some(NotForCache::Precondition)
 }
 
 /// What of the request's directives counts under `rules`.
 pub(super) fn directives_of(request: &Request, rules: &CacheRules) -> RequestDirectives {
-    if rules.ignore_request_cache_control {
+    if rules.ignore_request_cache_control || !request.presence.has(Presence::DIRECTIVES) {
         RequestDirectives::default()
     } else {
         RequestDirectives::of(&request.fields)

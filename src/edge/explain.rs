@@ -160,7 +160,7 @@ impl Node {
         let served = |response, stale| {
             let response = Arc::clone(response);
             let holding = super::part::holding(&self.cache, &visit.request, &response, now.wall);
-            let delivery = self.hit(visit, response, stale);
+            let delivery = self.hit(visit, response, stale, now);
             let end = End::Served {
                 status: delivery.cache_status,
                 stale,

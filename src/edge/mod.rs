@@ -39,6 +39,7 @@ pub mod lane_h2;
 pub mod listen;
 pub mod origin_client;
 pub mod pass;
+pub mod presence;
 pub mod purge;
 pub mod record;
 pub mod request;
@@ -81,7 +82,7 @@ use crate::cache::policy::{fields, targeted};
 use crate::cache::query::ruled;
 use crate::cache::url::Url;
 use crate::cache::{Allowance, Ask, Cache, CacheKey, Holding, InterimSender, StoredResponse};
-use crate::clock::SharedClock;
+use crate::clock::{Moment, SharedClock};
 use crate::config::{self, CacheRules};
 use crate::observe::{AccessLog, Metrics, Outcome, RouteMetrics};
 use crate::routing::RouteTable;
@@ -190,8 +191,8 @@ impl Node {
             return Answered::Done;
         };
         let access = self.routes[route].config.access;
-        let now = self.clock.wall();
-        let authorized = match self.authorizer.authorize(access, &request, now) {
+        let mut now = self.clock.now();
+        let authorized = match self.authorizer.authorize(access, &request, now.wall) {
             Ok(authorized) => authorized,
             Err(refusal) => {
                 self.fail(&request, Some(route), refusal.into(), None, client)
@@ -212,8 +213,11 @@ impl Node {
         if let Some(why) = not_for_the_cache(&visit.request, authorized) {
             return Answered::pass(visit, why.outcome(), None);
         }
-        for _ in 0..ATTEMPTS {
-            let delivery = match self.find(&visit, client).await {
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                now = self.clock.now();
+            }
+            let delivery = match self.find(&visit, now, client).await {
                 Ok(Found::Delivery(delivery)) => delivery,
                 Ok(Found::Pass(why)) => return Answered::pass(visit, why, None),
                 Ok(Found::OverBudget) => return Answered::over_budget(visit),
@@ -238,11 +242,11 @@ impl Node {
     async fn find<D: Downstream>(
         self: &Arc<Self>,
         visit: &Visit,
+        mut now: Moment,
         client: &mut D,
     ) -> Result<Found, (Failure, CacheStatus)> {
         let request = &visit.request;
         let directives = directives_of(request, self.rules_of(visit));
-        let now = self.clock.now();
         let shortfall = |outcome, stale, if_error| Shortfall {
             outcome,
             stale,
@@ -258,6 +262,7 @@ impl Node {
         if course_taken.lacks_a_response()
             && let Some(entry) = self.cache.recall(&visit.key).await
         {
+            now = self.clock.now();
             let lookup = || {
                 let (key, fields) = (&visit.key, &request.fields);
                 self.cache
@@ -268,7 +273,7 @@ impl Node {
         }
         match course_taken {
             Course::Serve(response, stale) => {
-                let mut delivery = self.hit(visit, response, stale);
+                let mut delivery = self.hit(visit, response, stale, now);
                 delivery.just_recalled = recalled;
                 Ok(Found::Delivery(delivery))
             }
@@ -277,7 +282,7 @@ impl Node {
                 let shortfall = shortfall(Outcome::Miss, Some(response.clone()), true);
                 self.cache.refresh(&self.ask(visit, shortfall, None));
                 let why = Some(Allowance::WhileRevalidating);
-                Ok(Found::Delivery(self.hit(visit, response, why)))
+                Ok(Found::Delivery(self.hit(visit, response, why, now)))
             }
             Course::Pass(why) => Ok(Found::Pass(why)),
             Course::NotCached => Err((Failure::NotCached, CacheStatus::Own { detail: None })),
@@ -297,8 +302,8 @@ impl Node {
         visit: &Visit,
         response: Arc<StoredResponse>,
         stale: Option<Allowance>,
+        now: Moment,
     ) -> Delivery {
-        let now = self.clock.now();
         let mut ttl_seconds = response.head.freshness.ttl_seconds(now);
         if stale.is_some() {
             // A soft purge ends a lifetime that the head still counts.

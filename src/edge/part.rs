@@ -13,6 +13,7 @@ use http::{Method, StatusCode};
 
 use super::deliver::Delivery;
 use super::downstream::CacheStatus;
+use super::presence::Presence;
 use super::request::Request;
 use crate::byte_range::{
     RangeRequest, RangeSpec, SeveralRanges, Unsatisfiable, parse, resolve as span_of,
@@ -57,6 +58,9 @@ pub(super) enum NoPart {
 /// The range that a request asks for; several `Range` fields ask for none, and so does a HEAD
 /// (RFC 9110 §14.2).
 pub(super) fn wanted_range(request: &Request) -> RangeRequest {
+    if !request.presence.has(Presence::RANGE) {
+        return RangeRequest::Whole;
+    }
     let mut fields = request.fields.get_all(http::header::RANGE).iter();
     match (fields.next(), fields.next()) {
         (Some(value), None) if request.method == Method::GET => parse(value.as_bytes()),
@@ -67,7 +71,8 @@ pub(super) fn wanted_range(request: &Request) -> RangeRequest {
 /// The range that a request asks for of `response`, given its `If-Range`.
 fn applicable_range(request: &Request, response: &StoredResponse, now: SystemTime) -> RangeRequest {
     let head = &response.head;
-    if head.status == StatusCode::OK
+    if request.presence.has(Presence::RANGE)
+        && head.status == StatusCode::OK
         // A 200 that says it is a part of something is sent as it came.
         && !head.fields.contains_key(CONTENT_RANGE)
         && if_range_holds(&request.fields, &head.fields, now)
@@ -80,7 +85,8 @@ fn applicable_range(request: &Request, response: &StoredResponse, now: SystemTim
 
 fn is_not_modified(request: &Request, response: &StoredResponse, now: SystemTime) -> bool {
     let head = &response.head;
-    head.status == StatusCode::OK
+    request.presence.has(Presence::CONDITIONS)
+        && head.status == StatusCode::OK
         && evaluate(&request.fields, &head.fields, now) == Precondition::NotModified
 }
 

@@ -6,6 +6,7 @@ use http::header::{RANGE, REFERER, USER_AGENT};
 
 use super::Node;
 use super::failure::{FailureReply, Fault};
+use super::presence::Presence;
 use super::request::{Peer, Request, RequestId};
 use crate::byte_range::ContentRange;
 use crate::cache::ValidationFailure;
@@ -73,9 +74,16 @@ impl Node {
             .first_byte
             .map(|at| at.monotonic.saturating_sub(request.started.monotonic));
         self.count(request.protocol, duration, first_byte, ending);
+        if !self.access_log.is_on() {
+            return;
+        }
         let query = request.query().map(query_without_signature);
         let content_range = ending.content_range.map(ToString::to_string);
-        let field = |name| request.fields.get(name).map(http::HeaderValue::as_bytes);
+        let field = |group, name| {
+            let present = request.presence.has(group);
+            let value = present.then(|| request.fields.get(name)).flatten();
+            value.map(http::HeaderValue::as_bytes)
+        };
         self.access_log.write(&AccessRecord {
             time: request.started.wall,
             request_id: request.id.as_str(),
@@ -96,10 +104,10 @@ impl Node {
             source: source(ending),
             duration,
             time_to_first_byte: first_byte,
-            range: field(RANGE),
+            range: field(Presence::RANGE, RANGE),
             content_range: content_range.as_deref().map(str::as_bytes),
-            user_agent: field(USER_AGENT),
-            referer: field(REFERER),
+            user_agent: field(Presence::LOGGED, USER_AGENT),
+            referer: field(Presence::LOGGED, REFERER),
             origin_server: ending.origin_server,
             collapsed: ending.collapsed,
             aborted: ending.aborted,

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
+use super::presence::Presence;
 use crate::cache::Scheme;
 use crate::cache::query::ruled;
 use crate::clock::Moment;
@@ -108,6 +109,8 @@ pub struct Request {
     pub path_end: usize,
     /// The fields exactly as sent.
     pub fields: HeaderMap,
+    /// Which of them may be there.
+    pub presence: Presence,
     /// The body that follows.
     pub body: BodyLength,
     /// The client asks to switch protocols.
