@@ -32,6 +32,8 @@ const TURN_BYTES: u64 = 1024 * 1024;
 /// A response and how we came by it.
 pub(super) struct Delivery {
     pub(super) response: Arc<StoredResponse>,
+    /// When the cache gave it.
+    pub(super) at: Moment,
     pub(super) outcome: Outcome,
     pub(super) cache_status: CacheStatus,
     /// A place at the fill that brings the body.
@@ -66,8 +68,8 @@ impl Node {
     ) -> Delivered {
         let request = &visit.request;
         let response = delivery.response.clone();
-        let part = match part::choose(&self.cache, request, &mut delivery, self.clock.wall()).await
-        {
+        let at = delivery.at;
+        let part = match part::choose(&self.cache, request, &mut delivery, at.wall).await {
             Ok(part) => part,
             Err(none) => {
                 let failure = match none {
@@ -83,7 +85,12 @@ impl Node {
         let Ok(mut reserved) = self.reserve_part(visit, &mut delivery, &part) else {
             return Delivered::OverBudget;
         };
-        let now = self.clock.now();
+        // Only for what is arriving may there have been a wait.
+        let now = if delivery.reader.is_some() {
+            self.clock.now()
+        } else {
+            at
+        };
         let length = response.body.length();
         let mut status = response.head.status;
         let mut selection = Selection::All;

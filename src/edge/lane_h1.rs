@@ -26,6 +26,7 @@ use super::file_sender::FileSender;
 use super::head_h1::{Scan, admit_head};
 use super::held_stream::HeldStream;
 use super::listen::Lanes;
+use super::presence::Presence;
 use super::request::{BodyLength, Peer, Request, RequestId};
 use super::{Answered, LINGER, Ticket};
 use crate::cache::disk::file_span::FileSpan;
@@ -309,6 +310,9 @@ fn wants_keep_alive(request: &Request) -> bool {
             .flat_map(|value| value.as_bytes().split(|b| *b == b','))
             .any(|option| option.trim_ascii().eq_ignore_ascii_case(word))
     };
+    if !request.presence.has(Presence::CONNECTION) {
+        return request.protocol != Protocol::Http10;
+    }
     match request.protocol {
         Protocol::Http10 => says(b"keep-alive"),
         Protocol::Http11 | Protocol::H2 => !says(b"close"),

@@ -329,6 +329,7 @@ impl Node {
         };
         Delivery {
             response,
+            at: now,
             outcome,
             cache_status,
             reader: None,
@@ -393,6 +394,7 @@ impl Node {
         }
         let not_stored = answer.response.head.not_stored;
         Ok(Found::Delivery(Delivery {
+            at: self.clock.now(),
             outcome,
             cache_status: CacheStatus::Forward {
                 why: outcome.as_str(),
