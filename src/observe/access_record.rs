@@ -64,6 +64,13 @@ pub struct AccessRecord<'a> {
     pub aborted: bool,
 }
 
+/// What stands before a value, in one piece.
+macro_rules! name {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":").as_bytes()
+    };
+}
+
 impl AccessRecord<'_> {
     /// When the request ended, by the wall clock.
     pub(super) fn ended(&self) -> SystemTime {
@@ -75,33 +82,35 @@ impl AccessRecord<'_> {
     pub(super) fn write_line(&self, line: &mut Vec<u8>, seconds: &mut SecondText) {
         line.extend_from_slice(b"{\"time\":");
         write_time(line, self.time, seconds);
-        write_text(line, "request_id", self.request_id);
-        write_address(line, "client", self.client);
-        write_text(line, "protocol", self.protocol.as_str());
-        write_text_if(line, "tls", self.tls);
-        write_text(line, "method", self.method);
-        write_text(line, "host", self.host);
-        write_text(line, "path", self.path);
-        write_text_if(line, "query", self.query);
+        write_text(line, name!("request_id"), self.request_id);
+        write_address(line, name!("client"), self.client);
+        write_word(line, name!("protocol"), self.protocol.as_str());
+        write_text_if(line, name!("tls"), self.tls);
+        write_text(line, name!("method"), self.method);
+        write_text(line, name!("host"), self.host);
+        write_text(line, name!("path"), self.path);
+        write_text_if(line, name!("query"), self.query);
         if let Some(status) = self.status {
-            write_number(line, "status", status.into());
+            write_number(line, name!("status"), status.into());
         }
-        write_text(line, "outcome", self.outcome.as_str());
-        write_text_if(line, "reason", self.reason);
-        write_text_if(line, "route", self.route);
-        write_number(line, "bytes", self.bytes);
-        write_text_if(line, "source", self.source.map(Source::as_str));
-        write_milliseconds(line, "duration_ms", self.duration);
+        write_word(line, name!("outcome"), self.outcome.as_str());
+        write_text_if(line, name!("reason"), self.reason);
+        write_text_if(line, name!("route"), self.route);
+        write_number(line, name!("bytes"), self.bytes);
+        if let Some(source) = self.source {
+            write_word(line, name!("source"), source.as_str());
+        }
+        write_milliseconds(line, name!("duration_ms"), self.duration);
         if let Some(first_byte) = self.time_to_first_byte {
-            write_milliseconds(line, "ttfb_ms", first_byte);
+            write_milliseconds(line, name!("ttfb_ms"), first_byte);
         }
-        write_bytes_if(line, "range", self.range);
-        write_bytes_if(line, "content_range", self.content_range);
-        write_bytes_if(line, "user_agent", self.user_agent);
-        write_bytes_if(line, "referer", self.referer.map(without_query));
-        write_text_if(line, "origin_server", self.origin_server);
-        write_flag(line, "collapsed", self.collapsed);
-        write_flag(line, "aborted", self.aborted);
+        write_bytes_if(line, name!("range"), self.range);
+        write_bytes_if(line, name!("content_range"), self.content_range);
+        write_bytes_if(line, name!("user_agent"), self.user_agent);
+        write_bytes_if(line, name!("referer"), self.referer.map(without_query));
+        write_text_if(line, name!("origin_server"), self.origin_server);
+        write_flag(line, name!("collapsed"), self.collapsed);
+        write_flag(line, name!("aborted"), self.aborted);
         line.extend_from_slice(b"}\n");
     }
 }
@@ -146,21 +155,22 @@ fn without_query(uri: &[u8]) -> &[u8] {
     &uri[..end.unwrap_or(uri.len())]
 }
 
-fn write_name(line: &mut Vec<u8>, name: &str) {
-    line.extend_from_slice(b",\"");
-    line.extend_from_slice(name.as_bytes());
-    line.extend_from_slice(b"\":");
-}
-
-fn write_text(line: &mut Vec<u8>, name: &str, text: &str) {
-    write_name(line, name);
+fn write_text(line: &mut Vec<u8>, name: &[u8], text: &str) {
     if needs_escaping(text) {
+        line.extend_from_slice(name);
         serde_json::to_writer(line, text).expect("a string serialises and a Vec takes every byte");
     } else {
-        line.push(b'"');
-        line.extend_from_slice(text.as_bytes());
-        line.push(b'"');
+        write_word(line, name, text);
     }
+}
+
+/// For text that needs no escaping.
+fn write_word(line: &mut Vec<u8>, name: &[u8], word: &str) {
+    line.reserve(name.len() + word.len() + 2);
+    line.extend_from_slice(name);
+    line.push(b'"');
+    line.extend_from_slice(word.as_bytes());
+    line.push(b'"');
 }
 
 /// Looks at every byte, without a branch for each, so that it is done many bytes at a time.
@@ -171,21 +181,21 @@ fn needs_escaping(text: &str) -> bool {
         .fold(false, |found, byte| found | special(byte))
 }
 
-fn write_text_if(line: &mut Vec<u8>, name: &str, text: Option<&str>) {
+fn write_text_if(line: &mut Vec<u8>, name: &[u8], text: Option<&str>) {
     if let Some(text) = text {
         write_text(line, name, text);
     }
 }
 
-fn write_bytes_if(line: &mut Vec<u8>, name: &str, bytes: Option<&[u8]>) {
+fn write_bytes_if(line: &mut Vec<u8>, name: &[u8], bytes: Option<&[u8]>) {
     if let Some(bytes) = bytes {
         write_text(line, name, &String::from_utf8_lossy(bytes));
     }
 }
 
-fn write_address(line: &mut Vec<u8>, name: &str, address: IpAddr) {
+fn write_address(line: &mut Vec<u8>, name: &[u8], address: IpAddr) {
     use std::io::Write;
-    write_name(line, name);
+    line.extend_from_slice(name);
     line.push(b'"');
     match address {
         IpAddr::V4(address) => {
@@ -201,8 +211,8 @@ fn write_address(line: &mut Vec<u8>, name: &str, address: IpAddr) {
     line.push(b'"');
 }
 
-fn write_number(line: &mut Vec<u8>, name: &str, number: u64) {
-    write_name(line, name);
+fn write_number(line: &mut Vec<u8>, name: &[u8], number: u64) {
+    line.extend_from_slice(name);
     write_digits(line, number);
 }
 
@@ -216,14 +226,14 @@ fn write_three_digits(line: &mut Vec<u8>, number: u64) {
     line.extend_from_slice(&[digit(100), digit(10), digit(1)]);
 }
 
-fn write_flag(line: &mut Vec<u8>, name: &str, flag: bool) {
-    write_name(line, name);
+fn write_flag(line: &mut Vec<u8>, name: &[u8], flag: bool) {
+    line.extend_from_slice(name);
     line.extend_from_slice(if flag { b"true" } else { b"false" });
 }
 
 /// Milliseconds with three decimals: a hit takes a few hundredths of one.
-fn write_milliseconds(line: &mut Vec<u8>, name: &str, duration: Duration) {
-    write_name(line, name);
+fn write_milliseconds(line: &mut Vec<u8>, name: &[u8], duration: Duration) {
+    line.extend_from_slice(name);
     // 2^64 microseconds are more than half a million years.
     let microseconds = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     write_digits(line, microseconds / 1000);
