@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::HttpProxy;
@@ -36,6 +37,10 @@ use crate::config;
 use crate::observe::admin::Endpoint;
 use crate::observe::{AccessLog, AccessLogError, ConnectionMetrics, Metrics};
 use crate::routing::{RingError, RouteTable};
+
+/// What is read at a time from a TLS connection: the largest record (RFC 8446 §5.1), where pingora
+/// would take 64 KiB for as long as the connection is open.
+const TLS_RECORD_BYTES: usize = 16 * 1024;
 
 /// Why an edge cannot start; the operator's fault.
 #[derive(Debug, thiserror::Error)]
@@ -205,6 +210,11 @@ impl Edge {
         let mut services = Vec::new();
         for (prepared, socket) in self.listeners.into_iter().zip(sockets) {
             let address = prepared.config.address.to_string();
+            let read_bytes = match prepared.tls {
+                // The lane reads into a buffer of its own.
+                None => 0,
+                Some(_) => TLS_RECORD_BYTES,
+            };
             let mut service = Service::new(
                 format!("edge {address}"),
                 Acceptor {
@@ -214,7 +224,8 @@ impl Edge {
                     open: open.clone(),
                 },
             );
-            service.add_tcp(&address);
+            let buffers = L4BufferSettings::default().read(read_bytes);
+            service.add_listener(ListenerConfig::tcp(&address).l4_buffer(buffers));
             let mut descriptors = Fds::new();
             descriptors.add(address, socket.into_raw_fd());
             services.push((service, descriptors));
