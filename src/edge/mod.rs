@@ -492,6 +492,10 @@ impl Node {
 }
 
 /// What the look-up and the fill came to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would cost every hit an allocation"
+)]
 enum Found {
     Delivery(Delivery),
     Pass(Outcome),

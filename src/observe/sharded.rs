@@ -148,7 +148,7 @@ impl DurationHistogram {
 #[derive(Clone)]
 pub(super) struct RouteHistograms {
     desc: Desc,
-    routes: Arc<Mutex<Vec<(String, Arc<DurationHistogram>)>>>,
+    routes: Arc<Mutex<Vec<OfRoute>>>,
 }
 
 impl RouteHistograms {
@@ -167,6 +167,9 @@ impl RouteHistograms {
         histogram
     }
 }
+
+/// A route's name and its histogram.
+type OfRoute = (String, Arc<DurationHistogram>);
 
 /// The one label.
 const ROUTE: &str = "route";
