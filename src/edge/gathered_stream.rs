@@ -18,15 +18,13 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::tls::{LEAD_BYTES, WRITE_BYTES};
+
 /// As much as is gathered before it goes by itself: eight TLS records.
 const GATHERED_BYTES: usize = 128 * 1024;
 
 /// The first room for what is gathered.
 const FIRST_BYTES: usize = 8 * 1024;
-
-/// Where in its room the first byte is: out of step with the pages, see `RECORD_BYTES` of the module
-/// `tls`.
-const LEAD_BYTES: usize = 64;
 
 /// The stream. Flushing it does nothing while less than [`GATHERED_BYTES`] are gathered;
 /// [`GatheredWrites::poll_flush`] does.
@@ -84,7 +82,8 @@ impl Gathering {
     /// Writes all that is gathered.
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.gathered.is_empty() {
-            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.gathered))?;
+            let next = &self.gathered[..self.gathered.len().min(WRITE_BYTES)];
+            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, next))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

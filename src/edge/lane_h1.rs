@@ -28,6 +28,7 @@ use super::held_stream::HeldStream;
 use super::listen::Lanes;
 use super::presence::Presence;
 use super::request::{BodyLength, Peer, Request, RequestId};
+use super::tls;
 use super::{Answered, LINGER, Ticket};
 use crate::cache::disk::file_span::FileSpan;
 use crate::cache::fetch::InterimResponse;
@@ -241,6 +242,8 @@ enum Framing {
 /// An HTTP/1.x client that awaits one response.
 struct Client<'a> {
     stream: &'a mut Stream,
+    /// As much as is written at a time.
+    write_bytes: usize,
     write_timeout: Duration,
     via: &'static str,
     protocol: Protocol,
@@ -255,6 +258,10 @@ impl<'a> Client<'a> {
     fn new(lanes: &Lanes, stream: &'a mut Stream, request: &Request, stopping: bool) -> Self {
         Client {
             stream,
+            write_bytes: match request.peer.tls {
+                Some(_) => tls::WRITE_BYTES,
+                None => usize::MAX,
+            },
             write_timeout: lanes.node.timeouts.write,
             via: super::via(request),
             protocol: request.protocol,
@@ -268,7 +275,8 @@ impl<'a> Client<'a> {
     /// Writes; gives up when the client takes nothing for `timeouts.write`.
     async fn write(&mut self, mut bytes: &[u8]) -> Result<(), ClientGone> {
         while !bytes.is_empty() {
-            match timeout(self.write_timeout, self.stream.write(bytes)).await {
+            let next = &bytes[..bytes.len().min(self.write_bytes)];
+            match timeout(self.write_timeout, self.stream.write(next)).await {
                 Ok(Ok(written)) if written > 0 => bytes = &bytes[written..],
                 _ => return self.gone(),
             }
@@ -359,14 +367,16 @@ impl Downstream for Client<'_> {
         };
         let wire = head.stored.map_or(0, |(stored, _)| stored.wire.len());
         let copied = first.len() <= ONE_WRITE_BYTES;
-        let mut out = Vec::with_capacity(wire + 384 + if copied { first.len() } else { 0 });
+        let body = if copied { first.len() } else { 0 };
+        let mut out = Vec::with_capacity(tls::LEAD_BYTES + wire + 384 + body);
+        out.resize(tls::LEAD_BYTES, 0);
         write_head(&mut out, head, self.via, framing);
         if copied && !last {
             self.append_data(&mut out, &first);
         } else if copied {
             out.extend_from_slice(&first);
         }
-        self.write(&out).await?;
+        self.write(&out[tls::LEAD_BYTES..]).await?;
         if copied {
             return self.flush().await;
         }

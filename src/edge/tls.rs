@@ -130,6 +130,12 @@ const RECORD_OVERHEAD_BYTES: usize = 5 + 1 + 16;
 const RECORD_BYTES: usize = 16 * 1024 - 64;
 const _: () = assert!(RECORD_BYTES + RECORD_OVERHEAD_BYTES <= 16 * 1024);
 
+/// What is written at a time: rustls takes up to 64 KiB, and these are whole records.
+pub(super) const WRITE_BYTES: usize = 4 * RECORD_BYTES;
+
+/// Bytes to leave free before what is to be written, so that it does not begin with a page.
+pub(super) const LEAD_BYTES: usize = 64;
+
 /// rustls counts the record's header.
 const FRAGMENT_BYTES: usize = RECORD_BYTES + 5;
 
