@@ -124,8 +124,8 @@ const RECORD_OVERHEAD_BYTES: usize = 5 + 1 + 16;
 ///
 /// rustls copies each record's plaintext to five bytes behind the beginning of a buffer, which begins
 /// with a page as our blocks do. `rep movsb`, by which glibc copies as much, is about 25 times slower on
-/// AMD's Zen processors when source and destination are 1 to 15 bytes apart modulo the page size (figures
-/// in `benches/README.md`). Records that are a little shorter keep out of step with the pages, and their
+/// AMD's Zen processors when the destination is 1 to 15 bytes above the source modulo the page size
+/// (figures in `benches/README.md`). Records that are a little shorter keep out of step with the pages, and their
 /// buffers in one size class of the allocator.
 const RECORD_BYTES: usize = 16 * 1024 - 64;
 const _: () = assert!(RECORD_BYTES + RECORD_OVERHEAD_BYTES <= 16 * 1024);
