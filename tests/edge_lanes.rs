@@ -52,6 +52,53 @@ async fn pipelined_requests_may_alternate_between_the_lanes() {
 }
 
 #[tokio::test]
+async fn connection_that_was_idle_for_a_while_is_as_good_as_before() {
+    let origin = Origin::start().await.answering(|request| {
+        let body = format!("GET {}", request.target());
+        ok("Cache-Control: max-age=60\r\n", &body)
+    });
+    let setup = Setup {
+        edge: "timeouts: { request_head: 1500ms }",
+        ..Setup::of([origin.address])
+    };
+    let edge = setup.start().await;
+    let mut idle = edge.client().await;
+    let mut silent = edge.client().await;
+    for _ in 0..2 {
+        assert_eq!(idle.get("/a").await.text(), "GET /a");
+        // By when its time for a head is over, the others have been silent for as long.
+        let mut slow = edge.client().await;
+        slow.send("GET /").await;
+        assert_eq!(slow.response("GET").await.status, 408);
+    }
+    let both = [get("/a"), get("/b")].concat();
+    idle.send(both).await;
+    assert!(idle.response("GET").await.is_hit());
+    assert_eq!(idle.response("GET").await.text(), "GET /b");
+    assert_eq!(silent.get("/a").await.text(), "GET /a");
+}
+
+#[tokio::test]
+async fn idle_connection_is_closed_when_its_time_is_over() {
+    let origin = Origin::start().await.answering(|_| ok("", "x"));
+    for edge in [
+        "timeouts: { keep_alive: 300ms }",
+        "timeouts: { keep_alive: 1300ms }",
+    ] {
+        let setup = Setup {
+            edge,
+            ..Setup::of([origin.address])
+        };
+        let edge = setup.start().await;
+        let mut silent = edge.client().await;
+        let mut idle = edge.client().await;
+        assert_eq!(idle.get("/a").await.text(), "x");
+        assert!(idle.until_close().await.is_empty());
+        assert!(silent.until_close().await.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn pipelined_request_behind_a_body_is_not_taken_for_it() {
     let mut origin = Origin::start().await;
     let edge = Edge::before(&origin).await;

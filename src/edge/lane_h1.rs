@@ -35,6 +35,12 @@ use crate::cache::fetch::InterimResponse;
 use crate::clock::Moment;
 use crate::observe::Protocol;
 
+/// A connection that is silent for so long gives back what it needs for a request.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// What is read first of a request after that.
+const WAITING_BYTES: usize = 64;
+
 /// The first read of a connection; most heads fit.
 const READ_BYTES: usize = 4096;
 
@@ -52,22 +58,64 @@ pub(super) async fn serve(
     peer: Peer,
     shutdown: &ShutdownWatch,
 ) {
+    let mut buf = BytesMut::new();
+    loop {
+        // What a request takes is freed while there is none.
+        let served = Box::pin(serve_requests(lanes, stream, buf, peer, shutdown)).await;
+        let Some(idle) = served else { return };
+        stream = idle;
+        match wait(lanes, &mut stream, shutdown).await {
+            Some(first) => buf = first,
+            None => return,
+        }
+    }
+}
+
+/// Waits for the first bytes of a request on a connection that has been idle for [`QUIET`] already, and
+/// keeps hardly anything meanwhile; `None` when it is to be closed.
+async fn wait(lanes: &Lanes, stream: &mut Stream, shutdown: &ShutdownWatch) -> Option<BytesMut> {
+    let keep_alive = lanes.node.timeouts.keep_alive.saturating_sub(QUIET);
     let mut shutdown = shutdown.clone();
+    let mut first = [0; WAITING_BYTES];
+    // Nothing is lost by closing it.
+    let read = tokio::select! {
+        biased;
+        read = timeout(keep_alive, stream.read(&mut first)) => read.ok()?.ok()?,
+        _ = shutdown.wait_for(|stopping| *stopping) => return None,
+    };
+    if read == 0 {
+        return None;
+    }
     let mut buf = BytesMut::with_capacity(READ_BYTES);
+    buf.extend_from_slice(&first[..read]);
+    Some(buf)
+}
+
+/// Serves requests as long as one follows the other; gives the connection back when none has come for
+/// [`QUIET`], `None` when it has ended.
+async fn serve_requests(
+    lanes: &Arc<Lanes>,
+    mut stream: Stream,
+    mut buf: BytesMut,
+    peer: Peer,
+    shutdown: &ShutdownWatch,
+) -> Option<Stream> {
+    let mut shutdown = shutdown.clone();
     loop {
         let (head, started) = match read_head(lanes, &mut stream, &mut buf, &mut shutdown).await {
             Read::Head(head, started) => (head, started),
-            Read::Closed => return,
+            Read::Nothing => return Some(stream),
+            Read::Closed => return None,
             Read::Refused(refusal, started) => {
                 refuse(lanes, stream, &peer, Protocol::Http11, refusal, started).await;
-                return;
+                return None;
             }
         };
         let request = match admit_head(&head, &lanes.node.limits, started, peer) {
             Ok(request) => request,
             Err(refusal) => {
                 refuse(lanes, stream, &peer, Protocol::Http11, refusal, started).await;
-                return;
+                return None;
             }
         };
         let body = request.body;
@@ -78,7 +126,7 @@ pub(super) async fn serve(
                 let reusable = client.keep_alive && body == BodyLength::None;
                 if !reusable {
                     close(stream).await;
-                    return;
+                    return None;
                 }
             }
             Answered::Pass(ticket) => {
@@ -87,7 +135,7 @@ pub(super) async fn serve(
                 );
                 match passed.await {
                     Some(returned) => stream = returned,
-                    None => return,
+                    None => return None,
                 }
             }
         }
@@ -96,6 +144,8 @@ pub(super) async fn serve(
 
 enum Read {
     Head(Bytes, Moment),
+    /// Not a byte for [`QUIET`].
+    Nothing,
     Closed,
     Refused(GateRefusal, Moment),
 }
@@ -113,15 +163,17 @@ async fn read_head(
             return Read::Closed;
         }
         buf.reserve(READ_BYTES);
+        let patience = node.timeouts.keep_alive.min(QUIET);
         // An idle connection: nothing is lost by closing it.
         let first = tokio::select! {
             biased;
-            read = timeout(node.timeouts.keep_alive, stream.read_buf(buf)) => read,
+            read = timeout(patience, stream.read_buf(buf)) => read,
             _ = shutdown.wait_for(|stopping| *stopping) => return Read::Closed,
         };
         match first {
             Ok(Ok(read)) if read > 0 => {}
-            _ => return Read::Closed,
+            Ok(_) => return Read::Closed,
+            Err(_) => return Read::Nothing,
         }
     }
     let started = node.clock.now();
