@@ -307,11 +307,14 @@ impl ServerApp for Acceptor {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         let _open = self.open.clone();
+        // Boxed is what an idle connection on HTTP/1.1 would otherwise keep room for.
         let stream = match &self.tls {
             None => stream,
             Some(tls) => {
                 let patience = self.lanes.node.timeouts.request_head;
-                timeout(patience, tls.handshake(stream)).await.ok()??
+                timeout(patience, Box::pin(tls.handshake(stream)))
+                    .await
+                    .ok()??
             }
         };
         let _counted = self.connections.opened();
@@ -322,7 +325,7 @@ impl ServerApp for Acceptor {
             tls: tls.as_deref().map(super::tls::version_name),
         };
         if stream.selected_alpn_proto() == Some(ALPN::H2) {
-            lane_h2::serve(&self.lanes, stream, peer, shutdown).await;
+            Box::pin(lane_h2::serve(&self.lanes, stream, peer, shutdown)).await;
         } else {
             lane_h1::serve(&self.lanes, stream, peer, shutdown).await;
         }
