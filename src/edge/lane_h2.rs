@@ -124,8 +124,8 @@ async fn flushing<F: Future>(mut future: Pin<&mut F>, writes: &GatheredWrites) -
 struct Activity {
     clock: SharedClock,
     streams: AtomicUsize,
-    /// The clock's time at the last begin or end of a stream.
-    last: AtomicU64,
+    /// The clock's time when the last stream ended, or the connection began; milliseconds.
+    last_end: AtomicU64,
 }
 
 /// A stream that is under way.
@@ -136,7 +136,7 @@ impl Activity {
         let activity = Activity {
             clock,
             streams: AtomicUsize::new(0),
-            last: AtomicU64::new(0),
+            last_end: AtomicU64::new(0),
         };
         activity.note();
         activity
@@ -145,7 +145,8 @@ impl Activity {
     fn note(&self) {
         let now = self.clock.monotonic();
         // In milliseconds, the time since the start fits for half a billion years.
-        self.last.store(now.as_millis() as u64, Ordering::Relaxed);
+        self.last_end
+            .store(now.as_millis() as u64, Ordering::Relaxed);
     }
 
     fn begin(self: &Arc<Self>) -> Active {
@@ -158,7 +159,9 @@ impl Activity {
         loop {
             let now = self.clock.monotonic();
             let idle = match self.streams.load(Ordering::Relaxed) {
-                0 => now.saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed))),
+                0 => {
+                    now.saturating_sub(Duration::from_millis(self.last_end.load(Ordering::Relaxed)))
+                }
                 _ => Duration::ZERO,
             };
             if idle >= limit {

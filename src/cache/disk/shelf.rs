@@ -123,7 +123,7 @@ impl Shelf {
     /// The block `wanted` (its generation and number) at `location`, to be sent from its file, if that
     /// needs no disk. It is read once since this process has the file, to find out whether it is right.
     pub fn span(&self, hash: u64, location: Location, wanted: (u64, u64)) -> Option<FileSpan> {
-        if u64::from(location.length) * UNIT_BYTES < VERIFIED_BYTES + UNIT_BYTES {
+        if !is_long(location) {
             return None;
         }
         let segment = self.segments.get(location.segment)?;
@@ -131,9 +131,6 @@ impl Shelf {
         if !segment.is_verified(start) {
             // Notes it when it is right.
             self.read_cached(hash, location).ok()??;
-            if !segment.is_verified(start) {
-                return None;
-            }
         }
         let file = segment.file();
         let is_cached = |buffer: &mut [u8], offset| {
@@ -192,7 +189,7 @@ impl Shelf {
         header
             .check_payload(&payload)
             .map_err(|fault| self.miss(hash, location, fault.into()))?;
-        if length as u64 >= VERIFIED_BYTES {
+        if is_long(location) {
             segment.note_verified(offset_of(location));
         }
         count(&self.counters.read_records, 1);
@@ -232,6 +229,11 @@ impl Shelf {
 /// The record is not to be had; why has been counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Missed;
+
+/// Whether that a record was found right is noted, for it to be sent from its file.
+fn is_long(location: Location) -> bool {
+    u64::from(location.length) * UNIT_BYTES >= VERIFIED_BYTES + UNIT_BYTES
+}
 
 fn offset_of(location: Location) -> u64 {
     u64::from(location.offset) * UNIT_BYTES
