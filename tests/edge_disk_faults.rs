@@ -294,9 +294,10 @@ async fn full_disk_fails_no_request_and_is_used_again_when_there_is_room() {
     edge.logged(FAULT).await;
     let metrics = shown(&edge, "the fault", |metrics| !is_up(metrics)).await;
     assert!(metrics.sum("tidegate_cache_disk_write_faults_total", &[]) >= 1.0);
-    // What fitted is still a hit.
+    // What fitted is still a hit. How much that is depends on how many records were dropped while the
+    // writer was busy.
     let hits = get_again(&edge, &targets).await;
-    assert!((10..60).contains(&hits), "{hits}");
+    assert!((1..60).contains(&hits), "{hits}");
     mount("remount,size=100m", disk.path());
     edge.logged(WELL).await;
     assert_eq!(edge.lines_with(FAULT), 1);

@@ -17,6 +17,8 @@ mod memory;
 mod ours;
 #[path = "../benches/policies/rivals.rs"]
 mod rivals;
+#[path = "../benches/policies/window.rs"]
+mod window;
 #[path = "../benches/policies/workload.rs"]
 mod workload;
 

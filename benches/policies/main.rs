@@ -12,6 +12,7 @@ mod memory;
 mod ours;
 mod rivals;
 mod shapes;
+mod window;
 mod workload;
 
 use std::process::ExitCode;

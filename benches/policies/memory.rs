@@ -1,150 +1,121 @@
-//! The memory tier, `src/cache/memory.rs`, as a model: moka behind a window.
-//!
-//! Two lists by recency. What leaves the window stands for admission to the main one as moka has it:
-//! the oldest there must give way until what they weigh is what the newcomer does, and it must have
-//! been asked for more often than all of them together.
+//! Memory in front of the disk, or alone: the real queues of the memory tier, and what they are compared
+//! with.
+
+use std::rc::Rc;
+
+use tidegate::cache::memory::queues::{Queues, Resident, Used};
 
 use super::compare::Cache;
-use super::lists::{Links, List};
-use super::rivals::Sketch;
-use super::workload::Workload;
+use super::window::{Newcomers, Window};
+use super::workload::{Workload, spread};
+
+/// Memory that holds units.
+pub trait Memory {
+    /// Whether the unit is there; not a use.
+    fn holds(&self, unit: u32) -> bool;
+
+    /// Asks for a unit; whether it was there.
+    fn get(&mut self, unit: u32) -> bool;
+
+    /// Stores a unit that is not there.
+    fn put(&mut self, unit: u32);
+}
 
 /// How memory is divided.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Shape {
-    /// The part of it that newcomers have to themselves; all of it is plain LRU.
-    pub window: f64,
-    /// Who spends time there.
-    pub newcomers: Newcomers,
+// The tests play the real thing only.
+#[allow(dead_code)]
+pub enum Shape {
+    /// One list by recency.
+    Recency,
+    /// A window with this part of memory before a main list that admits by frequency.
+    Window(f64, Newcomers),
+    /// The real thing, of which newcomers have the part that this divides by.
+    Queues(u64),
 }
 
-/// Who spends time in the window before standing for admission.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Newcomers {
-    /// Whatever is new.
-    All,
-    /// Blocks of large bodies; heads and small bodies stand for admission at once.
-    Blocks,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Region {
-    Out,
-    Window,
-    Main,
-}
-
-/// The tier.
-pub struct Memory<'a> {
-    workload: &'a Workload,
-    newcomers: Newcomers,
-    window_limit: u64,
-    main_limit: u64,
-    links: Links,
-    window: List,
-    main: List,
-    region: Vec<Region>,
-    sketch: Sketch,
-}
-
-impl<'a> Memory<'a> {
+impl Shape {
     /// Memory of `limit` bytes.
-    pub fn new(workload: &'a Workload, limit: u64, shape: Shape) -> Self {
-        let units = workload.unit_bytes.len();
-        let total = workload.catalogue_bytes.max(1);
-        let entries = u128::from(limit) * units as u128 / u128::from(total);
-        let window_limit = (limit as f64 * shape.window) as u64;
-        Memory {
-            workload,
-            newcomers: shape.newcomers,
-            window_limit,
-            main_limit: limit - window_limit,
-            links: Links::new(units),
-            window: List::default(),
-            main: List::default(),
-            region: vec![Region::Out; units],
-            sketch: Sketch::for_entries(entries as usize),
+    pub fn memory<'a>(self, workload: &'a Workload, limit: u64) -> Box<dyn Memory + 'a> {
+        match self {
+            Shape::Recency => Box::new(Window::new(workload, limit, 1.0, Newcomers::All)),
+            Shape::Window(part, newcomers) => {
+                Box::new(Window::new(workload, limit, part, newcomers))
+            }
+            Shape::Queues(newcomers) => Box::new(TwoQueues {
+                workload,
+                queues: Queues::new(limit, newcomers),
+                units: vec![None; workload.unit_bytes.len()],
+            }),
         }
-    }
-
-    /// Whether the unit is there; not a use.
-    pub fn holds(&self, unit: u32) -> bool {
-        self.region[unit as usize] != Region::Out
-    }
-
-    /// Asks for a unit; whether it was there.
-    pub fn get(&mut self, unit: u32) -> bool {
-        self.sketch.raise(unit);
-        self.move_to(unit, self.region[unit as usize]);
-        self.holds(unit)
-    }
-
-    /// Stores a unit that is not there.
-    pub fn put(&mut self, unit: u32) {
-        if self.newcomers == Newcomers::Blocks && !self.workload.is_block(unit) {
-            return self.stand_for_admission(unit);
-        }
-        self.move_to(unit, Region::Window);
-        while self.window.bytes > self.window_limit {
-            let Some(oldest) = self.window.oldest() else {
-                break;
-            };
-            self.stand_for_admission(oldest);
-        }
-    }
-
-    fn move_to(&mut self, unit: u32, region: Region) {
-        let bytes = self.workload.unit_bytes[unit as usize];
-        match self.region[unit as usize] {
-            Region::Out => {}
-            Region::Window => self.links.remove(&mut self.window, unit, bytes),
-            Region::Main => self.links.remove(&mut self.main, unit, bytes),
-        }
-        match region {
-            Region::Out => {}
-            Region::Window => self.links.push(&mut self.window, unit, bytes),
-            Region::Main => self.links.push(&mut self.main, unit, bytes),
-        }
-        self.region[unit as usize] = region;
-    }
-
-    fn stand_for_admission(&mut self, unit: u32) {
-        let bytes = u64::from(self.workload.unit_bytes[unit as usize]);
-        if self.main.bytes + bytes <= self.main_limit {
-            return self.move_to(unit, Region::Main);
-        }
-        let frequency = u32::from(self.sketch.estimate(unit));
-        let (mut freed, mut victims_frequency, mut victims) = (0, 0, Vec::new());
-        let mut at = self.main.oldest();
-        while let Some(victim) = at
-            && freed < bytes
-            && victims_frequency <= frequency
-        {
-            freed += u64::from(self.workload.unit_bytes[victim as usize]);
-            victims_frequency += u32::from(self.sketch.estimate(victim));
-            victims.push(victim);
-            at = self.links.newer(victim);
-        }
-        if freed < bytes || frequency <= victims_frequency {
-            return self.move_to(unit, Region::Out);
-        }
-        for victim in victims {
-            self.move_to(victim, Region::Out);
-        }
-        self.move_to(unit, Region::Main);
     }
 }
 
-impl Cache for Memory<'_> {
+/// Memory alone.
+#[allow(dead_code)]
+pub struct Alone<'a>(pub Box<dyn Memory + 'a>);
+
+impl Cache for Alone<'_> {
     fn ask(&mut self, unit: u32) -> bool {
-        let is_hit = self.get(unit);
+        let is_hit = self.0.get(unit);
         if !is_hit {
-            self.put(unit);
+            self.0.put(unit);
         }
         is_hit
     }
 
     fn written_bytes(&self) -> u64 {
         0
+    }
+}
+
+#[derive(Clone)]
+struct Held(Rc<Unit>);
+
+struct Unit {
+    number: u32,
+    used: Used,
+}
+
+impl Resident for Held {
+    fn hash(&self) -> u64 {
+        spread(u64::from(self.0.number) + 1)
+    }
+
+    fn used(&self) -> &Used {
+        &self.0.used
+    }
+}
+
+struct TwoQueues<'a> {
+    workload: &'a Workload,
+    queues: Queues<Held>,
+    units: Vec<Option<Held>>,
+}
+
+impl Memory for TwoQueues<'_> {
+    fn holds(&self, unit: u32) -> bool {
+        self.units[unit as usize].is_some()
+    }
+
+    fn get(&mut self, unit: u32) -> bool {
+        let held = self.units[unit as usize].as_ref();
+        if let Some(held) = held {
+            held.used().note(self.queues.tick());
+        }
+        held.is_some()
+    }
+
+    fn put(&mut self, unit: u32) {
+        let held = Held(Rc::new(Unit {
+            number: unit,
+            used: Used::default(),
+        }));
+        let bytes = u64::from(self.workload.unit_bytes[unit as usize]);
+        self.queues.insert(held.clone(), bytes);
+        self.units[unit as usize] = Some(held);
+        while let Some(gone) = self.queues.surplus() {
+            self.units[gone.0.number as usize] = None;
+        }
     }
 }

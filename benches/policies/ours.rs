@@ -6,17 +6,14 @@
 use std::collections::VecDeque;
 
 use tidegate::cache::disk::policy::{Candidate, MOST_HITS, Policy, Room};
+use tidegate::cache::memory::queues::NEWCOMERS_BEFORE_DISK;
 
 use super::compare::Cache;
-use super::memory::{Memory, Newcomers, Shape};
+use super::memory::{Memory, Shape};
 use super::workload::{Workload, spread};
 
-/// Memory by recency, so that what is measured is the disk tier's policy. Production's is of another
-/// shape; `-- --memory` compares them.
-const SHAPE: Shape = Shape {
-    window: 1.0,
-    newcomers: Newcomers::All,
-};
+/// Memory as it is in production.
+const SHAPE: Shape = Shape::Queues(NEWCOMERS_BEFORE_DISK);
 
 /// Memory is this part of the disk, as a divisor.
 const MEMORY_SHARE: u64 = 16;
@@ -40,7 +37,7 @@ struct Segment {
 pub struct Tiers<'a> {
     bytes: &'a [u32],
     /// The memory tier.
-    pub memory: Memory<'a>,
+    pub memory: Box<dyn Memory + 'a>,
     policy: Policy,
     disk_bytes: u64,
     segment_bytes: u64,
@@ -70,7 +67,7 @@ impl<'a> Tiers<'a> {
         let units = workload.unit_bytes.len();
         Tiers {
             bytes: &workload.unit_bytes,
-            memory: Memory::new(workload, limit - disk_bytes, shape),
+            memory: shape.memory(workload, limit - disk_bytes),
             policy: Policy::new(disk_bytes, segment_bytes),
             disk_bytes,
             segment_bytes,

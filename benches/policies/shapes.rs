@@ -1,27 +1,27 @@
 //! How memory should be divided, with and without a disk tier behind it.
 
+use tidegate::cache::memory::queues::{NEWCOMERS_ALONE, NEWCOMERS_BEFORE_DISK};
+
 use super::compare::{Cache, Outcome, play};
-use super::memory::{Memory, Newcomers, Shape};
+use super::memory::{Alone, Shape};
 use super::ours::Tiers;
+use super::window::Newcomers;
 use super::workload::{CLASSES, Popularity, Workload};
 
 /// Sizes as parts of the catalogue's bytes: of memory alone, or of memory and disk together.
 const SIZES: [f64; 3] = [0.005, 0.05, 0.25];
 
-const SHAPES: [Shape; 8] = [
-    shape(1.0, Newcomers::All),
-    shape(1.0 / 16.0, Newcomers::Blocks),
-    shape(0.5, Newcomers::Blocks),
-    shape(0.75, Newcomers::Blocks),
-    shape(1.0 / 16.0, Newcomers::All),
-    shape(0.25, Newcomers::All),
-    shape(0.5, Newcomers::All),
-    shape(0.75, Newcomers::All),
+const SHAPES: [Shape; 9] = [
+    Shape::Recency,
+    Shape::Window(1.0 / 16.0, Newcomers::Blocks),
+    Shape::Window(0.25, Newcomers::All),
+    Shape::Window(0.75, Newcomers::All),
+    Shape::Queues(20),
+    Shape::Queues(NEWCOMERS_ALONE),
+    Shape::Queues(4),
+    Shape::Queues(NEWCOMERS_BEFORE_DISK),
+    Shape::Queues(1),
 ];
-
-const fn shape(window: f64, newcomers: Newcomers) -> Shape {
-    Shape { window, newcomers }
-}
 
 /// Sums over the contests of a class, or of all.
 #[derive(Clone, Copy, Default)]
@@ -81,7 +81,7 @@ pub fn print(scale: f64, seed: u64) {
          what memory answered of that.\n"
     );
     let names: Vec<&str> = CLASSES.iter().map(|class| class.name).collect();
-    println!("| window | {} | all |", names.join(" | "));
+    println!("| memory | {} | all |", names.join(" | "));
     println!("|---|{}", "---|".repeat(CLASSES.len() + 1));
     let mut rows = [[Sums::default(); CLASSES.len() + 1]; SHAPES.len()];
     for (column, class) in CLASSES.iter().enumerate() {
@@ -90,7 +90,7 @@ pub fn print(scale: f64, seed: u64) {
             for (row, shape) in rows.iter_mut().zip(SHAPES) {
                 for size in SIZES {
                     let limit = (workload.catalogue_bytes as f64 * size) as u64;
-                    let alone = play(&workload, &mut Memory::new(&workload, limit, shape));
+                    let alone = play(&workload, &mut Alone(shape.memory(&workload, limit)));
                     let mut counted = Counted {
                         tiers: Tiers::with_memory(&workload, limit, shape),
                         asked: 0,
@@ -106,7 +106,6 @@ pub fn print(scale: f64, seed: u64) {
     }
     for (row, shape) in rows.iter().zip(SHAPES) {
         let cells: Vec<String> = row.iter().map(Sums::cell).collect();
-        let (window, newcomers) = (shape.window, shape.newcomers);
-        println!("| {window}, {newcomers:?} | {} |", cells.join(" | "));
+        println!("| {shape:?} | {} |", cells.join(" | "));
     }
 }

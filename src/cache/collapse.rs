@@ -283,7 +283,7 @@ impl Cache {
     fn landed(&self, ask: &Ask) -> Option<Arc<StoredResponse>> {
         let now = self.clock.now();
         let selecting = &ask.request.selecting;
-        let entry = self.memory.entry(&ask.key);
+        let entry = self.memory.peek(&ask.key);
         let lookup = self.consult(entry.as_deref(), &ask.key, selecting, &ask.directives, now);
         match lookup.0 {
             Lookup::Hit(response) | Lookup::StaleHit(response, _) => Some(response),

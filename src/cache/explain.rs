@@ -153,7 +153,7 @@ impl Cache {
     /// # Cancel safety
     /// May be dropped at any time.
     pub async fn known(&self, key: &CacheKey) -> Known {
-        let before = self.memory.entry(key).unwrap_or_default();
+        let before = self.memory.peek(key).unwrap_or_default();
         let generations = before.variants.iter().map(|known| known.body.generation);
         let in_memory = generations.collect();
         let entry = self.recall(key).await.unwrap_or(before);

@@ -1,26 +1,48 @@
-//! The memory tier: heads and blocks in moka, weighed by the bytes they hold.
+//! The memory tier: heads and blocks, weighed by the bytes they take.
+//!
+//! A look-up reads a [`table`] that needs no lock, and counts a use in what it found until it was used
+//! often. Whatever changes what is held is done by those who store, one at a time: [`queues`] says what
+//! has to give way.
+//!
+//! Invariants:
+//! - `never-above-the-limit`: once a change is done, what is held weighs at most the limit.
+//! - `changes-in-turn`: changes of one key's entry happen one after the other, whatever is evicted
+//!   meanwhile; a change is made to what is held, or to nothing when it has been evicted before.
+//! - `held-is-found`: what the queues hold is in the table, and nothing else is.
 
-use std::hash::{Hash, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+pub mod queues;
+
+mod node;
+mod table;
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::Guard;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use moka::notification::RemovalCause;
-use moka::ops::compute::Op;
-use moka::policy::EvictionPolicy;
 
 use super::key::CacheKey;
 use super::policy::storable::NotStored;
 use super::stored::{Generation, StoredResponse};
+use node::{Node, Slot};
+use queues::{NEWCOMERS_ALONE, NEWCOMERS_BEFORE_DISK, Queues};
+use table::Table;
 
-/// Bytes that an entry costs beside its payload: moka's node, the key, the hash table's slot.
-const ENTRY_OVERHEAD_BYTES: u64 = 256;
+/// Bytes that an entry or a block costs beside its payload: its node with its counters of references, and
+/// its places in the queues and in the table.
+const NODE_BYTES: u64 = (size_of::<Node>() + 16 + 48 + 8) as u64;
 
-/// Writes to moka are applied in batches; one block in this many applies them at once, so that the
-/// tier cannot overshoot its limit by more than that many blocks.
-const BLOCKS_PER_SETTLE: u64 = 16;
+/// Bytes that an entry costs beside what it remembers, with the list of its responses.
+const ENTRY_BYTES: u64 = (size_of::<Entry>() + 16 + 16) as u64;
+
+/// Changes of different keys wait for one another when they fall to the same of so many locks.
+const STRIPES: usize = 64;
+
+/// Memory is full when less than this part of it is left, as a divisor.
+const FULL_SHARE: u64 = 32;
 
 /// What is remembered of a cache key.
 #[derive(Clone, Default)]
@@ -48,55 +70,37 @@ pub struct Refused {
     pub at: Duration,
 }
 
-#[derive(PartialEq, Eq)]
-enum Slot {
-    Head(CacheKey),
-    Block(Generation, u64),
-}
-
-impl Hash for Slot {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        match self {
-            Slot::Head(key) => state.write(key.as_bytes()),
-            Slot::Block(generation, number) => {
-                state.write_u64(generation.number());
-                state.write_u64(*number);
-            }
-        }
-    }
-}
-
-#[derive(Clone)]
-enum Value {
-    Entry(Arc<Entry>),
-    Block(Bytes),
-}
-
 /// Is told what leaves the tier for want of room.
 pub trait Leaving: Send + Sync {
     /// An entry leaves.
     fn entry(&self, key: &CacheKey, entry: &Entry);
 }
 
-/// The part of the tier that new blocks have to themselves, as a divisor.
-const WINDOW_SHARE: u64 = 16;
-
-/// But that part is not made smaller than this, while the tier is at least twice as large.
-const WINDOW_BYTES: u64 = 1024 * 1024;
-
 /// The memory tier.
-///
-/// moka admits a newcomer to a full cache only if it is asked for more often than what would have to
-/// give way (TinyLFU), which a block that has just been fetched never is: a player that reads a large
-/// object in small ranges would fetch every block several times. New blocks therefore spend some
-/// time in a window of their own, by recency, and stand for admission when they leave it (W-TinyLFU:
-/// Einziger, Friedman and Manes, ACM ToS 2017).
 pub struct MemoryTier {
-    cache: moka::sync::Cache<Slot, Value>,
-    window: moka::sync::Cache<Slot, Bytes>,
+    table: Table,
+    hasher: RandomState,
     limit_bytes: u64,
+    /// The time of the queues: changes seldom, and is read by every hit.
+    tick: AtomicU32,
+    leaving: Option<Arc<dyn Leaving>>,
+    /// Elsewhere, so that what hits read does not leave a core's cache when something is stored.
+    changing: Box<Changing>,
+}
+
+struct Changing {
+    held: Mutex<Held>,
+    /// Taken before `held`, by whoever changes an entry.
+    stripes: [Mutex<()>; STRIPES],
+    /// What [`Held`] said last.
+    bytes: AtomicU64,
+    responses: AtomicU64,
+}
+
+struct Held {
+    queues: Queues<Arc<Node>>,
     /// Stored responses, not counting what else is remembered.
-    responses: Arc<AtomicI64>,
+    responses: u64,
 }
 
 impl Entry {
@@ -136,184 +140,290 @@ impl Entry {
         self.variants.is_empty() && self.pass_until.is_none() && self.refused.is_none()
     }
 
-    fn count(&self) -> i64 {
-        i64::try_from(self.variants.len()).unwrap_or(i64::MAX)
+    fn count(&self) -> u64 {
+        self.variants.len() as u64
     }
 }
 
 impl MemoryTier {
-    /// A tier that holds at most `limit_bytes`.
+    /// A tier that holds at most `limit_bytes`. `leaving` is told what the tier gives up for want of
+    /// room, when something behind it may take it.
     pub fn new(limit_bytes: u64, leaving: Option<Arc<dyn Leaving>>) -> Self {
-        let responses = Arc::new(AtomicI64::new(0));
-        let gone = responses.clone();
-        let window_bytes = (limit_bytes / WINDOW_SHARE)
-            .max(WINDOW_BYTES)
-            .min(limit_bytes / 2);
-        let cache = moka::sync::Cache::builder()
-            .max_capacity(limit_bytes - window_bytes)
-            .weigher(|slot, value| {
-                let bytes = weight(slot, value);
-                u32::try_from(bytes).unwrap_or(u32::MAX)
-            })
-            .eviction_listener(move |slot: Arc<Slot>, value, cause| {
-                let Value::Entry(entry) = value else { return };
-                gone.fetch_sub(entry.count(), Ordering::Relaxed);
-                if let (RemovalCause::Size, Slot::Head(key), Some(leaving)) =
-                    (cause, &*slot, &leaving)
-                {
-                    leaving.entry(key, &entry);
-                }
-            })
-            .build();
-        let main = cache.clone();
-        let window = moka::sync::Cache::builder()
-            .max_capacity(window_bytes)
-            .eviction_policy(EvictionPolicy::lru())
-            .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX))
-            .eviction_listener(move |slot: Arc<Slot>, bytes, cause| {
-                if cause == RemovalCause::Size
-                    && let Slot::Block(generation, number) = *slot
-                {
-                    main.insert(Slot::Block(generation, number), Value::Block(bytes));
-                }
-            })
-            .build();
+        let table = Table::new(limit_bytes);
+        let newcomers = match leaving {
+            Some(_) => NEWCOMERS_BEFORE_DISK,
+            None => NEWCOMERS_ALONE,
+        };
+        let queues = Queues::new(limit_bytes.saturating_sub(table.bytes()), newcomers);
         MemoryTier {
-            cache,
-            window,
+            table,
+            hasher: RandomState::new(),
             limit_bytes,
-            responses,
+            tick: AtomicU32::new(0),
+            leaving,
+            changing: Box::new(Changing {
+                held: Mutex::new(Held {
+                    queues,
+                    responses: 0,
+                }),
+                stripes: std::array::from_fn(|_| Mutex::new(())),
+                bytes: AtomicU64::new(0),
+                responses: AtomicU64::new(0),
+            }),
         }
     }
 
-    /// What is remembered of `key`.
-    pub fn entry(&self, key: &CacheKey) -> Option<Arc<Entry>> {
-        match self.cache.get(&Slot::Head(key.clone()))? {
-            Value::Entry(entry) => Some(entry),
-            Value::Block(_) => None,
-        }
+    /// What is remembered of `key`, for a request: counts as a use. To be looked at and let go; what is
+    /// kept for longer is better taken from [`MemoryTier::peek`].
+    pub fn entry(&self, key: &CacheKey) -> Option<Guard<Arc<Entry>>> {
+        let slot = Slot::Head(key.clone());
+        let look = |node: &Node| {
+            node.used.note(self.tick.load(Ordering::Relaxed));
+            node.as_entry().map(|entry| entry.load())
+        };
+        self.table.look(self.hash(&slot), &slot, look).flatten()
+    }
+
+    /// What is remembered of `key`, without counting as a use.
+    pub fn peek(&self, key: &CacheKey) -> Option<Arc<Entry>> {
+        let slot = Slot::Head(key.clone());
+        let look = |node: &Node| node.as_entry().map(|entry| entry.load_full());
+        self.table.look(self.hash(&slot), &slot, look).flatten()
     }
 
     /// Changes what is remembered of `key`; an entry that is left empty is forgotten. Changes of one
-    /// key happen one after the other; nobody who looks waits for them.
+    /// key happen one after the other; nobody who looks waits for them. `change` must not ask the tier.
     pub fn update(&self, key: &CacheKey, change: impl FnOnce(&mut Entry)) {
         let slot = Slot::Head(key.clone());
-        self.cache.entry(slot).and_compute_with(|found| {
-            let known = found.map(|found| found.into_value());
-            let was_known = known.is_some();
-            let mut entry = match known {
-                Some(Value::Entry(entry)) => Entry::clone(&entry),
-                Some(Value::Block(_)) | None => Entry::default(),
-            };
-            change(&mut entry);
-            if entry.is_empty() {
-                return if was_known { Op::Remove } else { Op::Nop };
-            }
-            self.responses.fetch_add(entry.count(), Ordering::Relaxed);
-            Op::Put(Value::Entry(Arc::new(entry)))
-        });
+        let hash = self.hash(&slot);
+        let in_turn = self.in_turn(hash);
+        let known = self.table.get(hash, &slot);
+        let before = known.as_ref().and_then(|node| node.as_entry());
+        let mut entry = before.map_or_else(Entry::default, |entry| Entry::clone(&entry.load()));
+        change(&mut entry);
+        let evicted = match entry.is_empty() {
+            true => known.map_or_else(Vec::new, |node| self.take(&node)),
+            false => self.put_entry(slot, hash, known, Arc::new(entry)),
+        };
+        drop(in_turn);
+        self.leave(evicted);
     }
 
     /// Forgets `key`.
     pub fn remove(&self, key: &CacheKey) {
-        self.cache.invalidate(&Slot::Head(key.clone()));
+        let slot = Slot::Head(key.clone());
+        let hash = self.hash(&slot);
+        let in_turn = self.in_turn(hash);
+        let taken = self.table.get(hash, &slot).map(|node| self.take(&node));
+        drop((in_turn, taken));
     }
 
     /// Forgets everything.
     pub fn clear(&self) {
-        // The window first: what leaves it for want of room goes to the cache.
-        self.window.invalidate_all();
-        self.cache.invalidate_all();
-        self.settle();
+        let in_turn: Vec<_> = self.changing.stripes.iter().map(lock).collect();
+        let mut held = lock(&self.changing.held);
+        let nodes: Vec<Arc<Node>> = held.queues.residents().cloned().collect();
+        for node in &nodes {
+            self.unlink(&mut held, node);
+        }
+        self.publish(&held);
+        drop((held, in_turn));
     }
 
-    /// A block of a body.
+    /// A block of a body: counts as a use.
     pub fn block(&self, generation: Generation, number: u64) -> Option<Bytes> {
         let slot = Slot::Block(generation, number);
-        // Asked first although it knows fewer new blocks: it counts who is asked for.
-        match self.cache.get(&slot) {
-            Some(Value::Block(bytes)) => Some(bytes),
-            Some(Value::Entry(_)) => None,
-            None => self.window.get(&slot),
-        }
+        let look = |node: &Node| {
+            node.used.note(self.tick.load(Ordering::Relaxed));
+            node.as_block().cloned()
+        };
+        self.table.look(self.hash(&slot), &slot, look).flatten()
     }
 
     /// Whether a block is there, without counting as a use.
     pub fn has_block(&self, generation: Generation, number: u64) -> bool {
         let slot = Slot::Block(generation, number);
-        self.cache.contains_key(&slot) || self.window.contains_key(&slot)
+        self.table.look(self.hash(&slot), &slot, |_| ()).is_some()
     }
 
-    /// Stores a block of a body.
+    /// Stores a block of a body; nothing happens when it is there.
     pub fn insert_block(&self, generation: Generation, number: u64, bytes: Bytes) {
-        self.window.insert(Slot::Block(generation, number), bytes);
-        if number.is_multiple_of(BLOCKS_PER_SETTLE) {
-            self.settle();
+        let slot = Slot::Block(generation, number);
+        let hash = self.hash(&slot);
+        let mut held = lock(&self.changing.held);
+        if self.table.look(hash, &slot, |_| ()).is_some() {
+            return;
         }
-    }
-
-    fn settle(&self) {
-        self.window.run_pending_tasks();
-        self.cache.run_pending_tasks();
+        let weight = NODE_BYTES + bytes.len() as u64;
+        self.add(&mut held, Node::block(slot, hash, bytes), weight);
+        let evicted = self.make_room(&mut held);
+        drop(held);
+        self.leave(evicted);
     }
 
     /// Loses a block, as an eviction does.
     #[cfg(test)]
     pub(super) fn remove_block(&self, generation: Generation, number: u64) {
-        self.window.invalidate(&Slot::Block(generation, number));
-        self.cache.invalidate(&Slot::Block(generation, number));
+        let slot = Slot::Block(generation, number);
+        if let Some(node) = self.table.get(self.hash(&slot), &slot) {
+            self.take(&node);
+        }
     }
 
-    /// Shows every entry to `look`, in no order.
+    /// Shows every entry to `look`: those that are likely to stay first, the newest first among them.
     pub fn for_each_entry(&self, mut look: impl FnMut(&CacheKey, &Entry)) {
-        for (slot, value) in &self.cache {
-            if let (Slot::Head(key), Value::Entry(entry)) = (&*slot, value) {
-                look(key, &entry);
+        let nodes: Vec<Arc<Node>> = lock(&self.changing.held)
+            .queues
+            .residents()
+            .cloned()
+            .collect();
+        for node in nodes {
+            if let (Some(key), Some(entry)) = (node.key(), node.as_entry()) {
+                look(key, &entry.load());
             }
         }
     }
 
-    /// Bytes held, as of the last settled batch.
+    /// Bytes held, with what it costs to hold them.
     pub fn bytes(&self) -> u64 {
-        self.settle();
-        self.cache.weighted_size() + self.window.weighted_size()
+        self.changing.bytes.load(Ordering::Relaxed)
     }
 
-    /// Stored responses held, as of the last settled batch.
+    /// Stored responses held.
     pub fn objects(&self) -> u64 {
-        u64::try_from(self.responses.load(Ordering::Relaxed)).unwrap_or(0)
+        self.changing.responses.load(Ordering::Relaxed)
     }
 
     /// The limit in bytes.
     pub fn limit_bytes(&self) -> u64 {
         self.limit_bytes
     }
+
+    /// Whether hardly anything can be stored any more without something else giving way.
+    pub fn is_full(&self) -> bool {
+        self.bytes() >= self.limit_bytes / FULL_SHARE * (FULL_SHARE - 1)
+    }
+
+    fn hash(&self, slot: &Slot) -> u64 {
+        self.hasher.hash_one(slot)
+    }
+
+    fn in_turn(&self, hash: u64) -> MutexGuard<'_, ()> {
+        // The upper bits, as the lower ones choose the bucket. What is left is smaller than the array.
+        lock(&self.changing.stripes[(hash >> 32) as usize % STRIPES])
+    }
+
+    fn put_entry(
+        &self,
+        slot: Slot,
+        hash: u64,
+        known: Option<Arc<Node>>,
+        entry: Arc<Entry>,
+    ) -> Vec<Arc<Node>> {
+        let weight = entry_weight(&slot, &entry);
+        let mut held = lock(&self.changing.held);
+        // It may have been evicted since it was looked up.
+        match known.filter(|node| node.is_held()) {
+            Some(node) => {
+                if let Some(place) = node.as_entry() {
+                    held.responses += entry.count();
+                    held.responses -= place.load().count();
+                    place.store(entry);
+                }
+                held.queues.weigh(node.place(), weight);
+            }
+            None => {
+                held.responses += entry.count();
+                self.add(&mut held, Node::entry(slot, hash, entry), weight);
+            }
+        }
+        self.make_room(&mut held)
+    }
+
+    fn add(&self, held: &mut Held, node: Node, weight: u64) {
+        let node = Arc::new(node);
+        node.set_place(held.queues.insert(node.clone(), weight));
+        self.table.add(node);
+    }
+
+    /// Evicts until the limit is kept. What is given back is dropped best when no lock is held.
+    fn make_room(&self, held: &mut Held) -> Vec<Arc<Node>> {
+        let mut evicted = Vec::new();
+        while let Some(node) = held.queues.surplus() {
+            self.forget_taken(held, &node);
+            evicted.push(node);
+        }
+        self.publish(held);
+        evicted
+    }
+
+    fn take(&self, node: &Arc<Node>) -> Vec<Arc<Node>> {
+        let mut held = lock(&self.changing.held);
+        self.unlink(&mut held, node);
+        self.publish(&held);
+        Vec::new()
+    }
+
+    fn unlink(&self, held: &mut Held, node: &Arc<Node>) {
+        if node.is_held() {
+            held.queues.take(node.place());
+            self.forget_taken(held, node);
+        }
+    }
+
+    /// Forgets a node that the queues do not hold any more.
+    fn forget_taken(&self, held: &mut Held, node: &Arc<Node>) {
+        node.set_not_held();
+        self.table.remove(node);
+        held.responses -= node.as_entry().map_or(0, |entry| entry.load().count());
+    }
+
+    fn publish(&self, held: &Held) {
+        self.changing
+            .bytes
+            .store(held.queues.bytes(), Ordering::Relaxed);
+        let tick = held.queues.tick();
+        // Else every core's hits would fetch it again after each change.
+        if self.tick.load(Ordering::Relaxed) != tick {
+            self.tick.store(tick, Ordering::Relaxed);
+        }
+        self.changing
+            .responses
+            .store(held.responses, Ordering::Relaxed);
+    }
+
+    fn leave(&self, evicted: Vec<Arc<Node>>) {
+        let Some(leaving) = &self.leaving else { return };
+        for node in evicted {
+            if let (Some(key), Some(entry)) = (node.key(), node.as_entry()) {
+                leaving.entry(key, &entry.load());
+            }
+        }
+    }
 }
 
-fn weight(slot: &Slot, value: &Value) -> u64 {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn entry_weight(slot: &Slot, entry: &Entry) -> u64 {
     let key = match slot {
-        // Held twice: in the map and in the eviction queue's node.
-        Slot::Head(key) => 2 * key.as_bytes().len() as u64,
+        Slot::Head(key) => key.as_bytes().len() as u64,
         Slot::Block(..) => 0,
     };
-    let payload = match value {
-        Value::Block(bytes) => bytes.len() as u64,
-        Value::Entry(entry) => entry
-            .variants
-            .iter()
-            .map(|response| {
-                let whole = response.body.whole().map_or(0, |bytes| bytes.len() as u64);
-                // The fields are held as a map and as wire text.
-                whole + 3 * response.head.wire.len() as u64 + ENTRY_OVERHEAD_BYTES
-            })
-            .sum(),
-    };
-    key + payload + ENTRY_OVERHEAD_BYTES
+    let responses = entry
+        .variants
+        .iter()
+        .map(|response| response.memory_bytes());
+    key + NODE_BYTES + ENTRY_BYTES + responses.sum::<u64>()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
+    use crate::cache::dice::Dice;
     use crate::cache::policy::blocks::BLOCK_BYTES;
 
     #[test]
@@ -341,12 +451,10 @@ mod tests {
             for number in 0..64 {
                 tier.block(popular, number);
             }
-            tier.settle();
         }
         let new = Generation::fresh();
         for number in 0..100 {
             tier.insert_block(new, number, block.clone());
-            tier.settle();
             assert!(tier.block(new, number).is_some(), "{number}");
         }
         assert!(tier.bytes() <= 8 * 1024 * 1024);
@@ -388,5 +496,120 @@ mod tests {
         tier.insert_block(old, 0, Bytes::from_static(b"old"));
         assert_eq!(tier.block(new, 0), None);
         assert_eq!(tier.block(old, 0).unwrap(), "old");
+    }
+
+    /// What a disk tier would be told.
+    #[derive(Default)]
+    struct Told(Mutex<Vec<CacheKey>>);
+
+    impl Leaving for Told {
+        fn entry(&self, key: &CacheKey, _: &Entry) {
+            lock(&self.0).push(key.clone());
+        }
+    }
+
+    fn key(number: u64) -> CacheKey {
+        CacheKey::new(crate::cache::Scheme::Http, "h", &format!("/{number}"), None)
+    }
+
+    #[test]
+    fn the_tier_holds_what_a_plain_map_says_and_tells_of_what_left() {
+        let mut dice = Dice::new(3);
+        let told = Arc::new(Told::default());
+        let tier = MemoryTier::new(1 << 20, Some(told.clone()));
+        let mut entries: HashMap<u64, Arc<StoredResponse>> = HashMap::new();
+        let mut blocks: HashMap<u64, usize> = HashMap::new();
+        let generation = Generation::fresh();
+        for step in 0..60_000 {
+            let number = dice.below(1_500);
+            match dice.below(12) {
+                0..=3 => {
+                    let response = StoredResponse::sample(b"body");
+                    tier.update(&key(number), |entry| {
+                        let known = entries.get(&number);
+                        if let (Some(known), Some(held)) = (known, entry.variants.first()) {
+                            assert!(Arc::ptr_eq(known, held), "changes-in-turn");
+                        }
+                        entry.variants = vec![response.clone()];
+                    });
+                    entries.insert(number, response);
+                }
+                4 => {
+                    tier.update(&key(number), |entry| entry.variants.clear());
+                    entries.remove(&number);
+                }
+                5 => {
+                    tier.remove(&key(number));
+                    entries.remove(&number);
+                }
+                6..=8 => {
+                    let bytes = vec![number as u8; 1 + dice.below(4_000) as usize];
+                    if !tier.has_block(generation, number) {
+                        blocks.insert(number, bytes.len());
+                    }
+                    tier.insert_block(generation, number, bytes.into());
+                }
+                9 if dice.chance(1) => {
+                    tier.clear();
+                    (entries, blocks) = (HashMap::new(), HashMap::new());
+                }
+                _ => {
+                    if let Some(found) = tier.entry(&key(number)) {
+                        assert!(Arc::ptr_eq(&found.variants[0], &entries[&number]));
+                    }
+                    if let Some(found) = tier.block(generation, number) {
+                        assert_eq!(found, vec![number as u8; blocks[&number]]);
+                    }
+                }
+            }
+            for left in lock(&told.0).drain(..) {
+                assert!(tier.peek(&left).is_none(), "held-is-found");
+                entries.retain(|number, _| key(*number) != left);
+            }
+            assert!(tier.bytes() <= 1 << 20, "never-above-the-limit");
+            if step % 500 == 0 {
+                // Whatever was neither taken away nor told of is there.
+                let found = (entries.iter())
+                    .filter(|(number, _)| tier.peek(&key(**number)).is_some())
+                    .count();
+                assert_eq!(found, entries.len());
+                assert_eq!(tier.objects(), entries.len() as u64);
+                let mut shown = 0;
+                tier.for_each_entry(|_, _| shown += 1);
+                assert_eq!(shown, entries.len());
+            }
+        }
+    }
+
+    #[test]
+    fn changes_of_a_key_are_not_lost_while_everything_is_evicted_all_the_time() {
+        // Each change adds to what the last one left, or begins anew when that was evicted: what is
+        // found counts the changes since, and is never less than what its changer saw.
+        let tier = MemoryTier::new(1 << 20, None);
+        let seen = AtomicU64::new(0);
+        std::thread::scope(|threads| {
+            for _ in 0..3 {
+                threads.spawn(|| {
+                    for _ in 0..5_000 {
+                        tier.update(&key(0), |entry| {
+                            let before = entry.pass_until.unwrap_or_default();
+                            let last = Duration::from_nanos(seen.load(Ordering::SeqCst));
+                            assert!(before == last || before == Duration::ZERO);
+                            let next = before + Duration::from_nanos(1);
+                            seen.store(next.as_nanos() as u64, Ordering::SeqCst);
+                            entry.pass_until = Some(next);
+                        });
+                    }
+                });
+            }
+            threads.spawn(|| {
+                let generation = Generation::fresh();
+                let block = Bytes::from(vec![1; 100_000]);
+                for number in 0..5_000 {
+                    tier.insert_block(generation, number, block.clone());
+                    assert!(tier.bytes() <= 1 << 20);
+                }
+            });
+        });
     }
 }

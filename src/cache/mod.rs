@@ -21,6 +21,7 @@ pub mod policy;
 pub mod purge;
 pub mod query;
 pub mod read;
+pub mod sightings;
 pub mod sizes;
 pub mod stored;
 pub mod stored_form;
@@ -233,7 +234,13 @@ impl Cache {
         now: Moment,
     ) -> Lookup {
         let entry = self.memory.entry(key);
-        self.lookup_in(entry.as_deref(), key, fields, directives, now)
+        self.lookup_in(
+            entry.as_deref().map(|entry| &**entry),
+            key,
+            fields,
+            directives,
+            now,
+        )
     }
 
     /// The same in what [`Cache::recall`] gave: memory may have had no room for it.
@@ -355,7 +362,7 @@ impl Cache {
     /// The key by which requests that may share a response wait for one another: with what the
     /// newest response varies by.
     fn collapse_key(&self, key: &CacheKey, fields: &HeaderMap) -> CacheKey {
-        match self.memory.entry(key) {
+        match self.memory.peek(key) {
             Some(entry) => match entry.variants.first() {
                 Some(newest) if !newest.head.selecting.is_empty() => {
                     key.with_variant(|key| newest.head.selecting.append_key(fields, key))
@@ -491,7 +498,7 @@ impl Cache {
     /// Takes note of a 200 to a HEAD (RFC 9111 §4.3.5): it brings what is stored up to date, or shows
     /// that it is outdated.
     pub fn note_head(&self, key: &CacheKey, answer: &Aside<'_>, rules: &CacheRules) {
-        let Some(entry) = self.memory.entry(key) else {
+        let Some(entry) = self.memory.peek(key) else {
             return;
         };
         let Some(stored) = entry.variant_for(answer.request) else {

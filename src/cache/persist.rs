@@ -267,7 +267,7 @@ impl Cache {
     pub async fn recall(&self, key: &CacheKey) -> Option<Arc<Entry>> {
         let persistence = self.persistence.as_ref()?;
         let is_known = |entry: Arc<Entry>| entry.is_recalled;
-        if self.memory.entry(key).is_some_and(is_known)
+        if self.memory.peek(key).is_some_and(is_known)
             || !persistence.disk.has_responses(key.as_bytes())
         {
             return None;
@@ -352,7 +352,7 @@ impl Cache {
         while let Some((key, following)) = next_key(rest) {
             rest = following;
             let Some(cache) = cache.upgrade() else { return };
-            if cache.memory.bytes() >= cache.memory.limit_bytes() {
+            if cache.memory.is_full() {
                 break;
             }
             if let Ok(key) = CacheKey::from_bytes(key) {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::fill::Fill;
 use super::policy::conditional::EntityTag;
@@ -141,6 +141,7 @@ impl Head {
         selecting: Selecting,
     ) -> Self {
         let wire = to_wire(&fields);
+        let fields = values_from_wire(&fields, &wire);
         let tags = tags_of(&fields);
         Head {
             status,
@@ -206,12 +207,49 @@ fn to_wire(fields: &HeaderMap) -> Bytes {
     wire.freeze()
 }
 
+/// The same fields, in a map that is no larger than it must be and whose values lie in `wire`: they would
+/// otherwise be small allocations of their own, or keep alive what they arrived in.
+fn values_from_wire(fields: &HeaderMap, wire: &Bytes) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(fields.len());
+    let mut at = 0;
+    for (name, value) in fields {
+        let start = at + name.as_str().len() + 2;
+        let end = start + value.len();
+        at = end + 2;
+        let mut same = HeaderValue::from_maybe_shared(wire.slice(start..end))
+            .unwrap_or_else(|_| value.clone());
+        same.set_sensitive(value.is_sensitive());
+        map.append(name, same);
+    }
+    map
+}
+
 /// A head and its body.
 pub struct StoredResponse {
     /// The head; a validation makes a new [`StoredResponse`] with the same body.
     pub head: Head,
     /// The body.
     pub body: Arc<Body>,
+}
+
+/// Bytes that a field takes in a map beside its value: name, value's handle and place.
+const FIELD_BYTES: usize = 112;
+
+/// Bytes that an allocation costs beside what was asked for: counters of references, rounding.
+const ALLOCATION_BYTES: usize = 32;
+
+impl StoredResponse {
+    /// Bytes of memory that it takes, with its body as far as that is held in one piece.
+    pub fn memory_bytes(&self) -> u64 {
+        let own = size_of::<StoredResponse>() + size_of::<Body>() + 2 * ALLOCATION_BYTES;
+        let fields = self.head.fields.capacity() * FIELD_BYTES + ALLOCATION_BYTES;
+        let wire = self.head.wire.len() + 2 * ALLOCATION_BYTES;
+        let whole = self
+            .body
+            .whole()
+            .map_or(0, |bytes| bytes.len() + 2 * ALLOCATION_BYTES);
+        (own + fields + wire + whole) as u64
+    }
 }
 
 /// What was stored as a body is not as long as its head says.
@@ -388,6 +426,27 @@ impl StoredResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_are_the_same_when_their_values_lie_in_the_wire_form() {
+        let mut fields = HeaderMap::new();
+        for (name, value) in [
+            ("cache-control", &b"max-age=1"[..]),
+            ("x-empty", b""),
+            ("x-twice", b"a"),
+            ("x-bytes", b"\xff\xfe caf\xc3\xa9"),
+            ("x-twice", b"b, c"),
+        ] {
+            let name = http::HeaderName::from_static(name);
+            fields.append(name, HeaderValue::from_bytes(value).unwrap());
+        }
+        let wire = to_wire(&fields);
+        let same = values_from_wire(&fields, &wire);
+        assert_eq!(same, fields);
+        let order = |map: &HeaderMap| format!("{map:?}");
+        assert_eq!(order(&same), order(&fields));
+        assert!(same.capacity() <= fields.capacity());
+    }
 
     #[test]
     fn every_generation_after_the_beginning_of_an_epoch_is_greater_than_all_before_it() {

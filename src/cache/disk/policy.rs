@@ -4,7 +4,7 @@
 //! More than half of a CDN's objects are asked for once, so a cache that writes whatever it fetched
 //! spends its disk and the disk's life on bytes that nobody wants again. While there is room
 //! everything is written. Once the disk is full a record must have been seen before: memory is where
-//! it waits for its second request, and [`sightings`] remembers it when it had left memory by then.
+//! it waits for its second request, and [`Sightings`] remembers it when it had left memory by then.
 //! Segments are reclaimed in the order they were written, and what was hit meanwhile is written
 //! again. Together this is S3-FIFO (Yang et al., SOSP 2023) with memory as its small queue and the
 //! log as its main one.
@@ -24,13 +24,11 @@
 //!
 //! The numbers were chosen by simulation: `benches/README.md` has the tables, and what failed.
 
-pub mod sightings;
-
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use sightings::Sightings;
+use crate::cache::sightings::Sightings;
 
 /// Of the bytes fetched while the disk is full, the share that may be written, in percent.
 pub const WRITTEN_PERCENT: u32 = 45;

@@ -257,7 +257,7 @@ impl Engine {
 
     /// What is stored for a client of `variant`.
     pub(super) fn stored(&self, url: usize, variant: usize) -> Option<Arc<StoredResponse>> {
-        let entry = self.cache.memory.entry(&key(url))?;
+        let entry = self.cache.memory.peek(&key(url))?;
         entry.variant_for(&selecting(variant)).cloned()
     }
 

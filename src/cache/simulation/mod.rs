@@ -70,7 +70,7 @@ fn simulate(seed: u64, traced: bool) -> Outcome {
     let ledger = Ledger::new(clock.clone(), grace, traced);
     let mut executor = Executor::new(dice.fork());
     let config = config::Cache {
-        // Losses come from the seed: what moka evicts depends on hashes and on the machine's clock.
+        // Losses come from the seed: what is evicted depends on hashes that differ from run to run.
         memory_bytes: 64 << 20,
         disk: None,
         default_ttl: Duration::from_secs(60),
