@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{FutureExt, poll};
 use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, HeaderName, HeaderValue, VIA};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use pingora::apps::HttpServerApp;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
@@ -363,9 +363,14 @@ impl Downstream for Client<'_> {
     }
 }
 
+/// More fields than are added to those that are stored.
+const OWN_FIELDS: usize = 8;
+
+/// Built as a plain map: pingora's own way of adding a field reads its name letter by letter again.
 fn response_header(head: &ReplyHead<'_>) -> Option<ResponseHeader> {
-    let mut header = ResponseHeader::build_no_case(head.status, Some(16)).ok()?;
-    let mut add = |name: HeaderName, value: HeaderValue| header.append_header(name, value).ok();
+    let stored = head.stored.map_or(0, |(stored, _)| stored.fields.len());
+    let mut fields = HeaderMap::with_capacity(stored + head.fields.len() + OWN_FIELDS);
+    let mut add = |name: HeaderName, value: HeaderValue| fields.try_append(name, value).ok();
     if let Some((stored, selection)) = head.stored {
         for (name, value) in &stored.fields {
             if selection.includes(name) {
@@ -395,9 +400,13 @@ fn response_header(head: &ReplyHead<'_>) -> Option<ResponseHeader> {
         )?;
     }
     add(VIA, HeaderValue::from_static("2 tidegate"))?;
-    add(
-        X_REQUEST_ID,
-        HeaderValue::from_str(head.request_id.as_str()).ok()?,
-    )?;
-    Some(header)
+    let mut request_id = HeaderValue::from_str(head.request_id.as_str()).ok()?;
+    // Never the same again: in h2's table of fields it would push out what is, and every new one would be
+    // compared with all before it.
+    request_id.set_sensitive(true);
+    add(X_REQUEST_ID, request_id)?;
+    let (mut parts, ()) = http::Response::new(()).into_parts();
+    parts.status = head.status;
+    parts.headers = fields;
+    Some(parts.into())
 }
