@@ -1,10 +1,12 @@
-//! A stream whose writes are gathered until somebody says that they are to go.
+//! A TLS stream whose writes are gathered until somebody says that they are to go.
 //!
 //! h2 flushes after every frame that carries data. Over TLS that is a record and a system call for each,
 //! of at most 16 KiB; for small responses, one for each response. Gathered, the answers to all requests
-//! that came together leave together, and long bodies in longer writes.
+//! that came together leave together. Of long bodies, what fills a record is sealed from where it lies and
+//! only the rest of each frame is copied; four records are a system call.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -13,45 +15,46 @@ use async_trait::async_trait;
 use bytes::{Buf, BufMut, BytesMut};
 use pingora::protocols::tls::SslDigest;
 use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    Stream, TimingDigest, UniqueID, UniqueIDType,
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::tls::{LEAD_BYTES, WRITE_BYTES};
+use super::tls::{LEAD_BYTES, RECORD_BYTES};
+use super::tls_stream::{BATCH_BYTES, Parts, TlsStream};
 
-/// As much as is gathered before it goes by itself: eight TLS records.
-const GATHERED_BYTES: usize = 128 * 1024;
+/// A client that has not taken so much is given nothing more: eight TLS records.
+const UNSENT_BYTES: usize = 8 * RECORD_BYTES;
 
 /// The first room for what is gathered.
 const FIRST_BYTES: usize = 8 * 1024;
 
-/// The stream. Flushing it does nothing while less than [`GATHERED_BYTES`] are gathered;
-/// [`GatheredWrites::poll_flush`] does.
+/// The stream. Flushing it does nothing; [`GatheredWrites::poll_flush`] does.
 #[derive(Debug)]
-pub(super) struct GatheredStream {
-    shared: Arc<Mutex<Gathering>>,
+pub(super) struct GatheredStream<S> {
+    shared: Arc<Mutex<Gathering<S>>>,
 }
 
 /// Sends what was gathered.
 #[derive(Debug)]
-pub(super) struct GatheredWrites {
-    shared: Arc<Mutex<Gathering>>,
+pub(super) struct GatheredWrites<S> {
+    shared: Arc<Mutex<Gathering<S>>>,
 }
 
 #[derive(Debug)]
-struct Gathering {
-    inner: Stream,
+struct Gathering<S> {
+    tls: TlsStream<S>,
+    /// Less than a record.
     gathered: BytesMut,
     /// A writer was told to wait.
     has_refused: bool,
 }
 
-/// Both ends of a stream that gathers what is written to `inner`. They belong to one task: neither ever
+/// Both ends of a stream that gathers what is written to `tls`. They belong to one task: neither ever
 /// waits for the other.
-pub(super) fn gathered(inner: Stream) -> (GatheredStream, GatheredWrites) {
+pub(super) fn gathered<S: IO>(tls: TlsStream<S>) -> (GatheredStream<S>, GatheredWrites<S>) {
     let shared = Arc::new(Mutex::new(Gathering {
-        inner,
+        tls,
         gathered: BytesMut::new(),
         has_refused: false,
     }));
@@ -61,14 +64,40 @@ pub(super) fn gathered(inner: Stream) -> (GatheredStream, GatheredWrites) {
     (GatheredStream { shared }, writes)
 }
 
-impl Gathering {
-    fn append(&mut self, bytes: &[u8]) {
-        let wanted = LEAD_BYTES + self.gathered.len() + bytes.len();
-        if self.gathered.capacity() < self.gathered.len() + bytes.len() {
-            // A long body comes in many writes.
-            let room = match wanted {
-                ..=FIRST_BYTES => FIRST_BYTES,
-                _ => wanted.max(GATHERED_BYTES + FIRST_BYTES),
+impl<S: IO> Gathering<S> {
+    /// Seals what fills records, and keeps the rest.
+    fn append(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let new: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let before = mem::take(&mut self.gathered);
+        if before.len() + new < RECORD_BYTES {
+            self.gathered = before;
+            self.keep(Parts::new(bufs), new);
+            return Ok(new);
+        }
+        let mut all = Vec::with_capacity(1 + bufs.len());
+        all.push(IoSlice::new(&before));
+        all.extend(bufs.iter().map(|buf| IoSlice::new(buf)));
+        let mut plaintext = Parts::new(&all);
+        let mut left = before.len() + new;
+        while left >= RECORD_BYTES {
+            self.tls.seal(&mut plaintext, RECORD_BYTES)?;
+            left -= RECORD_BYTES;
+        }
+        self.keep(plaintext, left);
+        Ok(new)
+    }
+
+    /// Copies `bytes` behind what is gathered.
+    fn keep(&mut self, mut parts: Parts<'_>, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        let wanted = self.gathered.len() + bytes;
+        if self.gathered.capacity() < wanted {
+            let room = if LEAD_BYTES + wanted <= FIRST_BYTES {
+                FIRST_BYTES
+            } else {
+                LEAD_BYTES + RECORD_BYTES
             };
             let mut larger = BytesMut::with_capacity(room);
             larger.put_bytes(0, LEAD_BYTES);
@@ -76,35 +105,37 @@ impl Gathering {
             larger.advance(LEAD_BYTES);
             self.gathered = larger;
         }
-        self.gathered.extend_from_slice(bytes);
+        let mut left = bytes;
+        while left > 0 {
+            let part = parts.next(left);
+            left -= part.len();
+            self.gathered.extend_from_slice(part);
+        }
     }
 
-    /// Writes all that is gathered.
+    /// Seals and writes all that is gathered.
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.gathered.is_empty() {
-            let next = &self.gathered[..self.gathered.len().min(WRITE_BYTES)];
-            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, next))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.gathered.advance(written);
+        if !self.gathered.is_empty() {
+            // An idle connection keeps no buffer.
+            let gathered = mem::take(&mut self.gathered);
+            let bytes = gathered.len();
+            let parts = [IoSlice::new(&gathered)];
+            self.tls.seal(&mut Parts::new(&parts), bytes)?;
         }
-        // An idle connection keeps no buffer.
-        self.gathered = BytesMut::new();
-        Poll::Ready(Ok(()))
+        self.tls.poll_send(cx)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_write_out(cx))?;
-        Pin::new(&mut self.inner).poll_flush(cx)
+        Pin::new(&mut self.tls).poll_flush(cx)
     }
 }
 
-fn lock(shared: &Mutex<Gathering>) -> MutexGuard<'_, Gathering> {
+fn lock<S>(shared: &Mutex<Gathering<S>>) -> MutexGuard<'_, Gathering<S>> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl GatheredWrites {
+impl<S: IO> GatheredWrites<S> {
     /// Sends what was gathered, as far as the client takes it.
     ///
     /// # Errors
@@ -112,7 +143,7 @@ impl GatheredWrites {
     pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut gathering = lock(&self.shared);
         let flushed = gathering.poll_flush(cx);
-        if gathering.has_refused && gathering.gathered.len() < GATHERED_BYTES {
+        if gathering.has_refused && gathering.tls.unsent_bytes() < UNSENT_BYTES {
             // Whoever was told to wait for the client waits for nothing now.
             gathering.has_refused = false;
             cx.waker().wake_by_ref();
@@ -121,92 +152,103 @@ impl GatheredWrites {
     }
 }
 
-impl AsyncRead for GatheredStream {
+impl<S: IO> AsyncRead for GatheredStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut lock(&self.shared).inner).poll_read(cx, buf)
+        Pin::new(&mut lock(&self.shared).tls).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for GatheredStream {
+impl<S: IO> AsyncWrite for GatheredStream<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let mut gathering = lock(&self.shared);
-        if gathering.gathered.len() >= GATHERED_BYTES {
+        if gathering.tls.unsent_bytes() >= UNSENT_BYTES {
             // What the client takes now makes room; what it does not take is waited for.
-            let out = gathering.poll_write_out(cx)?;
-            if out.is_pending() && gathering.gathered.len() >= GATHERED_BYTES {
+            let sent = gathering.tls.poll_send(cx)?;
+            if sent.is_pending() && gathering.tls.unsent_bytes() >= UNSENT_BYTES {
                 gathering.has_refused = true;
                 return Poll::Pending;
             }
         }
-        gathering.append(buf);
-        Poll::Ready(Ok(buf.len()))
+        let taken = gathering.append(bufs)?;
+        if gathering.tls.unsent_bytes() >= BATCH_BYTES {
+            // The rest goes when more is written, or when it is sent for good.
+            let _ = gathering.tls.poll_send(cx)?;
+        }
+        Poll::Ready(Ok(taken))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut gathering = lock(&self.shared);
-        if gathering.gathered.len() >= GATHERED_BYTES {
-            // The rest goes when more is written, or when it is sent for good.
-            let _ = gathering.poll_write_out(cx)?;
-        }
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut gathering = lock(&self.shared);
         ready!(gathering.poll_flush(cx))?;
-        Pin::new(&mut gathering.inner).poll_shutdown(cx)
+        Pin::new(&mut gathering.tls).poll_shutdown(cx)
     }
 }
 
 #[async_trait]
-impl Shutdown for GatheredStream {
+impl<S: IO> Shutdown for GatheredStream<S> {
     /// Of an h2 connection, all that is to be said goes through [`AsyncWrite::poll_shutdown`].
     async fn shutdown(&mut self) {}
 }
 
-impl UniqueID for GatheredStream {
+impl<S: IO> UniqueID for GatheredStream<S> {
     fn id(&self) -> UniqueIDType {
-        lock(&self.shared).inner.id()
+        lock(&self.shared).tls.id()
     }
 }
 
-impl Ssl for GatheredStream {
+impl<S: IO> Ssl for GatheredStream<S> {
     fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        lock(&self.shared).inner.get_ssl_digest()
+        lock(&self.shared).tls.get_ssl_digest()
     }
 
     fn selected_alpn_proto(&self) -> Option<ALPN> {
-        lock(&self.shared).inner.selected_alpn_proto()
+        lock(&self.shared).tls.selected_alpn_proto()
     }
 }
 
-impl GetTimingDigest for GatheredStream {
+impl<S: IO> GetTimingDigest for GatheredStream<S> {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        lock(&self.shared).inner.get_timing_digest()
+        lock(&self.shared).tls.get_timing_digest()
     }
 }
 
-impl GetProxyDigest for GatheredStream {
+impl<S: IO> GetProxyDigest for GatheredStream<S> {
     fn get_proxy_digest(&self) -> Option<Arc<pingora::protocols::raw_connect::ProxyDigest>> {
-        lock(&self.shared).inner.get_proxy_digest()
+        lock(&self.shared).tls.get_proxy_digest()
     }
 }
 
-impl GetSocketDigest for GatheredStream {
+impl<S: IO> GetSocketDigest for GatheredStream<S> {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        lock(&self.shared).inner.get_socket_digest()
+        lock(&self.shared).tls.get_socket_digest()
     }
 }
 
-impl Peek for GatheredStream {}
+impl<S: IO> Peek for GatheredStream<S> {}
 
 #[cfg(test)]
 mod tests {
@@ -215,19 +257,33 @@ mod tests {
     use std::task::{Wake, Waker};
 
     use futures_util::poll;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio_rustls::client;
 
     use super::*;
+    use crate::edge::tls_stream::testing::connected;
 
-    fn pair(holds: usize) -> (GatheredStream, GatheredWrites, DuplexStream) {
-        let (ours, client) = duplex(holds);
-        let (stream, writes) = gathered(Box::new(ours));
+    type Client = client::TlsStream<DuplexStream>;
+
+    async fn pair(
+        holds: usize,
+    ) -> (
+        GatheredStream<DuplexStream>,
+        GatheredWrites<DuplexStream>,
+        Client,
+    ) {
+        let (ours, client) = connected(holds).await;
+        let (stream, writes) = gathered(ours);
         (stream, writes, client)
+    }
+
+    fn noise(count: usize) -> Vec<u8> {
+        (0..count).map(|at| (at * 31 + at / 251) as u8).collect()
     }
 
     #[tokio::test]
     async fn writes_leave_together_when_they_are_sent() {
-        let (mut stream, writes, mut client) = pair(1024);
+        let (mut stream, writes, mut client) = pair(1024).await;
         for part in ["one ", "two ", "three"] {
             stream.write_all(part.as_bytes()).await.unwrap();
             stream.flush().await.unwrap();
@@ -240,39 +296,70 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn writer_waits_for_a_client_that_takes_nothing_and_goes_on_when_it_does() {
-        let (mut stream, writes, mut client) = pair(16);
-        let bytes: Vec<u8> = (0..3 * GATHERED_BYTES).map(|at| at as u8).collect();
+    async fn frames_of_a_long_body_arrive_as_they_were_written() {
+        let (mut stream, writes, mut client) = pair(64 * 1024).await;
+        let sent = noise(2_000_000);
         let write = async {
-            stream.write_all(&bytes[..GATHERED_BYTES]).await.unwrap();
-            stream.write_all(&bytes[GATHERED_BYTES..]).await.unwrap();
-            // More than was gathered is refused until the client has read.
+            // As h2 writes: the head of a frame, and its payload.
+            for frame in sent.chunks(9 + 16_384) {
+                let (head, payload) = frame.split_at(9.min(frame.len()));
+                let mut both = [IoSlice::new(head), IoSlice::new(payload)];
+                let mut left = &mut both[..];
+                while !left.is_empty() {
+                    let written = stream.write_vectored(left).await.unwrap();
+                    IoSlice::advance_slices(&mut left, written);
+                }
+                stream.flush().await.unwrap();
+            }
+            poll_fn(|cx| writes.poll_flush(cx)).await.unwrap();
+        };
+        let mut read = vec![0; sent.len()];
+        let ((), taken) = tokio::join!(write, client.read_exact(&mut read));
+        taken.unwrap();
+        assert!(read == sent);
+    }
+
+    #[tokio::test]
+    async fn writer_waits_for_a_client_that_takes_nothing_and_goes_on_when_it_does() {
+        let (mut stream, writes, mut client) = pair(1024).await;
+        let sent = noise(3 * UNSENT_BYTES);
+        let write = async {
+            stream.write_all(&sent[..UNSENT_BYTES]).await.unwrap();
+            // More than was sealed is refused until the client has read.
+            stream.write_all(&sent[UNSENT_BYTES..]).await.unwrap();
             stream.write_all(b"end").await.unwrap();
             poll_fn(|cx| writes.poll_flush(cx)).await.unwrap();
         };
         let mut write = std::pin::pin!(write);
         assert!(poll!(write.as_mut()).is_pending());
-        let mut all = vec![0; bytes.len() + 3];
+        let mut all = vec![0; sent.len() + 3];
         let (_, read) = tokio::join!(write, client.read_exact(&mut all));
         read.unwrap();
-        assert!(all.starts_with(&bytes) && all.ends_with(b"end"));
+        assert!(all.starts_with(&sent) && all.ends_with(b"end"));
     }
 
     #[tokio::test]
     async fn writer_that_waits_is_woken_when_what_was_gathered_is_sent() {
-        let (mut stream, writes, mut client) = pair(16);
+        let (mut stream, writes, mut client) = pair(1024).await;
         // What the pipe takes is gone when the next write is refused.
-        stream.write_all(&[0; GATHERED_BYTES + 16]).await.unwrap();
+        let sent = noise(UNSENT_BYTES + RECORD_BYTES);
+        stream.write_all(&sent).await.unwrap();
         let mut stream = Pin::new(&mut stream);
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
         let mut cx = Context::from_waker(&waker);
         assert!(stream.as_mut().poll_write(&mut cx, b"more").is_pending());
-        let mut all = [0; 16];
-        client.read_exact(&mut all).await.unwrap();
-        woken.0.store(false, Ordering::SeqCst);
+        let mut read = vec![0; sent.len()];
+        for _ in 0..100 {
+            // Room comes in steps of what fits the pipe.
+            let _ = poll!(Box::pin(client.read(&mut read)));
+            woken.0.store(false, Ordering::SeqCst);
+            let _ = writes.poll_flush(&mut cx);
+            if woken.0.load(Ordering::SeqCst) {
+                break;
+            }
+        }
         // The system says nothing more of room that is used at once.
-        assert!(writes.poll_flush(&mut cx).is_pending());
         assert!(woken.0.load(Ordering::SeqCst));
         let Poll::Ready(Ok(4)) = stream.as_mut().poll_write(&mut cx, b"more") else {
             panic!("there is room");

@@ -3,6 +3,7 @@
 //! read → parse → [`super::Node::answer`] → write, and again. What is not for the cache goes on to
 //! pingora's proxy with the bytes already read; the connection comes back for the next request.
 
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,8 +45,8 @@ const WAITING_BYTES: usize = 64;
 /// The first read of a connection; most heads fit.
 const READ_BYTES: usize = 4096;
 
-/// A body up to this long is copied behind its head so that both leave in one write.
-const ONE_WRITE_BYTES: usize = 32 * 1024;
+/// A body up to this long is copied behind its head; a longer one leaves with it from where it lies.
+const COPIED_BYTES: usize = 4 * 1024;
 
 /// After an error response, this much of what the client still sends is read and dropped, so that
 /// closing does not reset the connection under the response (RFC 9112 §9.6).
@@ -294,8 +295,6 @@ enum Framing {
 /// An HTTP/1.x client that awaits one response.
 struct Client<'a> {
     stream: &'a mut Stream,
-    /// As much as is written at a time.
-    write_bytes: usize,
     write_timeout: Duration,
     via: &'static str,
     protocol: Protocol,
@@ -310,10 +309,6 @@ impl<'a> Client<'a> {
     fn new(lanes: &Lanes, stream: &'a mut Stream, request: &Request, stopping: bool) -> Self {
         Client {
             stream,
-            write_bytes: match request.peer.tls {
-                Some(_) => tls::WRITE_BYTES,
-                None => usize::MAX,
-            },
             write_timeout: lanes.node.timeouts.write,
             via: super::via(request),
             protocol: request.protocol,
@@ -325,11 +320,23 @@ impl<'a> Client<'a> {
     }
 
     /// Writes; gives up when the client takes nothing for `timeouts.write`.
-    async fn write(&mut self, mut bytes: &[u8]) -> Result<(), ClientGone> {
-        while !bytes.is_empty() {
-            let next = &bytes[..bytes.len().min(self.write_bytes)];
-            match timeout(self.write_timeout, self.stream.write(next)).await {
-                Ok(Ok(written)) if written > 0 => bytes = &bytes[written..],
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), ClientGone> {
+        self.write_slices(&mut [IoSlice::new(bytes)]).await
+    }
+
+    /// The same of several slices, which leave together as far as they fit.
+    async fn write_slices(&mut self, mut left: &mut [IoSlice<'_>]) -> Result<(), ClientGone> {
+        // Leaves out what is empty.
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            let write = async {
+                match &*left {
+                    [only] => self.stream.write(only).await,
+                    both => self.stream.write_vectored(both).await,
+                }
+            };
+            match timeout(self.write_timeout, write).await {
+                Ok(Ok(written)) if written > 0 => IoSlice::advance_slices(&mut left, written),
                 _ => return self.gone(),
             }
         }
@@ -418,7 +425,8 @@ impl Downstream for Client<'_> {
             (true, _) => Framing::KeepAlive,
         };
         let wire = head.stored.map_or(0, |(stored, _)| stored.wire.len());
-        let copied = first.len() <= ONE_WRITE_BYTES;
+        // Chunks are put together anyway.
+        let copied = self.chunked || first.len() <= COPIED_BYTES;
         let body = if copied { first.len() } else { 0 };
         let mut out = Vec::with_capacity(tls::LEAD_BYTES + wire + 384 + body);
         out.resize(tls::LEAD_BYTES, 0);
@@ -428,15 +436,14 @@ impl Downstream for Client<'_> {
         } else if copied {
             out.extend_from_slice(&first);
         }
-        self.write(&out[tls::LEAD_BYTES..]).await?;
+        let head = &out[tls::LEAD_BYTES..];
         if copied {
-            return self.flush().await;
+            self.write(head).await?;
+        } else {
+            let mut both = [IoSlice::new(head), IoSlice::new(&first)];
+            self.write_slices(&mut both).await?;
         }
-        if last {
-            self.write(&first).await?;
-            return self.flush().await;
-        }
-        self.data(first).await
+        self.flush().await
     }
 
     async fn data(&mut self, bytes: Bytes) -> Result<(), ClientGone> {

@@ -14,7 +14,8 @@ use pingora::apps::HttpServerApp;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Accept, HttpSession, handshake};
-use pingora::protocols::{Digest, Stream};
+use pingora::protocols::l4::stream::Stream as PlainStream;
+use pingora::protocols::{Digest, IO, Stream};
 use pingora::server::ShutdownWatch;
 use pingora::time::{sleep, timeout};
 
@@ -25,6 +26,7 @@ use super::failure::Failure;
 use super::gathered_stream::{GatheredWrites, gathered};
 use super::listen::Lanes;
 use super::request::{Peer, RequestId};
+use super::tls_stream::TlsStream;
 use super::{Answered, LINGER, X_REQUEST_ID};
 use crate::cache::fetch::InterimResponse;
 use crate::clock::SharedClock;
@@ -55,7 +57,11 @@ pub(super) async fn serve(
         proxy_digest: stream.get_proxy_digest(),
         socket_digest: stream.get_socket_digest(),
     });
-    let (stream, writes) = gathered(stream);
+    let Ok(tls) = stream.into_any().downcast::<TlsStream<PlainStream>>() else {
+        // Nobody comes here without TLS: h2 is agreed on by ALPN.
+        return;
+    };
+    let (stream, writes) = gathered(*tls);
     let handshake = pin!(handshake(Box::new(stream), None));
     let keep_alive = lanes.node.timeouts.keep_alive;
     let Ok(Ok(mut connection)) = timeout(keep_alive, flushing(handshake, &writes)).await else {
@@ -108,7 +114,10 @@ pub(super) async fn serve(
 }
 
 /// Polls `future` and, whenever it has to wait, sends what it has written.
-async fn flushing<F: Future>(mut future: Pin<&mut F>, writes: &GatheredWrites) -> F::Output {
+async fn flushing<F: Future, S: IO>(
+    mut future: Pin<&mut F>,
+    writes: &GatheredWrites<S>,
+) -> F::Output {
     poll_fn(|cx| {
         let polled = future.as_mut().poll(cx);
         if polled.is_pending() {

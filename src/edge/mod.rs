@@ -56,6 +56,7 @@ mod multipart;
 mod part;
 mod range_cost;
 mod range_credit;
+mod tls_stream;
 
 use std::borrow::Cow;
 use std::future::Future;

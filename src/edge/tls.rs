@@ -4,7 +4,6 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pingora::listeners::tls::Acceptor;
 use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::Stream as PlainStream;
 use pingora::protocols::tls::SslDigest;
@@ -16,6 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::tls_stream::TlsStream;
 use crate::config;
 
 /// Why a certificate cannot be used; the operator's fault.
@@ -127,11 +127,8 @@ const RECORD_OVERHEAD_BYTES: usize = 5 + 1 + 16;
 /// AMD's Zen processors when the destination is 1 to 15 bytes above the source modulo the page size
 /// (figures in `benches/README.md`). Records that are a little shorter keep out of step with the pages, and their
 /// buffers in one size class of the allocator.
-const RECORD_BYTES: usize = 16 * 1024 - 64;
+pub(super) const RECORD_BYTES: usize = 16 * 1024 - 64;
 const _: () = assert!(RECORD_BYTES + RECORD_OVERHEAD_BYTES <= 16 * 1024);
-
-/// What is written at a time: rustls takes up to 64 KiB, and these are whole records.
-pub(super) const WRITE_BYTES: usize = 4 * RECORD_BYTES;
 
 /// Bytes to leave free before what is to be written, so that it does not begin with a page.
 pub(super) const LEAD_BYTES: usize = 64;
@@ -141,7 +138,7 @@ const FRAGMENT_BYTES: usize = RECORD_BYTES + 5;
 
 /// TLS on one listener.
 pub(super) struct TlsListener {
-    acceptor: Acceptor,
+    config: Arc<ServerConfig>,
 }
 
 impl TlsListener {
@@ -158,14 +155,14 @@ impl TlsListener {
         config.max_fragment_size = Some(FRAGMENT_BYTES);
         config.ticketer = Ticketer::new()?;
         Ok(TlsListener {
-            acceptor: Acceptor::from_server_config(Arc::new(config)),
+            config: Arc::new(config),
         })
     }
 
     /// Takes the handshake with a client that has just connected; `None` when it fails.
     pub(super) async fn handshake(&self, stream: Stream) -> Option<Stream> {
         let plain = stream.into_any().downcast::<PlainStream>().ok()?;
-        match self.acceptor.tls_handshake(*plain).await {
+        match TlsStream::accept(self.config.clone(), *plain).await {
             Ok(stream) => Some(Box::new(stream)),
             Err(error) => {
                 // Scanners fail all day: nothing that an operator has to see.
