@@ -99,6 +99,50 @@ async fn idle_connection_is_closed_when_its_time_is_over() {
 }
 
 #[tokio::test]
+async fn idle_connections_hold_next_to_no_memory() {
+    const CONNECTIONS: usize = 400;
+    let origin = Origin::start().await;
+    let origin = origin.answering(|_| ok("Cache-Control: max-age=60\r\n", "x"));
+    let edge = Setup::of([origin.address]).start().await;
+    let resident = async || {
+        let metrics = edge.metrics().await;
+        metrics.sum("process_resident_memory_bytes", &[])
+    };
+    let mut idle = Vec::new();
+    // What the first ones make the process take for good is not theirs.
+    for _ in 0..CONNECTIONS / 4 {
+        idle.push(edge.client().await);
+        assert_eq!(idle.last_mut().unwrap().get("/a").await.text(), "x");
+    }
+    let before = resident().await;
+    for _ in 0..CONNECTIONS {
+        idle.push(edge.client().await);
+        assert!(idle.last_mut().unwrap().get("/a").await.is_hit());
+    }
+    let each = (resident().await - before) / CONNECTIONS as f64;
+    assert!(each < 8192.0, "{each} bytes for each connection");
+}
+
+#[tokio::test]
+async fn more_requests_than_are_read_at_once_are_answered_in_order() {
+    let origin = Origin::start().await.answering(|request| {
+        let body = format!("GET {}", request.target());
+        ok("Cache-Control: max-age=60\r\n", &body)
+    });
+    let edge = Setup::of([origin.address]).start().await;
+    let mut client = edge.client().await;
+    let paths: Vec<_> = (0..300).map(|number| format!("/{}", number % 7)).collect();
+    let all: Vec<_> = paths.iter().map(|path| get(path)).collect();
+    client.send(all.concat()).await;
+    for path in &paths {
+        assert_eq!(client.response("GET").await.text(), format!("GET {path}"));
+    }
+    // Nothing is left behind the last one, and the head of the next comes in two reads.
+    let long = format!("/{}", "long".repeat(1500));
+    assert_eq!(client.get(&long).await.text(), format!("GET {long}"));
+}
+
+#[tokio::test]
 async fn pipelined_request_behind_a_body_is_not_taken_for_it() {
     let mut origin = Origin::start().await;
     let edge = Edge::before(&origin).await;

@@ -3,8 +3,12 @@
 //! read → parse → [`super::Node::answer`] → write, and again. What is not for the cache goes on to
 //! pingora's proxy with the bytes already read; the connection comes back for the next request.
 
-use std::io::IoSlice;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,7 +19,7 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use pingora::time::timeout;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use super::admit::GateRefusal;
 use super::deliver::failure_fields;
@@ -36,13 +40,7 @@ use crate::cache::fetch::InterimResponse;
 use crate::clock::Moment;
 use crate::observe::Protocol;
 
-/// A connection that is silent for so long gives back what it needs for a request.
-const QUIET: Duration = Duration::from_secs(1);
-
-/// What is read first of a request after that.
-const WAITING_BYTES: usize = 64;
-
-/// The first read of a connection; most heads fit.
+/// What is read of a request first; most heads fit.
 const READ_BYTES: usize = 4096;
 
 /// A body up to this long is copied behind its head; a longer one leaves with it from where it lies.
@@ -53,130 +51,116 @@ const COPIED_BYTES: usize = 4 * 1024;
 const LINGER_BYTES: usize = 256 * 1024;
 
 /// Serves one connection to its end.
+///
+/// While no request is under way a connection holds nothing but itself: neither a buffer to read into nor
+/// the state of an answer.
 pub(super) async fn serve(
     lanes: &Arc<Lanes>,
     mut stream: Stream,
     peer: Peer,
-    shutdown: &ShutdownWatch,
+    mut shutdown: ShutdownWatch,
 ) {
     let mut buf = BytesMut::new();
     loop {
-        // What a request takes is freed while there is none.
-        let served = Box::pin(serve_requests(lanes, stream, buf, peer, shutdown)).await;
-        let Some(idle) = served else { return };
-        stream = idle;
-        match wait(lanes, &mut stream, shutdown).await {
-            Some(first) => buf = first,
+        if buf.is_empty() {
+            // What is left of the request before goes with its buffer.
+            drop(buf);
+            buf = match first_bytes(lanes, &mut stream, &mut shutdown).await {
+                Some(first) => first,
+                None => return,
+            };
+        }
+        match Box::pin(serve_request(lanes, stream, buf, peer, &shutdown)).await {
+            Some(next) => (stream, buf) = next,
             None => return,
         }
     }
 }
 
-/// Waits for the first bytes of a request on a connection that has been idle for [`QUIET`] already, and
-/// keeps hardly anything meanwhile; `None` when it is to be closed.
-async fn wait(lanes: &Lanes, stream: &mut Stream, shutdown: &ShutdownWatch) -> Option<BytesMut> {
-    let keep_alive = lanes.node.timeouts.keep_alive.saturating_sub(QUIET);
-    let mut shutdown = shutdown.clone();
-    let mut first = [0; WAITING_BYTES];
-    // Nothing is lost by closing it.
-    let read = tokio::select! {
-        biased;
-        read = timeout(keep_alive, stream.read(&mut first)) => read.ok()?.ok()?,
-        _ = shutdown.wait_for(|stopping| *stopping) => return None,
-    };
-    if read == 0 {
+/// Waits for the first bytes of a request; `None` when the connection is to be closed.
+async fn first_bytes(
+    lanes: &Lanes,
+    stream: &mut Stream,
+    shutdown: &mut ShutdownWatch,
+) -> Option<BytesMut> {
+    if *shutdown.borrow() {
         return None;
     }
-    let mut buf = BytesMut::with_capacity(READ_BYTES);
-    buf.extend_from_slice(&first[..read]);
-    Some(buf)
+    // An idle connection: nothing is lost by closing it.
+    let first = tokio::select! {
+        biased;
+        first = timeout(lanes.node.timeouts.keep_alive, read_when_there(stream)) => first.ok()?.ok()?,
+        _ = shutdown.wait_for(|stopping| *stopping) => return None,
+    };
+    (!first.is_empty()).then_some(first)
 }
 
-/// Serves requests as long as one follows the other; gives the connection back when none has come for
-/// [`QUIET`], `None` when it has ended.
-async fn serve_requests(
+/// Reads what is there of a request, at most [`READ_BYTES`]. The buffer is on the stack and only for as
+/// long as the system copies into it, so that a connection holds none while it waits.
+async fn read_when_there(stream: &mut Stream) -> io::Result<BytesMut> {
+    poll_fn(|cx| {
+        let mut room = [MaybeUninit::uninit(); READ_BYTES];
+        let mut read = ReadBuf::uninit(&mut room);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut read))?;
+        Poll::Ready(Ok(BytesMut::from(read.filled())))
+    })
+    .await
+}
+
+/// Serves the request that `buf` begins with; gives back the connection and what was read behind the
+/// request, `None` when the connection has ended.
+async fn serve_request(
     lanes: &Arc<Lanes>,
     mut stream: Stream,
     mut buf: BytesMut,
     peer: Peer,
     shutdown: &ShutdownWatch,
-) -> Option<Stream> {
-    let mut shutdown = shutdown.clone();
-    loop {
-        let (head, started) = match read_head(lanes, &mut stream, &mut buf, &mut shutdown).await {
-            Read::Head(head, started) => (head, started),
-            Read::Nothing => return Some(stream),
-            Read::Closed => return None,
-            Read::Refused(refusal, started) => {
-                refuse(lanes, stream, &peer, Protocol::Http11, refusal, started).await;
+) -> Option<(Stream, BytesMut)> {
+    let (head, started) = match read_head(lanes, &mut stream, &mut buf).await {
+        Read::Head(head, started) => (head, started),
+        Read::Closed => return None,
+        Read::Refused(refusal, started) => {
+            refuse(lanes, stream, &peer, Protocol::Http11, refusal, started).await;
+            return None;
+        }
+    };
+    let request = match admit_head(&head, &lanes.node.limits, started, peer) {
+        Ok(request) => request,
+        Err(refusal) => {
+            refuse(lanes, stream, &peer, Protocol::Http11, refusal, started).await;
+            return None;
+        }
+    };
+    let body = request.body;
+    let upgrade = request.upgrade;
+    let mut client = Client::new(lanes, &mut stream, &request, *shutdown.borrow());
+    match lanes.node.answer(request, &mut client).await {
+        Answered::Done => {
+            let reusable = client.keep_alive && body == BodyLength::None;
+            if !reusable {
+                close(stream).await;
                 return None;
-            }
-        };
-        let request = match admit_head(&head, &lanes.node.limits, started, peer) {
-            Ok(request) => request,
-            Err(refusal) => {
-                refuse(lanes, stream, &peer, Protocol::Http11, refusal, started).await;
-                return None;
-            }
-        };
-        let body = request.body;
-        let upgrade = request.upgrade;
-        let mut client = Client::new(lanes, &mut stream, &request, *shutdown.borrow());
-        match lanes.node.answer(request, &mut client).await {
-            Answered::Done => {
-                let reusable = client.keep_alive && body == BodyLength::None;
-                if !reusable {
-                    close(stream).await;
-                    return None;
-                }
-            }
-            Answered::Pass(ticket) => {
-                let passed = pass(
-                    lanes, stream, head, &mut buf, ticket, body, upgrade, &shutdown,
-                );
-                match passed.await {
-                    Some(returned) => stream = returned,
-                    None => return None,
-                }
             }
         }
+        Answered::Pass(ticket) => {
+            let passed = pass(
+                lanes, stream, head, &mut buf, ticket, body, upgrade, shutdown,
+            );
+            stream = passed.await?;
+        }
     }
+    Some((stream, buf))
 }
 
 enum Read {
     Head(Bytes, Moment),
-    /// Not a byte for [`QUIET`].
-    Nothing,
     Closed,
     Refused(GateRefusal, Moment),
 }
 
-/// Reads up to the end of a head. Every line must end with CRLF.
-async fn read_head(
-    lanes: &Lanes,
-    stream: &mut Stream,
-    buf: &mut BytesMut,
-    shutdown: &mut ShutdownWatch,
-) -> Read {
+/// Reads up to the end of the head that `buf` begins with. Every line must end with CRLF.
+async fn read_head(lanes: &Lanes, stream: &mut Stream, buf: &mut BytesMut) -> Read {
     let node = &lanes.node;
-    if buf.is_empty() {
-        if *shutdown.borrow() {
-            return Read::Closed;
-        }
-        buf.reserve(READ_BYTES);
-        let patience = node.timeouts.keep_alive.min(QUIET);
-        // An idle connection: nothing is lost by closing it.
-        let first = tokio::select! {
-            biased;
-            read = timeout(patience, stream.read_buf(buf)) => read,
-            _ = shutdown.wait_for(|stopping| *stopping) => return Read::Closed,
-        };
-        match first {
-            Ok(Ok(read)) if read > 0 => {}
-            Ok(_) => return Read::Closed,
-            Err(_) => return Read::Nothing,
-        }
-    }
     let started = node.clock.now();
     let deadline = started.monotonic + node.timeouts.request_head;
     let mut scan = Scan::default();

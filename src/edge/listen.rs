@@ -38,10 +38,6 @@ use crate::observe::admin::Endpoint;
 use crate::observe::{AccessLog, AccessLogError, ConnectionMetrics, Metrics};
 use crate::routing::{RingError, RouteTable};
 
-/// What is read at a time from a TLS connection: the largest record (RFC 8446 §5.1), where pingora
-/// would take 64 KiB for as long as the connection is open.
-const TLS_RECORD_BYTES: usize = 16 * 1024;
-
 /// Why an edge cannot start; the operator's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -210,11 +206,6 @@ impl Edge {
         let mut services = Vec::new();
         for (prepared, socket) in self.listeners.into_iter().zip(sockets) {
             let address = prepared.config.address.to_string();
-            let read_bytes = match prepared.tls {
-                // The lane reads into a buffer of its own.
-                None => 0,
-                Some(_) => TLS_RECORD_BYTES,
-            };
             let mut service = Service::new(
                 format!("edge {address}"),
                 Acceptor {
@@ -224,7 +215,9 @@ impl Edge {
                     open: open.clone(),
                 },
             );
-            let buffers = L4BufferSettings::default().read(read_bytes);
+            // The lanes and rustls read into buffers of their own and write what belongs together at once:
+            // pingora's would only be held for as long as the connection is open.
+            let buffers = L4BufferSettings::unbuffered();
             service.add_listener(ListenerConfig::tcp(&address).l4_buffer(buffers));
             let mut descriptors = Fds::new();
             descriptors.add(address, socket.into_raw_fd());
@@ -306,15 +299,26 @@ impl ServerApp for Acceptor {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
+        // The task that pingora has made keeps room for a handshake of its own, 9 KiB, until it ends.
+        tokio::spawn(self.clone().serve(stream, shutdown.clone()));
+        None
+    }
+}
+
+impl Acceptor {
+    /// Serves one connection to its end.
+    async fn serve(self: Arc<Self>, stream: Stream, shutdown: ShutdownWatch) {
         let _open = self.open.clone();
         // Boxed is what an idle connection on HTTP/1.1 would otherwise keep room for.
         let stream = match &self.tls {
             None => stream,
             Some(tls) => {
                 let patience = self.lanes.node.timeouts.request_head;
-                timeout(patience, Box::pin(tls.handshake(stream)))
-                    .await
-                    .ok()??
+                let handshake = timeout(patience, Box::pin(tls.handshake(stream)));
+                match handshake.await {
+                    Ok(Some(stream)) => stream,
+                    Ok(None) | Err(_) => return,
+                }
             }
         };
         let _counted = self.connections.opened();
@@ -324,12 +328,12 @@ impl ServerApp for Acceptor {
             client: client_address(digest.as_ref().and_then(|digest| digest.peer_addr())),
             tls: tls.as_deref().map(super::tls::version_name),
         };
+        drop((tls, digest));
         if stream.selected_alpn_proto() == Some(ALPN::H2) {
-            Box::pin(lane_h2::serve(&self.lanes, stream, peer, shutdown)).await;
+            Box::pin(lane_h2::serve(&self.lanes, stream, peer, &shutdown)).await;
         } else {
             lane_h1::serve(&self.lanes, stream, peer, shutdown).await;
         }
-        None
     }
 }
 
