@@ -26,6 +26,7 @@ pub mod sizes;
 pub mod stored;
 pub mod stored_form;
 pub mod tasks;
+pub mod turn;
 pub mod url;
 
 mod assess;

@@ -20,6 +20,7 @@ use super::policy::blocks::Blocks;
 use super::policy::conditional;
 use super::policy::storable::NotStored;
 use super::stored::{Body, StoredResponse};
+use super::turn::Turn;
 use crate::byte_range::{RangeRequest, RangeSpec, parse_content_range, resolve};
 use crate::config::CacheRules;
 
@@ -525,6 +526,7 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
         mut body: Box<dyn OriginBody>,
         writer: &mut FillWriter,
     ) -> Result<(), FillError> {
+        let mut turn = Turn::default();
         while self.end != Some(self.next) {
             if writer.demand().await == Demand::Unread && !self.is_nearly_done() {
                 return Err(FillError::Abandoned);
@@ -543,7 +545,9 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
                 writer.push(chunk);
                 return Ok(());
             }
+            let bytes = chunk.len() as u64;
             writer.push(chunk);
+            turn.moved(bytes).await;
         }
         match self.end {
             Some(end) if self.next != end => Err(FillError::Truncated {

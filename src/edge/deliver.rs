@@ -21,13 +21,10 @@ use super::{Node, Visit};
 use crate::byte_range::ContentRange;
 use crate::cache::fill::FillReader;
 use crate::cache::read::Refetch;
+use crate::cache::turn::Turn;
 use crate::cache::{BodyError, BodyReader, Piece, StoredResponse};
 use crate::clock::Moment;
 use crate::observe::Outcome;
-
-/// After so many bytes of a long body, other connections have their turn: sending them takes about as
-/// long as answering a dozen small requests.
-const TURN_BYTES: u64 = 1024 * 1024;
 
 /// A response and how we came by it.
 pub(super) struct Delivery {
@@ -381,27 +378,25 @@ async fn send<D: Downstream>(
         return Ok(());
     }
     let mut takes_files = client.takes_files();
-    let mut unbroken = 0;
+    let mut turn = Turn::default();
     loop {
-        match piece.take() {
+        let moved = match piece.take() {
             Some(Piece::Bytes(bytes)) => {
-                unbroken += bytes.len() as u64;
+                let moved = bytes.len() as u64;
                 client.data(bytes).await?;
+                moved
             }
             Some(Piece::File(span)) => {
-                unbroken += span.remaining();
+                let moved = span.remaining();
                 if let Err(Unsent(bytes)) = client.file(span).await {
                     body.unread_from_file(bytes);
                     takes_files = false;
                 }
+                moved
             }
-            None => {}
-        }
-        if unbroken >= TURN_BYTES {
-            // A socket that takes all it is given would keep this thread from everybody else.
-            unbroken = 0;
-            tokio::task::yield_now().await;
-        }
+            None => 0,
+        };
+        turn.moved(moved).await;
         match body.next(takes_files).await {
             Ok(Some(next)) => piece = Some(next),
             Ok(None) => return client.finish().await,
