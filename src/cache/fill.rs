@@ -124,8 +124,10 @@ impl State {
     fn trim(&mut self, sizes: &Sizes) {
         let slowest = self.positions().min().unwrap_or(self.next);
         let retained_bytes = if self.windows.are_full() {
-            // No less, or what is on its way into a tier would not fit.
-            sizes.lead_bytes.max(sizes.blocks.bytes())
+            // No less, or what is on its way into a tier would not fit. A chunk was asked for within the
+            // lead and may end beyond it: what the fastest reader is at stays.
+            let newest_bytes = self.window.back().map_or(0, Bytes::len) as u64;
+            sizes.lead_bytes.max(sizes.blocks.bytes()) + newest_bytes
         } else {
             sizes.retained_bytes
         };
@@ -599,6 +601,23 @@ mod tests {
         assert!(fill.reaches(3, 0));
         assert!(!fill.reaches(10, 0));
         assert!(fill.reaches(10, 1));
+    }
+
+    #[tokio::test]
+    async fn full_windows_keep_what_the_fastest_reader_is_at() {
+        let (fill, mut writer) = Fill::new(SIZES, &Windows::new(0));
+        let mut reader = fill.reader();
+        let mut pushed = 0;
+        for len in [60_000, SIZES.lead_bytes as usize - 60_001, 200_000] {
+            assert_eq!(writer.demand().await, Demand::Wanted);
+            writer.push(Bytes::from(vec![0; len]));
+            pushed += len;
+        }
+        let mut read = 0;
+        while read < pushed {
+            read += bytes(reader.step()).len();
+        }
+        assert_eq!(read, pushed);
     }
 
     #[test]

@@ -94,6 +94,7 @@ impl Production {
                 &self.flight.invalidated,
             );
             writer.finish();
+            self.land();
             self.publish(freshened, forward_status, server);
             return;
         }
@@ -125,10 +126,15 @@ impl Production {
             // Visible at once: whatever blocks arrive, the rest can be fetched.
             self.commit(&response);
         }
-        let commit = || self.commit(&response);
+        let at_end = |is_stored| {
+            if is_stored {
+                self.commit(&response);
+            }
+            self.land();
+        };
         let limit = self.rules.max_object_bytes;
         let key = &self.flight.primary_key;
-        let mut pump = Pump::new(&self.cache, key, &response, start, end, limit, commit);
+        let mut pump = Pump::new(&self.cache, key, &response, start, end, limit, at_end);
         pump.settle();
         self.publish(response.clone(), forward_status, server);
         let forgetting = Forgetting {
@@ -137,6 +143,8 @@ impl Production {
         };
         let outcome = pump.run(body, &mut writer).await;
         drop(forgetting);
+        // One that broke off is not joined either by those who have seen it break off.
+        self.land();
         match outcome {
             Ok(()) => writer.finish(),
             Err(error) => writer.fail(error),
@@ -145,9 +153,18 @@ impl Production {
 
     fn fail(&self, writer: FillWriter, error: FetchError) {
         self.note_failed_validation();
+        self.land();
         let failed = HeadState::Failed(error.clone());
         self.flight.head.send_replace(failed);
         writer.fail(FillError::Origin(error));
+    }
+
+    /// Ends the flight: who comes from now on finds what came of it in the tier, or asks anew.
+    ///
+    /// Invariant `landed-before-seen-whole`: a client that has its answer to the end may ask for another one,
+    /// with directives that forbid this very answer, and must not join the flight that brought it.
+    fn land(&self) {
+        self.cache.collapser.land(&self.flight);
     }
 
     fn publish(&self, response: Arc<StoredResponse>, forward_status: StatusCode, server: Arc<str>) {
@@ -465,7 +482,7 @@ impl SpanProduction {
         }
         writer.open_at(start);
         let (cache, key) = (&*self.cache, &self.key);
-        let pump = Pump::new(cache, key, &self.response, start, Some(end), None, || {});
+        let pump = Pump::new(cache, key, &self.response, start, Some(end), None, |_| {});
         pump.run(response.body, writer).await?;
         if end < self.span.end {
             // Whoever waits for the rest asks again, but not for ever.
@@ -483,7 +500,7 @@ impl SpanProduction {
 /// Invariant `stored-before-seen-whole`: what a client has read to its end is stored already, so
 /// that its next request is a hit. A body of known length is therefore settled before its last
 /// bytes are pushed, and one that ends with a last chunk before its fill is finished.
-struct Pump<'a, C: FnOnce()> {
+struct Pump<'a, C: FnOnce(bool)> {
     cache: &'a Cache,
     key: &'a CacheKey,
     response: &'a StoredResponse,
@@ -494,11 +511,11 @@ struct Pump<'a, C: FnOnce()> {
     block_bytes: u64,
     /// A body that turns out to be longer than this is not stored.
     limit: u64,
-    /// Makes the response visible; taken when the body is whole.
-    commit: Option<C>,
+    /// Called once the body is whole and before that can be seen, with whether it was stored.
+    at_end: Option<C>,
 }
 
-impl<'a, C: FnOnce()> Pump<'a, C> {
+impl<'a, C: FnOnce(bool)> Pump<'a, C> {
     fn new(
         cache: &'a Cache,
         key: &'a CacheKey,
@@ -506,7 +523,7 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
         start: u64,
         end: Option<u64>,
         limit: Option<u64>,
-        commit: C,
+        at_end: C,
     ) -> Self {
         Pump {
             cache,
@@ -517,7 +534,7 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
             block: Vec::new(),
             block_bytes: 0,
             limit: limit.unwrap_or(u64::MAX),
-            commit: Some(commit),
+            at_end: Some(at_end),
         }
     }
 
@@ -586,18 +603,19 @@ impl<'a, C: FnOnce()> Pump<'a, C> {
         }
     }
 
-    /// Keeps and commits the body if its end has been reached.
+    /// Keeps the body if its end has been reached, and tells of it.
     fn settle(&mut self) {
         if self.end != Some(self.next) {
             return;
         }
-        let Some(commit) = self.commit.take() else {
+        let Some(at_end) = self.at_end.take() else {
             return;
         };
-        if self.is_stored() {
+        let is_stored = self.is_stored();
+        if is_stored {
             self.complete();
-            commit();
         }
+        at_end(is_stored);
     }
 
     fn is_stored(&self) -> bool {
