@@ -234,8 +234,13 @@ impl BodyReader {
 
     /// A body whose end was not known when the reading began gets a length when it is whole.
     fn is_at_end(&self) -> bool {
+        let length = || match self.attached {
+            // The fill says when it has come to its end: by then it is stored, too.
+            Some(_) => None,
+            None => self.response.body.length(),
+        };
         self.end
-            .or_else(|| self.response.body.length())
+            .or_else(length)
             .is_some_and(|end| self.position >= end)
     }
 
@@ -312,18 +317,19 @@ impl BodyReader {
     }
 
     /// Takes what the tier holds at the position. While a fill brings these very bytes, the tier
-    /// is not asked.
+    /// is not asked: it has them a moment before the response is what its key leads to
+    /// (`stored-before-seen-whole`).
     fn take_from_tier(&mut self) -> Option<Bytes> {
         let body = &self.response.body;
         let blocks = self.cache.sizes.blocks;
+        if self.attached.is_some() {
+            return None;
+        }
         if let Some(whole) = body.whole() {
             // A body held in one piece is at most a block long.
             let start = (self.position as usize).min(whole.len());
             let bytes = whole.slice(start..);
             return (!bytes.is_empty()).then(|| self.clip(bytes));
-        }
-        if self.attached.is_some() {
-            return None;
         }
         let number = blocks.block_of(self.position);
         let block = self.cache.memory.block(body.generation, number)?;

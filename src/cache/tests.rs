@@ -312,6 +312,8 @@ async fn nobody_joins_a_request_whose_answer_has_been_read_to_its_end() {
         assert_eq!(drain(&mut reader).await.unwrap(), b"one");
         let under_way = world.cache.collapser.under_way(&world.key);
         assert_eq!(under_way, 0, "landed-before-seen-whole, {round}");
+        let stored = matches!(world.lookup(&[]), Lookup::Hit(_));
+        assert!(stored, "stored-before-seen-whole, {round}");
     }
 }
 
