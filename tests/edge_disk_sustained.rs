@@ -220,10 +220,13 @@ async fn fill_until(disk: &Disk, over: impl Fn(&Samples) -> bool) {
     );
     assert!(is_up(&metrics));
     assert!(!seen.hot.is_empty());
-    shown(&edge, "all that waits is written", |metrics| {
-        metrics.sum("tidegate_cache_disk_queued_bytes", &[]) == 0.0
-    })
-    .await;
+    // As long as it takes: this disk is slow on purpose, and others may use what lies under it.
+    let waiting = |metrics: &Samples| metrics.sum("tidegate_cache_disk_queued_bytes", &[]);
+    let mut left = waiting(&metrics);
+    while left > 0.0 {
+        let what = "less waits to be written";
+        left = waiting(&shown(&edge, what, |metrics| waiting(metrics) < left).await);
+    }
     assert!(bytes_of_segments(&path) <= SIZE);
 }
 
