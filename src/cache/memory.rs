@@ -1,6 +1,6 @@
 //! The memory tier: heads and blocks, weighed by the bytes they take.
 //!
-//! A look-up reads a [`table`] that needs no lock, and counts a use in what it found until it was used
+//! A look-up reads a table that needs no lock (`memory/table.rs`), and counts a use in what it found until it was used
 //! often. Whatever changes what is held is done by those who store, one at a time: [`queues`] says what
 //! has to give way.
 //!
