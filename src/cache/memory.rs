@@ -178,7 +178,7 @@ impl MemoryTier {
     pub fn entry(&self, key: &CacheKey) -> Option<Guard<Arc<Entry>>> {
         let slot = Slot::Head(key.clone());
         let look = |node: &Node| {
-            node.used.note(self.tick.load(Ordering::Relaxed));
+            node.used.note_request();
             node.as_entry().map(|entry| entry.load())
         };
         self.table.look(self.hash(&slot), &slot, look).flatten()
@@ -462,6 +462,20 @@ mod tests {
             .filter(|number| tier.has_block(popular, *number))
             .count();
         assert!(kept > 20, "{kept} of the popular blocks withstood");
+    }
+
+    #[test]
+    fn what_was_asked_for_while_nothing_arrived_withstands_a_flood() {
+        let tier = MemoryTier::new(8 * 1024 * 1024, None);
+        tier.update(&key(1), |entry| {
+            entry.variants = vec![StoredResponse::sample(b"x")];
+        });
+        assert!(tier.entry(&key(1)).is_some());
+        let block = Bytes::from(vec![7; BLOCK_BYTES as usize]);
+        for number in 0..200 {
+            tier.insert_block(Generation::fresh(), number, block.clone());
+        }
+        assert!(tier.peek(&key(1)).is_some());
     }
 
     #[test]

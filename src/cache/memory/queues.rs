@@ -6,9 +6,10 @@
 //! comes back soon goes to the main queue at once. There, who was asked for goes round again, once for
 //! each use. A hit only counts, up to [`MOST_USES`]; nothing is moved for it.
 //!
-//! Uses that follow upon one another, as those of a player that reads a block in small ranges, are one
-//! use (the correlated references of O'Neil, O'Neil and Weikum, SIGMOD 1993): time is counted in what
-//! arrives ([`Queues::tick`]), and a use counts once in a tick.
+//! Uses of a block that follow upon one another, as those of a player that reads it in small ranges, are
+//! one use (the correlated references of O'Neil, O'Neil and Weikum, SIGMOD 1993): time is counted in what
+//! arrives ([`Queues::tick`]), and such a use counts once in a tick. What is asked for by its key counts each
+//! time: what was popular while nothing else arrived must not leave with the first flood.
 //!
 //! Invariants:
 //! - `within-the-limit`: when [`Queues::surplus`] gives nothing, what is held weighs at most the limit.
@@ -44,14 +45,21 @@ pub struct Used {
 }
 
 impl Used {
+    /// Counts a use, whatever the tick: a request for all of it, not for a range.
+    pub fn note_request(&self) {
+        let uses = self.uses.load(Ordering::Relaxed);
+        if uses < MOST_USES {
+            // Two that meet here count as one.
+            self.uses.store(uses + 1, Ordering::Relaxed);
+        }
+    }
+
     /// Counts a use at `tick`. Writes nothing if it was used in this tick, or often: readers on other
     /// cores share this.
     pub fn note(&self, tick: u32) {
-        let uses = self.uses.load(Ordering::Relaxed);
-        if uses < MOST_USES && self.tick.load(Ordering::Relaxed) != tick {
+        if self.uses() < MOST_USES && self.tick.load(Ordering::Relaxed) != tick {
             self.tick.store(tick, Ordering::Relaxed);
-            // Two that meet here count as one.
-            self.uses.store(uses + 1, Ordering::Relaxed);
+            self.note_request();
         }
     }
 
@@ -441,6 +449,10 @@ mod tests {
         assert_eq!(after(&[0, 0]), 0);
         assert_eq!(after(&[8, 8, 8]), 1);
         assert_eq!(after(&[9, 10, 11, 12]), MOST_USES);
+        used.set(0);
+        used.note_request();
+        used.note_request();
+        assert_eq!(used.uses(), 2);
         let all = all(9);
         let mut queues = Queues::new(8 * MIB, NEWCOMERS_BEFORE_DISK);
         let mut ticks = Vec::new();
