@@ -101,7 +101,10 @@ impl Memory for TwoQueues<'_> {
     fn get(&mut self, unit: u32) -> bool {
         let held = self.units[unit as usize].as_ref();
         if let Some(held) = held {
-            held.used().note(self.queues.tick());
+            match self.workload.is_block(unit) {
+                true => held.used().note(self.queues.tick()),
+                false => held.used().note_request(),
+            }
         }
         held.is_some()
     }
