@@ -94,6 +94,8 @@ pub(super) struct Flight {
     /// Set when the key was invalidated after the origin was asked: what arrives may be what was
     /// invalidated, so it is not stored.
     pub(super) invalidated: AtomicBool,
+    /// It was taken off the list.
+    landed: AtomicBool,
     pub(super) head: watch::Sender<HeadState>,
     pub(super) fill: Arc<Fill>,
     /// The selecting fields of the request that is on its way, to tell whether its response may
@@ -146,8 +148,12 @@ impl Collapser {
         self.with(|flights| flights.all.len().max(flights.shared.len()))
     }
 
-    /// Ends a flight; whoever comes later finds its result in the tier or asks anew.
+    /// Ends a flight; whoever comes later finds its result in the tier or asks anew. For the flight's own
+    /// task, any number of times.
     pub(super) fn land(&self, landed: &Arc<Flight>) {
+        if landed.landed.swap(true, Ordering::Relaxed) {
+            return;
+        }
         self.with(|flights| {
             flights
                 .shared
@@ -297,6 +303,7 @@ impl Cache {
         let flight = Arc::new(Flight {
             primary_key: ask.key.clone(),
             invalidated: AtomicBool::new(false),
+            landed: AtomicBool::new(false),
             head: watch::Sender::new(HeadState::Pending),
             fill,
             fields: ask.request.selecting.clone(),

@@ -1,8 +1,8 @@
 //! The memory tier: heads and blocks, weighed by the bytes they take.
 //!
-//! A look-up reads a table that needs no lock (`memory/table.rs`), and counts a use in what it found until it was used
-//! often. Whatever changes what is held is done by those who store, one at a time: [`queues`] says what
-//! has to give way.
+//! A look-up reads a table that needs no lock (`memory/table.rs`), and counts a use in what it found
+//! until it was used often. Whatever changes what is held is done by those who store, one at a time:
+//! [`queues`] says what has to give way.
 //!
 //! Invariants:
 //! - `never-above-the-limit`: once a change is done, what is held weighs at most the limit.
@@ -201,10 +201,13 @@ impl MemoryTier {
         let before = known.as_ref().and_then(|node| node.as_entry());
         let mut entry = before.map_or_else(Entry::default, |entry| Entry::clone(&entry.load()));
         change(&mut entry);
-        let evicted = match entry.is_empty() {
-            true => known.map_or_else(Vec::new, |node| self.take(&node)),
-            false => self.put_entry(slot, hash, known, Arc::new(entry)),
-        };
+        if entry.is_empty() {
+            if let Some(node) = known {
+                self.take(&node);
+            }
+            return;
+        }
+        let evicted = self.put_entry(slot, hash, known, Arc::new(entry));
         drop(in_turn);
         self.leave(evicted);
     }
@@ -213,21 +216,23 @@ impl MemoryTier {
     pub fn remove(&self, key: &CacheKey) {
         let slot = Slot::Head(key.clone());
         let hash = self.hash(&slot);
-        let in_turn = self.in_turn(hash);
-        let taken = self.table.get(hash, &slot).map(|node| self.take(&node));
-        drop((in_turn, taken));
+        let _in_turn = self.in_turn(hash);
+        if let Some(node) = self.table.get(hash, &slot) {
+            self.take(&node);
+        }
     }
 
     /// Forgets everything.
     pub fn clear(&self) {
-        let in_turn: Vec<_> = self.changing.stripes.iter().map(lock).collect();
+        // Declared first, so that what it holds is dropped after the locks are.
+        let nodes: Vec<Arc<Node>>;
+        let _in_turn: Vec<_> = self.changing.stripes.iter().map(lock).collect();
         let mut held = lock(&self.changing.held);
-        let nodes: Vec<Arc<Node>> = held.queues.residents().cloned().collect();
+        nodes = held.queues.residents().cloned().collect();
         for node in &nodes {
             self.unlink(&mut held, node);
         }
         self.publish(&held);
-        drop((held, in_turn));
     }
 
     /// A block of a body: counts as a use.
@@ -325,10 +330,10 @@ impl MemoryTier {
         // It may have been evicted since it was looked up.
         match known.filter(|node| node.is_held()) {
             Some(node) => {
-                if let Some(place) = node.as_entry() {
+                if let Some(current) = node.as_entry() {
                     held.responses += entry.count();
-                    held.responses -= place.load().count();
-                    place.store(entry);
+                    held.responses -= current.load().count();
+                    current.store(entry);
                 }
                 held.queues.weigh(node.place(), weight);
             }
@@ -357,11 +362,10 @@ impl MemoryTier {
         evicted
     }
 
-    fn take(&self, node: &Arc<Node>) -> Vec<Arc<Node>> {
+    fn take(&self, node: &Arc<Node>) {
         let mut held = lock(&self.changing.held);
         self.unlink(&mut held, node);
         self.publish(&held);
-        Vec::new()
     }
 
     fn unlink(&self, held: &mut Held, node: &Arc<Node>) {

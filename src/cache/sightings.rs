@@ -1,16 +1,16 @@
-//! How often a record was asked for lately although it was not on disk: a table of fingerprints.
+//! How often something was asked for lately although a tier did not hold it: a table of fingerprints.
 //!
-//! A full cache needs to know of a record that it does *not* hold whether it was asked for before:
+//! A full tier needs to know of a record that it does *not* hold whether it was asked for before:
 //! the ghost queue of S3-FIFO (Yang et al., SOSP 2023), here in 21 bits an entry. What is remembered
-//! is a number of sightings, not a span of time: about as many as the disk holds records, so that
-//! this memory reaches as far back as the disk does.
+//! is a number of sightings, not a span of time: about as many as the tier holds records, so that
+//! this memory reaches as far back as the tier does.
 //!
 //! Time is counted in epochs of sightings. Whatever was seen in one epoch is forgotten at once, which
 //! matters for large objects: were each of their blocks forgotten by chance, few would ever be
 //! written whole.
 //!
 //! Everything is atomic and relaxed, and updates that meet in one word may lose one of them: a lost
-//! sighting delays a write to disk, and nothing else depends on it.
+//! sighting delays an admission, and nothing else depends on it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -112,7 +112,7 @@ impl Sightings {
         self.note(hash, |known| known.saturating_add(1).min(MOST))
     }
 
-    /// Makes sure that the next sighting of `hash` is not the first: for what has just left the disk.
+    /// Makes sure that the next sighting of `hash` is not the first: for what has just left the tier.
     pub fn keep(&self, hash: u64) {
         self.note(hash, |known| known.max(1));
     }

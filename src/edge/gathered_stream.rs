@@ -261,7 +261,7 @@ mod tests {
     use tokio_rustls::client;
 
     use super::*;
-    use crate::edge::tls_stream::testing::connected;
+    use crate::edge::tls_stream::testing::{connected, noise};
 
     type Client = client::TlsStream<DuplexStream>;
 
@@ -275,10 +275,6 @@ mod tests {
         let (ours, client) = connected(holds).await;
         let (stream, writes) = gathered(ours);
         (stream, writes, client)
-    }
-
-    fn noise(count: usize) -> Vec<u8> {
-        (0..count).map(|at| (at * 31 + at / 251) as u8).collect()
     }
 
     #[tokio::test]

@@ -359,6 +359,11 @@ pub(super) mod testing {
 
     use super::*;
 
+    /// So many bytes that a shifted or lost one shows.
+    pub(in crate::edge) fn noise(count: usize) -> Vec<u8> {
+        (0..count).map(|at| (at * 31 + at / 251) as u8).collect()
+    }
+
     /// A server and its client, between which `holds` bytes fit each way.
     pub(in crate::edge) async fn connected(
         holds: usize,
@@ -397,12 +402,8 @@ mod tests {
     use futures_util::poll;
     use tokio::io::AsyncReadExt;
 
-    use super::testing::connected;
+    use super::testing::{connected, noise};
     use super::*;
-
-    fn noise(count: usize) -> Vec<u8> {
-        (0..count).map(|at| (at * 31 + at / 251) as u8).collect()
-    }
 
     #[test]
     fn batches_and_records_are_of_one_size_and_none_is_a_short_rest() {

@@ -317,7 +317,7 @@ impl<R: Resident> Queues<R> {
 
     fn free_place(&mut self) -> u32 {
         if self.free == NONE {
-            // Four thousand million residents of 224 bytes and more are a terabyte of heads alone.
+            // Four thousand million residents are most of a terabyte of nodes alone.
             let first = u32::try_from(self.slots.len() * CHUNK).unwrap_or(NONE);
             let end = first + CHUNK as u32;
             let slots = (first + 1..=end).map(|next| Slot {

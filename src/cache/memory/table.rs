@@ -18,7 +18,7 @@ const SEGMENT: usize = 512;
 
 /// One bucket for so many bytes that memory may hold: hardly anything held is smaller, so chains are
 /// about one node long at most.
-pub const BYTES_PER_BUCKET: u64 = 2048;
+const BYTES_PER_BUCKET: u64 = 2048;
 
 const LEAST_BUCKETS: u64 = SEGMENT as u64;
 
@@ -58,6 +58,7 @@ impl Table {
             if node.is_for(hash, slot) {
                 return Some(look(node));
             }
+            // Two steps: what is at hand is looked at until the next is.
             let next = node.next.load();
             at_hand = next;
         }
