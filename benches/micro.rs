@@ -54,10 +54,7 @@ fn now() -> Moment {
 
 fn request(target: &str) -> Request {
     let head = format!("GET {target} HTTP/1.1\r\n{FIELDS}");
-    let peer = Peer {
-        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        tls: None,
-    };
+    let peer = Peer::new(IpAddr::V4(Ipv4Addr::LOCALHOST), None);
     let read = read_head_from([head.as_bytes()], &LIMITS, now(), peer);
     read.expect("the head is admitted")
         .expect("the head is whole")

@@ -11,16 +11,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every target of `fuzz/Cargo.toml`.
-const TARGETS: [&str; 16] = [
+const TARGETS: [&str; 18] = [
     "aws_chunked",
     "cache_control",
     "cache_tags",
     "conditional",
     "config",
     "disk_format",
+    "forwarded",
     "http_date",
     "invalidation",
     "presigned",
+    "proxy_protocol",
     "range",
     "request_head",
     "s3_target",
@@ -74,6 +76,16 @@ fn every_target_has_a_corpus_and_every_corpus_a_target() {
 #[test]
 fn a_request_head_has_one_reading_however_it_arrives() {
     replay("request_head", checks::request_head::check);
+}
+
+#[test]
+fn a_proxy_header_has_one_reading_however_it_arrives() {
+    replay("proxy_protocol", checks::proxy_protocol::check);
+}
+
+#[test]
+fn no_client_can_say_who_it_is() {
+    replay("forwarded", checks::forwarded::check);
 }
 
 #[test]

@@ -44,10 +44,7 @@ fn read(parts: &[&[u8]]) -> Read {
         wall: super::now(),
         monotonic: Duration::ZERO,
     };
-    let peer = Peer {
-        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        tls: None,
-    };
+    let peer = Peer::new(IpAddr::V4(Ipv4Addr::LOCALHOST), None);
     read_head_from(parts.iter().copied(), &LIMITS, started, peer)
 }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::policies::{AddressRules, ListenerLimits, ProxyProtocol, RouteLimits, Trust};
 use super::rules::CacheRules;
 use crate::secret::Secret;
 
@@ -43,6 +44,8 @@ pub struct Log {
 pub struct Edge {
     /// `edge.workers`: threads that serve clients; default one per core.
     pub workers: NonZeroUsize,
+    /// `edge.trusted_proxies` and `edge.client_address_field`.
+    pub trust: Trust,
     /// `edge.listeners`, at least one.
     pub listeners: Vec<Listener>,
     /// `edge.origins`, by name, at least one.
@@ -69,6 +72,12 @@ pub struct Edge {
 pub struct Listener {
     /// `address`.
     pub address: SocketAddr,
+    /// `proxy_protocol`, default off.
+    pub proxy_protocol: ProxyProtocol,
+    /// `allow`, `deny`.
+    pub addresses: AddressRules,
+    /// `limits`.
+    pub limits: ListenerLimits,
     /// `tls`; absent = plain HTTP.
     pub tls: Option<Tls>,
 }
@@ -136,6 +145,10 @@ pub struct Route {
     pub origin: usize,
     /// `access`: required, because a forgotten key must never open a bucket.
     pub access: Access,
+    /// `allow`, `deny`.
+    pub addresses: AddressRules,
+    /// `limits`.
+    pub limits: RouteLimits,
     /// `cache`: the rules of its stored responses, those of `edge.cache` filled in.
     pub cache: Arc<CacheRules>,
 }

@@ -11,10 +11,12 @@ use super::checked::{
     Access, Certificate, Edge, Health, Limits, Listener, OriginPool, Route, Signing, SigningKey,
     Timeouts, Tls,
 };
+use super::gate;
 use super::parsers::{
     access_log, address, at_least_one, chain_file, check_name, count, credential_part, duration,
     host, name, one_of, path_prefix, private_key_file, secret_file, server, size,
 };
+use super::policies::Trust;
 use super::problem::{Reason, Warning};
 use super::reader::{Entries, Section};
 use super::relations::{Names, Relations, shadows};
@@ -32,8 +34,9 @@ type ReadOrigins = [(String, Option<Arc<OriginPool>>)];
 
 pub(super) fn read(edge: &Section<'_>, relations: &Relations<'_>) -> Option<Edge> {
     let workers = edge.optional("workers", "one per core", at_least_one(1024));
+    let trust = gate::read_trust(edge);
     let listeners = edge.list("listeners", Entries::AtLeastOne, |listener| {
-        read_listener(listener, relations)
+        read_listener(listener, trust.as_ref(), relations)
     });
     let origins = edge.named("origins", read_origin);
     let signing = edge.section("signing", |signing| read_signing(signing, relations));
@@ -49,6 +52,7 @@ pub(super) fn read(edge: &Section<'_>, relations: &Relations<'_>) -> Option<Edge
     let origins: Option<Vec<_>> = origins?.into_iter().map(|(_, pool)| pool).collect();
     Some(Edge {
         workers: workers?.unwrap_or_else(one_per_core),
+        trust: trust?,
         listeners: listeners?,
         origins: origins?,
         routes: routes?,
@@ -66,11 +70,18 @@ fn one_per_core() -> NonZeroUsize {
     available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-fn read_listener(listener: &Section<'_>, relations: &Relations<'_>) -> Option<Listener> {
+fn read_listener(
+    listener: &Section<'_>,
+    trust: Option<&Trust>,
+    relations: &Relations<'_>,
+) -> Option<Listener> {
     let address = listener.required("address", address());
     if let Some(address) = address {
         relations.claim_address(listener, address);
     }
+    let proxy_protocol = gate::read_proxy_protocol(listener, trust);
+    let addresses = gate::read_address_rules(listener);
+    let limits = gate::read_listener_limits(listener);
     let tls = listener.optional_section("tls", "plain HTTP", |tls| {
         let certificates = tls.list("certificates", Entries::AtLeastOne, |certificate| {
             read_certificate(certificate, relations)
@@ -81,6 +92,9 @@ fn read_listener(listener: &Section<'_>, relations: &Relations<'_>) -> Option<Li
     });
     Some(Listener {
         address: address?,
+        proxy_protocol: proxy_protocol?,
+        addresses: addresses?,
+        limits: limits?,
         tls: tls?,
     })
 }
@@ -189,6 +203,8 @@ fn read_route(
     if access == Some(Access::Signed) && signing.is_some_and(|signing| signing.keys.is_empty()) {
         route.problem("access", Reason::SignedWithoutKeys);
     }
+    let addresses = gate::read_address_rules(route);
+    let limits = gate::read_route_limits(route);
     let cache = cache::read_of_route(route, rules);
     let (host, path) = (host?, path?);
     let default_name = || format!("{}{path}", host.as_deref().unwrap_or_default());
@@ -198,6 +214,8 @@ fn read_route(
         path,
         origin: origin?,
         access: access?,
+        addresses: addresses?,
+        limits: limits?,
         cache: cache?,
     })
 }

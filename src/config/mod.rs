@@ -4,8 +4,9 @@
 //! |---|---|
 //! | `checked.rs` | the values that everything else works with |
 //! | `rules.rs` | those of them that every route may change about the cache |
+//! | `policies.rs`, `network.rs` | those of them that say who may come in, and how often |
 //! | `reader.rs`, `spelling.rs` | walks the YAML tree and notes every problem, with a guess at what was meant |
-//! | `edge.rs`, `cache.rs`, `origin.rs` | the keys of each section, with defaults and ranges |
+//! | `edge.rs`, `gate.rs`, `cache.rs`, `origin.rs` | the keys of each section, with defaults and ranges |
 //! | `parsers.rs`, `units.rs` | the checks of single values |
 //! | `relations.rs` | checks between values in different places |
 //! | `problem.rs` | everything that can be wrong |
@@ -15,8 +16,11 @@
 mod cache;
 mod checked;
 mod edge;
+mod gate;
+mod network;
 mod origin;
 mod parsers;
+mod policies;
 mod problem;
 mod reader;
 mod relations;
@@ -33,7 +37,9 @@ use std::path::Path;
 use serde_yaml::{Mapping, Value};
 
 pub use checked::*;
+pub use network::{Network, NetworkFault, Networks};
 pub use parsers::read_secret;
+pub use policies::*;
 pub use problem::{Problem, Problems, Reason, Warning};
 pub use rules::{CacheRules, QueryRule, StatusTtl, VaryRule, VaryRules, never_stored};
 pub use units::{UnitFault, duration as read_duration, show_duration, show_size};

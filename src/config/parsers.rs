@@ -15,6 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_yaml::Value;
 
 use super::checked::AccessLog;
+use super::network::{Network, NetworkFault};
 use super::problem::Reason;
 use super::reader::{Parser, wrong_type};
 use super::rules::StatusKey;
@@ -206,6 +207,24 @@ pub(super) fn one_of<T: Copy>(
                 known: words,
             })
     })
+}
+
+/// A block of addresses.
+pub(super) fn network() -> Parser<'static, Network> {
+    checked_text("a CIDR block", |text| {
+        text.parse().map_err(|fault| match fault {
+            NetworkFault::Syntax => Reason::NotANetwork(text.to_owned()),
+            NetworkFault::HostBits { meant } => Reason::NetworkHostBits {
+                value: text.to_owned(),
+                meant: meant.to_string(),
+            },
+        })
+    })
+}
+
+/// How often something may happen, as the time for one.
+pub(super) fn rate() -> Parser<'static, Duration> {
+    checked_text("1/h to 1000000/s", |text| Ok(units::interval(text)?))
 }
 
 /// A local socket address; port 0 asks the system for a free one.

@@ -134,6 +134,20 @@ pub enum Reason {
     /// An empty text.
     #[error("must not be empty")]
     EmptyText,
+    /// Not a block of addresses.
+    #[error("{0:?} is not an address or a CIDR block, such as 192.0.2.0/24 or 2001:db8::/32")]
+    NotANetwork(String),
+    /// An address inside a block where its first one belongs.
+    #[error("{value:?} does not begin its block; write {meant}")]
+    NetworkHostBits {
+        /// As it was written.
+        value: String,
+        /// The block that it lies in.
+        meant: String,
+    },
+    /// Headers of the PROXY protocol are taken from trusted proxies only.
+    #[error("proxy_protocol is required, but edge.trusted_proxies names nobody to take it from")]
+    ProxyProtocolFromNobody,
     /// Not a socket address.
     #[error("{0:?} is not IP:port, such as 127.0.0.1:8080 or [::1]:8080")]
     NotAnAddress(String),

@@ -132,7 +132,11 @@ fn documented(text: &str) -> BTreeMap<String, (String, Vec<String>)> {
 fn the_defaults_in_the_docs_of_the_checked_types_are_the_real_ones() {
     let folder = folder();
     let (_, keys) = read(SAMPLE, folder.path());
-    let source = concat!(include_str!("checked.rs"), include_str!("rules.rs"));
+    let source = concat!(
+        include_str!("checked.rs"),
+        include_str!("policies.rs"),
+        include_str!("rules.rs")
+    );
     for (key, description) in keys {
         let name = key.rsplit('.').next().unwrap();
         let docs: Vec<&str> = (source.lines())

@@ -69,6 +69,24 @@ pub fn duration(text: &str) -> Result<Duration, UnitFault> {
     amount(text, &TIMES, TIME_UNITS, "30s").map(Duration::from_millis)
 }
 
+/// Reads a rate such as `50/s`, `100/m` or `1000/h`; the result is the time for one, to the nanosecond.
+///
+/// # Errors
+/// No whole number from 1 on, an unknown unit, or more than a million a second.
+pub fn interval(text: &str) -> Result<Duration, UnitFault> {
+    let units = [("/s", 1), ("/m", 60), ("/h", 3600)];
+    // As many as there are in an hour, so that each unit has one.
+    let scaled = units.map(|(unit, seconds)| (unit, 3600 / seconds));
+    let per_hour = amount(text, &scaled, "/s, /m, /h", "50/s")?;
+    if per_hour == 0 {
+        return Err(UnitFault::NotANumber(text.to_owned(), "50/s"));
+    }
+    if per_hour > 3600 * 1_000_000 {
+        return Err(UnitFault::TooLarge(text.to_owned()));
+    }
+    Ok(Duration::from_nanos(3_600_000_000_000 / per_hour))
+}
+
 /// The shortest exact way to write a size that a configuration reads back.
 pub fn show_size(bytes: u64) -> String {
     show(bytes, &SIZES[..5], "B")
@@ -150,6 +168,26 @@ mod tests {
             ("1d", 86_400_000),
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn rates_are_read_as_the_time_for_one() {
+        for (text, nanoseconds) in [
+            ("1/s", 1_000_000_000),
+            ("50/s", 20_000_000),
+            ("1000000/s", 1_000),
+            ("30/m", 2_000_000_000),
+            ("1/h", 3_600_000_000_000),
+        ] {
+            assert_eq!(
+                interval(text),
+                Ok(Duration::from_nanos(nanoseconds)),
+                "{text}"
+            );
+        }
+        for text in ["0/s", "1", "/s", "1/d", "1.5/s", "-1/s", "1000001/s"] {
+            assert!(interval(text).is_err(), "{text}");
         }
     }
 

@@ -315,10 +315,7 @@ mod tests {
                 wall: SystemTime::UNIX_EPOCH,
                 monotonic: Duration::ZERO,
             },
-            Peer {
-                client: IpAddr::V4(Ipv4Addr::LOCALHOST),
-                tls: None,
-            },
+            Peer::new(IpAddr::V4(Ipv4Addr::LOCALHOST), None),
         )
     }
 

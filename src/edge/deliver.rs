@@ -11,7 +11,7 @@ use http::{Method, StatusCode};
 use super::downstream::{
     CacheStatus, ClientGone, Downstream, ReplyHead, ReplyLength, Selection, Unsent,
 };
-use super::failure::Failure;
+use super::failure::{Failure, FailureReply};
 use super::multipart::{Multipart, ReplyBody};
 use super::part::{self, NoPart, Part};
 use super::range_credit::Reservation;
@@ -292,8 +292,12 @@ impl Node {
                 .metrics
                 .record_signature_refusal(refusal.reason());
         }
+        if let Failure::Policy(refusal) = &failure {
+            let route = route.map_or("", |route| &self.routes[route].config.name);
+            self.metrics.record_policy_refusal(route, refusal.reason());
+        }
         let body = reply.body(&request.id);
-        let fields = failure_fields(reply.status, self.clock.wall());
+        let fields = failure_fields(&reply, self.clock.wall());
         let content_range = match failure {
             Failure::RangeNotSatisfiable { length } => {
                 Some(ContentRange::Unsatisfied { complete: length })
@@ -329,7 +333,7 @@ impl Node {
 
 /// The fields of an error document. No cache may keep it.
 pub(super) fn failure_fields(
-    status: StatusCode,
+    reply: &FailureReply,
     now: std::time::SystemTime,
 ) -> Vec<(HeaderName, HeaderValue)> {
     let mut fields = vec![
@@ -342,10 +346,10 @@ pub(super) fn failure_fields(
     if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(now)) {
         fields.push((DATE, date));
     }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        fields.push((RETRY_AFTER, HeaderValue::from_static("1")));
+    if let Some(seconds) = reply.retry_after_seconds {
+        fields.push((RETRY_AFTER, HeaderValue::from(seconds)));
     }
-    if status == StatusCode::METHOD_NOT_ALLOWED {
+    if reply.status == StatusCode::METHOD_NOT_ALLOWED {
         // What a client could use instead (RFC 9110 §15.5.6).
         let allowed = "GET, HEAD, PUT, POST, DELETE, OPTIONS, PATCH";
         fields.push((http::header::ALLOW, HeaderValue::from_static(allowed)));

@@ -215,10 +215,8 @@ fn as_request(inquiry: &Inquiry, now: Moment) -> Result<Request, GateRefusal> {
         fields,
         ends_with_head: true,
     };
-    let peer = Peer {
-        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        tls: (url.scheme == Scheme::Https).then_some(ANY_TLS),
-    };
+    let tls = (url.scheme == Scheme::Https).then_some(ANY_TLS);
+    let peer = Peer::new(IpAddr::V4(Ipv4Addr::LOCALHOST), tls);
     admit(head, RequestId::random(), now, peer)
 }
 

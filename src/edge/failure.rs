@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::admit::GateRefusal;
+use super::policy::PolicyRefusal;
 use super::request::RequestId;
 use crate::cache::BodyError;
 use crate::cache::fetch::FetchError;
@@ -21,6 +22,9 @@ pub enum Failure {
     /// The gate said no.
     #[error(transparent)]
     Gate(#[from] GateRefusal),
+    /// A policy of the listener's or the route's said no.
+    #[error(transparent)]
+    Policy(#[from] PolicyRefusal),
     /// No route matches host and path.
     #[error("no route matches")]
     NoRoute,
@@ -83,6 +87,8 @@ pub struct FailureReply {
     pub outcome: Outcome,
     /// Whose fault.
     pub fault: Fault,
+    /// `Retry-After`, seconds.
+    pub retry_after_seconds: Option<u64>,
     /// The rest of the connection cannot be trusted to be what the client meant.
     pub close: bool,
 }
@@ -92,6 +98,7 @@ impl Failure {
     pub fn reply(&self) -> FailureReply {
         match self {
             Failure::Gate(refusal) => gate(*refusal),
+            Failure::Policy(refusal) => policy(*refusal),
             Failure::NoRoute => FailureReply {
                 status: StatusCode::NOT_FOUND,
                 code: "NoSuchRoute",
@@ -99,6 +106,7 @@ impl Failure {
                 reason: "no_route",
                 outcome: Outcome::Refused,
                 fault: Fault::Client,
+                retry_after_seconds: None,
                 close: false,
             },
             Failure::Signature(refusal) => signature(refusal),
@@ -110,6 +118,7 @@ impl Failure {
                 reason: "only_if_cached",
                 outcome: Outcome::Request,
                 fault: Fault::Client,
+                retry_after_seconds: None,
                 close: false,
             },
             Failure::RangeNotSatisfiable { length } => FailureReply {
@@ -121,6 +130,7 @@ impl Failure {
                 reason: "range",
                 outcome: Outcome::Hit,
                 fault: Fault::Client,
+                retry_after_seconds: None,
                 close: false,
             },
             Failure::Fetch { origin, error } => fetch(origin, error),
@@ -151,6 +161,7 @@ impl Failure {
                 reason: "internal",
                 outcome: Outcome::Error,
                 fault: Fault::Edge,
+                retry_after_seconds: None,
                 close: true,
             },
         }
@@ -207,7 +218,34 @@ fn gate(refusal: GateRefusal) -> FailureReply {
         reason: refusal.reason(),
         outcome: Outcome::Refused,
         fault: Fault::Client,
+        retry_after_seconds: None,
         close,
+    }
+}
+
+fn policy(refusal: PolicyRefusal) -> FailureReply {
+    let (status, code, message) = match refusal {
+        PolicyRefusal::AddressDenied => (StatusCode::FORBIDDEN, "AccessDenied", "Access Denied."),
+        PolicyRefusal::RateLimited { .. } => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "SlowDown",
+            "Please reduce your request rate.",
+        ),
+    };
+    FailureReply {
+        status,
+        code,
+        message: message.to_owned(),
+        reason: refusal.reason(),
+        outcome: Outcome::Refused,
+        fault: Fault::Client,
+        retry_after_seconds: match refusal {
+            PolicyRefusal::RateLimited {
+                retry_after_seconds,
+            } => Some(retry_after_seconds),
+            PolicyRefusal::AddressDenied => None,
+        },
+        close: false,
     }
 }
 
@@ -273,6 +311,7 @@ fn signature(refusal: &Refusal) -> FailureReply {
         reason: refusal.reason(),
         outcome: Outcome::Refused,
         fault: Fault::Client,
+        retry_after_seconds: None,
         close: false,
     }
 }
@@ -290,6 +329,7 @@ fn fetch(origin: &str, error: &FetchError) -> FailureReply {
             reason: "origin_timeout",
             outcome: Outcome::Error,
             fault: Fault::Origin,
+            retry_after_seconds: None,
             close: false,
         },
         FetchError::Broken { phase, .. } => bad_gateway(
@@ -312,6 +352,7 @@ fn bad_gateway(reason: &'static str, message: String) -> FailureReply {
         reason,
         outcome: Outcome::Error,
         fault: Fault::Origin,
+        retry_after_seconds: None,
         close: false,
     }
 }
@@ -324,6 +365,7 @@ fn abandoned() -> FailureReply {
         reason: "abandoned",
         outcome: Outcome::Error,
         fault: Fault::Edge,
+        retry_after_seconds: Some(1),
         close: false,
     }
 }

@@ -209,10 +209,7 @@ mod tests {
                 wall: std::time::SystemTime::UNIX_EPOCH,
                 monotonic: Duration::ZERO,
             };
-            let peer = Peer {
-                client: std::net::IpAddr::from([127, 0, 0, 1]),
-                tls: None,
-            };
+            let peer = Peer::new(std::net::IpAddr::from([127, 0, 0, 1]), None);
             read_head_from(parts.iter().copied(), &limits, started, peer)
                 .map(|found| found.map(|(request, read)| (request.target, read)))
         };

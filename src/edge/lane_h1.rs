@@ -70,7 +70,7 @@ pub(super) async fn serve(
                 None => return,
             };
         }
-        match Box::pin(serve_request(lanes, stream, buf, peer, &shutdown)).await {
+        match Box::pin(serve_request(lanes, stream, buf, &peer, &shutdown)).await {
             Some(next) => (stream, buf) = next,
             None => return,
         }
@@ -113,21 +113,21 @@ async fn serve_request(
     lanes: &Arc<Lanes>,
     mut stream: Stream,
     mut buf: BytesMut,
-    peer: Peer,
+    peer: &Peer,
     shutdown: &ShutdownWatch,
 ) -> Option<(Stream, BytesMut)> {
     let (head, started) = match read_head(lanes, &mut stream, &mut buf).await {
         Read::Head(head, started) => (head, started),
         Read::Closed => return None,
         Read::Refused(refusal, started) => {
-            refuse(lanes, stream, &peer, Protocol::Http11, refusal, started).await;
+            refuse(lanes, stream, peer, Protocol::Http11, refusal, started).await;
             return None;
         }
     };
-    let request = match admit_head(&head, &lanes.node.limits, started, peer) {
+    let request = match admit_head(&head, &lanes.node.limits, started, peer.clone()) {
         Ok(request) => request,
         Err(refusal) => {
-            refuse(lanes, stream, &peer, Protocol::Http11, refusal, started).await;
+            refuse(lanes, stream, peer, Protocol::Http11, refusal, started).await;
             return None;
         }
     };
@@ -192,7 +192,7 @@ async fn refuse(
     let id = RequestId::random();
     let reply = Failure::Gate(refusal).reply();
     let body = reply.body(&id);
-    let fields = failure_fields(reply.status, lanes.node.clock.wall());
+    let fields = failure_fields(&reply, lanes.node.clock.wall());
     let head = ReplyHead::of_failure(&reply, &fields, body.len() as u64, id);
     let mut out = Vec::with_capacity(1024);
     write_head(&mut out, &head, "1.1 tidegate", Framing::Close);

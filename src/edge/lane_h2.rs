@@ -89,7 +89,7 @@ pub(super) async fn serve(
             }
             Some(Ok(Some(H2Accept::Session(session)))) => {
                 let guard = activity.begin();
-                let (lanes, shutdown) = (lanes.clone(), shutdown.clone());
+                let (lanes, peer, shutdown) = (lanes.clone(), peer.clone(), shutdown.clone());
                 let mut answer = Box::pin(async move {
                     let _guard = guard;
                     let session = ServerSession::new_http2(session);
@@ -206,7 +206,7 @@ async fn answer(
     let has_body = head.as_ref().is_ok_and(|head| !head.ends_with_head);
     let admitted = head.and_then(|raw| {
         check_limits(&raw, &node.limits)?;
-        admit(raw, id, started, peer)
+        admit(raw, id, started, peer.clone())
     });
     let mut client = Client {
         is_head: session.req_header().method == Method::HEAD,
@@ -219,7 +219,7 @@ async fn answer(
             let reply = Failure::Gate(refusal).reply();
             node.record_refused(&id, started, &peer, Protocol::H2, &reply);
             let body = reply.body(&id);
-            let fields = failure_fields(reply.status, node.clock.wall());
+            let fields = failure_fields(&reply, node.clock.wall());
             let head = ReplyHead::of_failure(&reply, &fields, body.len() as u64, id);
             // A client that is gone already was refused all the same.
             let _ = client.head(&head, body, true).await;

@@ -22,6 +22,7 @@ use super::cache_admin::CacheEndpoint;
 use super::explain::endpoint::ExplainEndpoint;
 use super::origin_client::OriginClient;
 use super::pass::PassLane;
+use super::policy::{ConnectionRefusal, LetIn, ListenerPolicy, RefusalLog, RoutePolicy};
 use super::purge::PurgeEndpoint;
 use super::range_credit::RangeCredit;
 use super::request::Peer;
@@ -86,6 +87,7 @@ pub struct Edge {
 
 struct Prepared {
     config: config::Listener,
+    policy: Arc<ListenerPolicy>,
     tls: Option<TlsListener>,
     connections: ConnectionMetrics,
 }
@@ -110,6 +112,7 @@ impl Edge {
             })?;
             pools.push(Arc::new(client));
         }
+        let trust = Arc::new(config.trust.clone());
         let mut listeners = Vec::new();
         for (index, listener) in config.listeners.iter().enumerate() {
             let tls = listener.tls.as_ref().map(|tls| {
@@ -117,8 +120,10 @@ impl Edge {
                     .map_err(|error| StartError::Certificate { index, error })?;
                 TlsListener::new(certificates).map_err(|error| StartError::Tls { index, error })
             });
+            let patience = config.timeouts.request_head;
             listeners.push(Prepared {
                 config: listener.clone(),
+                policy: ListenerPolicy::new(listener, trust.clone(), patience),
                 tls: tls.transpose()?,
                 connections: metrics.listener(&listener.address.to_string()),
             });
@@ -140,6 +145,7 @@ impl Edge {
                 .iter()
                 .map(|route| Routed {
                     config: route.clone(),
+                    policy: RoutePolicy::new(route),
                     metrics: metrics.route(&route.name),
                 })
                 .collect(),
@@ -210,6 +216,9 @@ impl Edge {
                 format!("edge {address}"),
                 Acceptor {
                     lanes: self.lanes.clone(),
+                    listener: address.clone(),
+                    policy: prepared.policy,
+                    refusals: RefusalLog::default(),
                     tls: prepared.tls,
                     connections: prepared.connections,
                     open: open.clone(),
@@ -287,6 +296,10 @@ fn open_disk(config: &config::Disk, purges: &Arc<PurgeLog>, clock: SharedClock) 
 /// The application behind each listener.
 struct Acceptor {
     lanes: Arc<Lanes>,
+    /// Its address, by which it is named in log and metrics.
+    listener: String,
+    policy: Arc<ListenerPolicy>,
+    refusals: RefusalLog,
     tls: Option<TlsListener>,
     connections: ConnectionMetrics,
     open: mpsc::Sender<()>,
@@ -309,6 +322,18 @@ impl Acceptor {
     /// Serves one connection to its end.
     async fn serve(self: Arc<Self>, stream: Stream, shutdown: ShutdownWatch) {
         let _open = self.open.clone();
+        let digest = stream.get_socket_digest();
+        let address = client_address(digest.as_ref().and_then(|digest| digest.peer_addr()));
+        drop(digest);
+        let LetIn {
+            stream,
+            client,
+            terms,
+            places: _places,
+        } = match self.policy.let_in(stream, address).await {
+            Ok(let_in) => let_in,
+            Err(refusal) => return self.refused(refusal, address),
+        };
         // Boxed is what an idle connection on HTTP/1.1 would otherwise keep room for.
         let stream = match &self.tls {
             None => stream,
@@ -323,17 +348,25 @@ impl Acceptor {
         };
         let _counted = self.connections.opened();
         let tls = stream.get_ssl_digest();
-        let digest = stream.get_socket_digest();
         let peer = Peer {
-            client: client_address(digest.as_ref().and_then(|digest| digest.peer_addr())),
+            client,
             tls: tls.as_deref().map(super::tls::version_name),
+            terms,
         };
-        drop((tls, digest));
+        drop(tls);
         if stream.selected_alpn_proto() == Some(ALPN::H2) {
             Box::pin(lane_h2::serve(&self.lanes, stream, peer, &shutdown)).await;
         } else {
             lane_h1::serve(&self.lanes, stream, peer, shutdown).await;
         }
+    }
+
+    /// Says that a connection was closed, and why.
+    fn refused(&self, refusal: ConnectionRefusal, address: IpAddr) {
+        let node = &self.lanes.node;
+        (node.metrics).record_connection_refusal(&self.listener, refusal.reason());
+        let now = node.clock.monotonic();
+        self.refusals.note(&self.listener, address, refusal, now);
     }
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | accept | [`listen`] → [`lane_h1`] or [`lane_h2`] | a head, as read |
 //! | admit | [`admit::admit`] | a [`Request`], or a [`admit::GateRefusal`] |
+//! | policy | [`policy`] | the client's address; let in, or a [`policy::PolicyRefusal`]; again once the route is known |
 //! | route | [`RouteTable::find`] | a route, or [`Failure::NoRoute`] |
 //! | authorize | [`authorize::Authorizer::authorize`] | shared, origin only, or a refusal |
 //! | cache key | [`CacheKey::new`] | the key |
@@ -39,12 +40,14 @@ pub mod lane_h2;
 pub mod listen;
 pub mod origin_client;
 pub mod pass;
+pub mod policy;
 pub mod presence;
 pub mod purge;
 pub mod record;
 pub mod request;
 pub mod tls;
 
+mod client_network;
 mod course;
 mod deliver;
 mod duplicate_socket;
@@ -94,6 +97,7 @@ use deliver::{Delivered, Delivery};
 use downstream::{CacheStatus, Downstream, KeyParameter};
 use origin_client::OriginClient;
 use part::wanted_range;
+use policy::RoutePolicy;
 use range_credit::{RANGE_BUDGET, RangeCredit};
 use request::keyed_query;
 
@@ -129,6 +133,8 @@ pub struct Node {
 
 struct Routed {
     config: Arc<config::Route>,
+    /// `None` when the route asks for nothing.
+    policy: Option<RoutePolicy>,
     metrics: Arc<RouteMetrics>,
 }
 
@@ -186,11 +192,25 @@ impl Node {
         mut request: Request,
         client: &mut D,
     ) -> Answered {
+        if let Some(terms) = request.peer.terms.clone()
+            && let Err(refusal) = terms.admit(&mut request)
+        {
+            self.fail(&request, None, refusal.into(), None, client)
+                .await;
+            return Answered::Done;
+        }
         let Some(route) = self.table.find(request.authority(), request.path()) else {
             self.fail(&request, None, Failure::NoRoute, None, client)
                 .await;
             return Answered::Done;
         };
+        if let Some(policy) = &self.routes[route].policy
+            && let Err(refusal) = policy.admit(&request)
+        {
+            self.fail(&request, Some(route), refusal.into(), None, client)
+                .await;
+            return Answered::Done;
+        }
         let access = self.routes[route].config.access;
         let mut now = self.clock.now();
         let authorized = match self.authorizer.authorize(access, &request, now.wall) {
@@ -554,6 +574,9 @@ fn forwarded_target(request: &Request, rules: &CacheRules) -> String {
 
 /// Tells the origin whom it is serving: `host`, the client's address, the scheme, the request id, and
 /// that we stand between (RFC 9110 §7.6.3).
+///
+/// The client's address is the only one in `X-Forwarded-For`: what stood before it is the client's own
+/// invention, and an origin that reads the list from either end finds the same.
 fn add_forwarding_fields(forwarded: &mut HeaderMap, request: &Request, host: &[u8]) {
     if let Ok(host) = HeaderValue::from_bytes(host)
         && !host.is_empty()
@@ -561,12 +584,8 @@ fn add_forwarding_fields(forwarded: &mut HeaderMap, request: &Request, host: &[u
         forwarded.insert(HOST, host);
     }
     let client = request.peer.client.to_string();
-    let chain = match forwarded.get(X_FORWARDED_FOR).map(HeaderValue::to_str) {
-        Some(Ok(earlier)) => format!("{earlier}, {client}"),
-        _ => client,
-    };
-    if let Ok(chain) = HeaderValue::try_from(chain) {
-        forwarded.insert(X_FORWARDED_FOR, chain);
+    if let Ok(client) = HeaderValue::try_from(client) {
+        forwarded.insert(X_FORWARDED_FOR, client);
     }
     let scheme = HeaderValue::from_static(request.peer.scheme().as_str());
     forwarded.insert(X_FORWARDED_PROTO, scheme);

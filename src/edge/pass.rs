@@ -316,10 +316,13 @@ impl ProxyHttp for PassLane {
         let Some(ticket) = &passage.ticket else {
             return Err(Error::new_in(ErrorType::InternalError));
         };
-        for name in fields::UNKEYED {
-            upstream.remove_header(name);
-        }
         let mut forwarded = upstream.headers.clone();
+        fields::remove_claims(&mut forwarded);
+        for name in upstream.headers.keys().cloned().collect::<Vec<_>>() {
+            if !forwarded.contains_key(&name) {
+                upstream.remove_header(&name);
+            }
+        }
         let request = &ticket.visit.request;
         add_forwarding_fields(&mut forwarded, request, &request.authority);
         for name in [
@@ -411,7 +414,7 @@ impl ProxyHttp for PassLane {
             stored: false,
             detail: Some(reply.reason),
         };
-        let own = failure_fields(reply.status, self.node.clock.wall());
+        let own = failure_fields(&reply, self.node.clock.wall());
         let built = own
             .into_iter()
             .chain([

@@ -11,10 +11,11 @@
 //! to that client. What is about to be sent is taken beforehand, so that many requests at once get
 //! no more than one after the other.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::client_network::ClientNetwork;
 use crate::byte_range::RangeSpec;
 use crate::cache::sizes::Sizes;
 
@@ -40,25 +41,6 @@ pub struct RangeCredit {
     burst_bytes: u64,
     sizes: Sizes,
     accounts: moka::sync::Cache<ClientNetwork, Arc<Mutex<Account>>>,
-}
-
-/// Whom a credit belongs to: an IPv4 address, or the /64 that an IPv6 host picks its addresses from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum ClientNetwork {
-    V4(Ipv4Addr),
-    V6([u16; 4]),
-}
-
-impl From<IpAddr> for ClientNetwork {
-    fn from(client: IpAddr) -> Self {
-        match client.to_canonical() {
-            IpAddr::V4(address) => ClientNetwork::V4(address),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                ClientNetwork::V6([a, b, c, d])
-            }
-        }
-    }
 }
 
 /// One client's credit.
@@ -301,7 +283,7 @@ fn signed(bytes: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv6Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     const MIB: u64 = 1 << 20;
     const BLOCK: u64 = Sizes::STANDARD.blocks.bytes();

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
+use super::policy::Terms;
 use super::presence::Presence;
 use crate::cache::Scheme;
 use crate::cache::query::ruled;
@@ -59,15 +61,26 @@ impl fmt::Debug for RequestId {
 }
 
 /// The client's end of the connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Peer {
-    /// Its address.
+    /// The client's address; behind trusted proxies, what they say it is.
     pub client: IpAddr,
     /// The TLS version; `None` on plain HTTP.
     pub tls: Option<&'static str>,
+    /// What its requests are held to, whatever their route; `None` when there is nothing.
+    pub terms: Option<Arc<Terms>>,
 }
 
 impl Peer {
+    /// A client that is held to nothing.
+    pub fn new(client: IpAddr, tls: Option<&'static str>) -> Self {
+        Peer {
+            client,
+            tls,
+            terms: None,
+        }
+    }
+
     /// The scheme that the client used.
     pub fn scheme(&self) -> Scheme {
         match self.tls {

@@ -37,6 +37,8 @@ pub struct Metrics {
     collapsed_requests: IntCounterVec,
     signature_refusals: IntCounterVec,
     gate_refusals: IntCounterVec,
+    policy_refusals: IntCounterVec,
+    connection_refusals: IntCounterVec,
     connections: IntGaugeVec,
     access_log_dropped: IntCounter,
     purges: PurgeMetrics,
@@ -141,6 +143,18 @@ impl Metrics {
                 "Requests refused before routing.",
                 &["reason"],
             ),
+            policy_refusals: counters(
+                &registry,
+                "tidegate_policy_refusals_total",
+                "Well-formed requests refused by a policy of their listener or route.",
+                &["route", "reason"],
+            ),
+            connection_refusals: counters(
+                &registry,
+                "tidegate_connection_refusals_total",
+                "Connections closed before their first request.",
+                &["listener", "reason"],
+            ),
             connections: gauges(
                 &registry,
                 "tidegate_connections",
@@ -244,6 +258,21 @@ impl Metrics {
     /// a client.
     pub fn record_gate_refusal(&self, reason: &'static str) {
         self.gate_refusals.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a request refused by a policy; `route` is empty when it is the listener's. `reason` is
+    /// the refusal's name.
+    pub fn record_policy_refusal(&self, route: &str, reason: &'static str) {
+        (self.policy_refusals)
+            .with_label_values(&[route, reason])
+            .inc();
+    }
+
+    /// Counts a connection that was closed before its first request. `reason` is the refusal's name.
+    pub fn record_connection_refusal(&self, listener: &str, reason: &'static str) {
+        (self.connection_refusals)
+            .with_label_values(&[listener, reason])
+            .inc();
     }
 
     /// The counters of purges.

@@ -111,6 +111,8 @@ mod tests {
                     path: (*path).to_owned(),
                     origin: 0,
                     access: Access::Public,
+                    addresses: Default::default(),
+                    limits: Default::default(),
                     cache: Arc::default(),
                 })
             })

@@ -27,6 +27,8 @@ pub struct Setup {
     pub memory: &'static str,
     /// Further keys of `edge.cache`, as YAML.
     pub cache: String,
+    /// Further keys of the one listener, as YAML.
+    pub listener: &'static str,
     /// Entries of `edge.routes`, as YAML.
     pub routes: &'static str,
     /// Further keys of `edge`, as YAML.
@@ -45,6 +47,7 @@ impl Setup {
             pool: "health: { interval: 1h }",
             memory: "64MiB",
             cache: String::new(),
+            listener: "",
             routes: "- { name: all, path: /, origin: store, access: public }",
             edge: "",
         }
@@ -60,6 +63,7 @@ edge:
   workers: 2
   listeners:
     - address: '{http}'
+      {listener}
   origins:
     store:
       servers: {servers:?}
@@ -74,6 +78,7 @@ edge:
 ",
             servers = self.servers,
             pool = self.pool,
+            listener = self.listener,
             routes = self.routes,
             memory = self.memory,
             cache = self.cache,
@@ -141,6 +146,11 @@ pub struct Edge {
 impl Edge {
     /// An edge in front of one origin, one public route.
     pub async fn before(origin: &super::Origin) -> Self {
+        Setup::of([origin.address]).start().await
+    }
+
+    /// The same in front of an origin that answers by a script.
+    pub async fn before_any(origin: &super::AnsweringOrigin) -> Self {
         Setup::of([origin.address]).start().await
     }
 

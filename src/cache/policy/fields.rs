@@ -27,6 +27,39 @@ pub const UNKEYED: [&str; 8] = [
     "x-method-override",
 ];
 
+/// Request fields from which origins read whom they serve. Only what the edge itself says of that is
+/// forwarded, in `X-Forwarded-For` and `X-Forwarded-Proto`.
+const CLAIMS: [&str; 9] = [
+    "cf-connecting-ip",
+    "client-ip",
+    "fastly-client-ip",
+    "forwarded",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "x-real-ip",
+];
+
+/// Removes, of a request that is passed on, what would change its meaning behind the back of routing and
+/// signatures, and what claims to tell who sent it.
+pub fn remove_claims(fields: &mut HeaderMap) {
+    remove_named(fields, |name| {
+        UNKEYED.contains(&name) || CLAIMS.contains(&name) || name.starts_with("x-forwarded-")
+    });
+}
+
+fn remove_named(fields: &mut HeaderMap, is_removed: impl Fn(&str) -> bool) {
+    let removed: Vec<HeaderName> = fields
+        .keys()
+        .filter(|name| is_removed(name.as_str()))
+        .cloned()
+        .collect();
+    for name in removed {
+        fields.remove(name);
+    }
+}
+
 /// Removes what concerns this connection only (RFC 9110 §7.6.1), including every field that
 /// `Connection` lists.
 pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
@@ -104,17 +137,10 @@ pub fn freshen(stored_fields: &HeaderMap, validation: HeaderMap) -> HeaderMap {
 /// Removes request fields that would let one client shape what others are served: [`UNKEYED`], and
 /// whatever proxies and frameworks read an address, a host, a scheme or a path from.
 pub fn remove_unkeyed(fields: &mut HeaderMap) {
-    let unkeyed: Vec<HeaderName> = fields
-        .keys()
-        .filter(|name| is_unkeyed(name))
-        .cloned()
-        .collect();
-    for name in unkeyed {
-        fields.remove(name);
-    }
+    remove_named(fields, is_unkeyed);
 }
 
-fn is_unkeyed(name: &HeaderName) -> bool {
+fn is_unkeyed(name: &str) -> bool {
     const PREFIXES: [&str; 6] = [
         "x-forwarded-",
         "x-invoke-",
@@ -123,26 +149,21 @@ fn is_unkeyed(name: &HeaderName) -> bool {
         "x-override-",
         "x-rewrite-",
     ];
-    const NAMES: [&str; 16] = [
+    const NAMES: [&str; 11] = [
         "base-url",
-        "client-ip",
-        "forwarded",
         "front-end-https",
         "max-forwards",
         "proxy",
-        "true-client-ip",
         "via",
         "x-amz-website-redirect-location",
-        "x-client-ip",
         "x-host",
         "x-http-host-override",
-        "x-real-ip",
         "x-url-scheme",
         "surrogate-capability",
         "tidegate-debug",
     ];
-    let name = name.as_str();
     UNKEYED.contains(&name)
+        || CLAIMS.contains(&name)
         || NAMES.contains(&name)
         || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }

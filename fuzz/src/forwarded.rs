@@ -1,0 +1,41 @@
+//! Who a client is, from what stands in `X-Forwarded-For` or `Forwarded`.
+
+use std::net::IpAddr;
+
+use http::header::FORWARDED;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tidegate::config::{ClientAddressField, Network, Networks};
+use tidegate::edge::policy::client_address;
+
+/// Each line is a field line that a client sends; our proxies append to the last.
+pub fn check(data: &[u8]) {
+    let block: Network = "10.0.0.0/8".parse().expect("a block");
+    let trusted: Networks = [block].into_iter().collect();
+    let proxy = IpAddr::from([10, 0, 0, 1]);
+    let client = IpAddr::from([192, 0, 2, 7]);
+    let x_forwarded_for = HeaderName::from_static("x-forwarded-for");
+    for (field, name, chain) in [
+        (
+            ClientAddressField::XForwardedFor,
+            x_forwarded_for,
+            "192.0.2.7, 10.0.0.2",
+        ),
+        (
+            ClientAddressField::Forwarded,
+            FORWARDED,
+            "for=192.0.2.7, for=\"10.0.0.2:80\"",
+        ),
+    ] {
+        let mut fields = HeaderMap::new();
+        for line in data.split(|byte| *byte == b'\n') {
+            if let Ok(value) = HeaderValue::from_bytes(line) {
+                fields.append(name.clone(), value);
+            }
+        }
+        // Whatever it is, it is read in one way and without harm.
+        let forged = client_address(&fields, field, &trusted, proxy);
+        assert_eq!(forged, client_address(&fields, field, &trusted, proxy));
+        fields.append(name, HeaderValue::from_static(chain));
+        assert_eq!(client_address(&fields, field, &trusted, proxy), client);
+    }
+}

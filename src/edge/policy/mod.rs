@@ -1,0 +1,375 @@
+//! The gate's policies: who may come in, and how often. `admit` says what a request may look like; this says
+//! whose it may be. All of it is off unless it is configured.
+//!
+//! | when | function | refuses with |
+//! |---|---|---|
+//! | a connection is accepted | [`ListenerPolicy::let_in`] | [`ConnectionRefusal`]: closed without a word |
+//! | a request has passed the gate | [`Terms::admit`] | [`PolicyRefusal`] |
+//! | its route is known | [`RoutePolicy::admit`] | [`PolicyRefusal`] |
+//!
+//! Invariants:
+//! - `client-before-anything`: who the client is, is settled before anything is decided or counted by it.
+//! - `trust-is-configured`: no field and no PROXY header counts unless it comes from `edge.trusted_proxies`.
+//! - `every-refusal-is-counted`: each has a reason, under which it is counted and logged.
+
+mod connections;
+mod forwarded;
+pub mod proxy_protocol;
+mod request_rate;
+
+pub use forwarded::client_address;
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora::protocols::Stream;
+use pingora::protocols::l4::stream::Stream as PlainStream;
+use pingora::time::timeout;
+use tokio::io::AsyncReadExt;
+
+use self::connections::{ClientPlace, Connections, Place};
+use self::proxy_protocol::{ProxyHeader, ProxyHeaderFault};
+use self::request_rate::{RequestRate, TooOften};
+use super::client_network::ClientNetwork;
+use super::request::Request;
+use crate::config::{self, AddressRules, ProxyProtocol, Trust};
+
+/// An enum of refusals with the label of each, and a list of all labels, by which a test can tell that it
+/// has seen them all.
+macro_rules! refusals {
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident {
+            $(
+                $(#[$variant_meta:meta])*
+                $variant:ident $({ $(#[$field_meta:meta])* $field:ident: $kind:ty })? => $reason:literal,
+            )*
+        }
+    ) => {
+        $(#[$meta])*
+        pub enum $name {
+            $( $(#[$variant_meta])* $variant $({ $(#[$field_meta])* $field: $kind })?, )*
+        }
+
+        impl $name {
+            /// The labels of all.
+            pub const REASONS: &'static [&'static str] = &[$($reason),*];
+
+            /// The label in log and metrics.
+            pub fn reason(self) -> &'static str {
+                match self {
+                    $( $name::$variant { .. } => $reason, )*
+                }
+            }
+        }
+    };
+}
+
+refusals! {
+    /// Why a connection is closed before its first request.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+    pub enum ConnectionRefusal {
+        /// `allow` or `deny` of the listener.
+        #[error("the address is not let in")]
+        AddressDenied => "address_denied",
+        /// `limits.connections` of the listener.
+        #[error("the listener has as many connections as it may")]
+        TooMany => "too_many_connections",
+        /// `limits.connections_per_client` of the listener.
+        #[error("the client has as many connections as it may")]
+        TooManyOfClient => "too_many_connections_of_client",
+        /// `proxy_protocol` is required, and this is nobody to take it from.
+        #[error("the PROXY protocol is taken from trusted proxies only")]
+        UntrustedProxy => "untrusted_proxy",
+        /// What comes from a trusted proxy is no PROXY header.
+        #[error("{fault}")]
+        ProxyHeader {
+            /// What is wrong with it.
+            fault: ProxyHeaderFault
+        } => "proxy_header",
+        /// The PROXY header was not there within `timeouts.request_head`.
+        #[error("the PROXY header did not arrive in time")]
+        ProxyHeaderTimeout => "proxy_header_timeout",
+    }
+}
+
+refusals! {
+    /// Why a request that is well-formed is refused.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+    pub enum PolicyRefusal {
+        /// `allow` or `deny` of the route; of the listener, for clients behind a trusted proxy.
+        #[error("the client's address is not let in")]
+        AddressDenied => "address_denied",
+        /// `limits.requests_per_client` of the listener or the route.
+        #[error("the client asks too often")]
+        RateLimited {
+            /// When it may ask again, in whole seconds, at least one.
+            retry_after_seconds: u64
+        } => "rate_limited",
+    }
+}
+
+impl From<TooOften> for PolicyRefusal {
+    fn from(too_often: TooOften) -> Self {
+        let wait = too_often.wait;
+        let part = u64::from(wait.subsec_nanos() > 0);
+        PolicyRefusal::RateLimited {
+            retry_after_seconds: (wait.as_secs() + part).max(1),
+        }
+    }
+}
+
+/// What one listener asks of connections, and of the requests on them.
+#[derive(Debug)]
+pub struct ListenerPolicy {
+    trust: Arc<Trust>,
+    proxy_protocol: ProxyProtocol,
+    addresses: AddressRules,
+    connections: Arc<Connections>,
+    requests: Option<RequestRate>,
+    /// How long a PROXY header may take.
+    patience: Duration,
+}
+
+/// A connection that was let in.
+pub(super) struct LetIn {
+    /// The connection, behind its PROXY header.
+    pub(super) stream: Stream,
+    /// Who is at the other end: of the connection, or of the one that a PROXY header speaks for.
+    pub(super) client: IpAddr,
+    /// What requests on it are held to; `None` when there is nothing.
+    pub(super) terms: Option<Arc<Terms>>,
+    /// Given back with the connection.
+    pub(super) places: Places,
+}
+
+/// What a connection takes of the limits.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    _of_all: Option<Place>,
+    _of_client: Option<ClientPlace>,
+}
+
+impl ListenerPolicy {
+    /// The policy of `listener`. A PROXY header may take `patience`.
+    pub fn new(listener: &config::Listener, trust: Arc<Trust>, patience: Duration) -> Arc<Self> {
+        let limits = &listener.limits;
+        Arc::new(ListenerPolicy {
+            trust,
+            proxy_protocol: listener.proxy_protocol,
+            addresses: listener.addresses.clone(),
+            connections: Connections::new(limits.connections, limits.connections_per_client),
+            requests: limits.requests_per_client.map(RequestRate::new),
+            patience,
+        })
+    }
+
+    /// Lets a connection from `address` in.
+    ///
+    /// # Errors
+    /// [`ConnectionRefusal`]; the connection is closed.
+    pub(super) async fn let_in(
+        self: &Arc<Self>,
+        mut stream: Stream,
+        address: IpAddr,
+    ) -> Result<LetIn, ConnectionRefusal> {
+        let of_all = self.connections.enter()?;
+        let mut client = address;
+        if self.proxy_protocol == ProxyProtocol::Required {
+            if !self.trust.proxies.contains(address) {
+                return Err(ConnectionRefusal::UntrustedProxy);
+            }
+            let header;
+            (stream, header) = Box::pin(self.read_proxy_header(stream)).await?;
+            client = header.client.unwrap_or(address);
+        }
+        let is_trusted_proxy = self.trust.proxies.contains(client);
+        let mut of_client = None;
+        if !is_trusted_proxy {
+            // Of a trusted proxy's clients each request is judged by itself.
+            if !self.addresses.admit(client) {
+                return Err(ConnectionRefusal::AddressDenied);
+            }
+            of_client = self.connections.enter_client(client.into())?;
+        }
+        let terms = (is_trusted_proxy || self.requests.is_some()).then(|| {
+            Arc::new(Terms {
+                listener: self.clone(),
+                is_trusted_proxy,
+            })
+        });
+        Ok(LetIn {
+            stream,
+            client,
+            terms,
+            places: Places {
+                _of_all: of_all,
+                _of_client: of_client,
+            },
+        })
+    }
+
+    async fn read_proxy_header(
+        &self,
+        stream: Stream,
+    ) -> Result<(Stream, ProxyHeader), ConnectionRefusal> {
+        let not_plain = ConnectionRefusal::ProxyHeader {
+            fault: ProxyHeaderFault::Unsupported,
+        };
+        let stream = stream.into_any().downcast::<PlainStream>();
+        let mut stream = stream.map_err(|_| not_plain)?;
+        match timeout(self.patience, proxy_header(&mut stream)).await {
+            Err(_) => Err(ConnectionRefusal::ProxyHeaderTimeout),
+            // It ended, or broke, before there was a header.
+            Ok(Err(_)) => Err(ConnectionRefusal::ProxyHeader {
+                fault: ProxyHeaderFault::NotAHeader,
+            }),
+            Ok(Ok(Err(fault))) => Err(ConnectionRefusal::ProxyHeader { fault }),
+            Ok(Ok(Ok(header))) => Ok((stream, header)),
+        }
+    }
+}
+
+/// Reads a header and puts back what came behind it.
+async fn proxy_header(
+    stream: &mut PlainStream,
+) -> io::Result<Result<ProxyHeader, ProxyHeaderFault>> {
+    let mut read = BytesMut::with_capacity(512);
+    loop {
+        if stream.read_buf(&mut read).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match proxy_protocol::parse(&read) {
+            Ok(None) => {}
+            Ok(Some(header)) => {
+                stream.rewind(&read[header.bytes..]);
+                return Ok(Ok(header));
+            }
+            Err(fault) => return Ok(Err(fault)),
+        }
+    }
+}
+
+/// What the requests of one connection are held to, whatever their route.
+#[derive(Debug)]
+pub struct Terms {
+    listener: Arc<ListenerPolicy>,
+    is_trusted_proxy: bool,
+}
+
+impl Terms {
+    /// Settles whose request it is (`client-before-anything`), and lets it in.
+    ///
+    /// # Errors
+    /// [`PolicyRefusal`].
+    pub(super) fn admit(&self, request: &mut Request) -> Result<(), PolicyRefusal> {
+        let listener = &self.listener;
+        if self.is_trusted_proxy {
+            let Trust { proxies, field } = &*listener.trust;
+            let proxy = request.peer.client;
+            request.peer.client = client_address(&request.fields, *field, proxies, proxy);
+            if !listener.addresses.admit(request.peer.client) {
+                return Err(PolicyRefusal::AddressDenied);
+            }
+        }
+        charge(listener.requests.as_ref(), request)
+    }
+}
+
+/// What one route asks of requests.
+#[derive(Debug)]
+pub struct RoutePolicy {
+    addresses: AddressRules,
+    requests: Option<RequestRate>,
+}
+
+impl RoutePolicy {
+    /// The policy of `route`; `None` when it asks for nothing.
+    pub fn new(route: &config::Route) -> Option<Self> {
+        let policy = RoutePolicy {
+            addresses: route.addresses.clone(),
+            requests: route.limits.requests_per_client.map(RequestRate::new),
+        };
+        let asks = !policy.addresses.is_open() || policy.requests.is_some();
+        asks.then_some(policy)
+    }
+
+    /// Lets a request in.
+    ///
+    /// # Errors
+    /// [`PolicyRefusal`].
+    pub(super) fn admit(&self, request: &Request) -> Result<(), PolicyRefusal> {
+        if !self.addresses.admit(request.peer.client) {
+            return Err(PolicyRefusal::AddressDenied);
+        }
+        charge(self.requests.as_ref(), request)
+    }
+}
+
+fn charge(rate: Option<&RequestRate>, request: &Request) -> Result<(), PolicyRefusal> {
+    let Some(rate) = rate else { return Ok(()) };
+    let client = ClientNetwork::from(request.peer.client);
+    Ok(rate.charge(client, request.started.monotonic)?)
+}
+
+/// Log lines about refused connections, at most one a second for each listener: whoever is refused comes
+/// again, and a flood of connections must not become a flood of lines.
+#[derive(Debug, Default)]
+pub(super) struct RefusalLog {
+    /// The second of the last line, counted from 1.
+    last: AtomicU64,
+    /// Refused since then.
+    unsaid: AtomicU64,
+}
+
+impl RefusalLog {
+    /// Says it, or counts it for the next line; `now` is monotonic.
+    pub(super) fn note(
+        &self,
+        listener: &str,
+        client: IpAddr,
+        refusal: ConnectionRefusal,
+        now: Duration,
+    ) {
+        let second = now.as_secs() + 1;
+        let last = self.last.swap(second, Ordering::Relaxed);
+        if last == second {
+            self.unsaid.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let unsaid = self.unsaid.swap(0, Ordering::Relaxed);
+        let reason = refusal.reason();
+        tracing::info!(listener, %client, reason, %refusal, unsaid, "connection refused");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_told_to_wait_whole_seconds_and_long_enough() {
+        for (milliseconds, seconds) in [
+            (0, 1),
+            (1, 1),
+            (999, 1),
+            (1_000, 1),
+            (1_001, 2),
+            (59_500, 60),
+        ] {
+            let wait = Duration::from_millis(milliseconds);
+            let expected = PolicyRefusal::RateLimited {
+                retry_after_seconds: seconds,
+            };
+            assert_eq!(
+                PolicyRefusal::from(TooOften { wait }),
+                expected,
+                "{milliseconds}"
+            );
+        }
+    }
+}
