@@ -152,6 +152,7 @@ pub fn admit(
     Ok(Request {
         id,
         started,
+        received: started,
         peer,
         protocol: raw.protocol,
         method,

@@ -159,7 +159,7 @@ impl Node {
 
         let no_body = request.method == Method::HEAD || reply_length == ReplyLength::Nothing;
         if no_body {
-            ending.first_byte = Some(self.clock.now());
+            ending.first_byte = Some(self.clock.monotonic());
             ending.aborted = client.head(&head, Bytes::new(), true).await.is_err();
             self.record(request, &ending);
             return Delivered::Done;
@@ -195,7 +195,7 @@ impl Node {
                 return Delivered::Done;
             }
         }
-        ending.first_byte = Some(self.clock.now());
+        ending.first_byte = Some(self.clock.monotonic());
         let mut fault = None;
         let sent = send(&head, first, &mut body, client, &mut fault).await;
         ending.bytes_memory = body.stored().from_memory;
@@ -324,7 +324,7 @@ impl Node {
         ending.status = Some(reply.status.as_u16());
         ending.reason = Some(reply.reason);
         ending.content_range = content_range.as_ref();
-        ending.first_byte = Some(self.clock.now());
+        ending.first_byte = Some(self.clock.monotonic());
         ending.bytes_own = body.len() as u64;
         ending.aborted = client.head(&head, body, true).await.is_err();
         self.record(request, &ending);

@@ -77,15 +77,17 @@ impl CacheStatus {
     }
 }
 
-impl fmt::Display for CacheStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+impl CacheStatus {
+    /// Writes the value of the field behind what `out` holds. Every hit does so: no formatting machinery.
+    pub fn append_to(&self, out: &mut Vec<u8>) {
+        let detail = match self {
             CacheStatus::Hit {
                 ttl_seconds,
                 detail,
             } => {
-                write!(f, "tidegate; hit; ttl={ttl_seconds}")?;
-                write_detail(*detail, f)
+                out.extend_from_slice(b"tidegate; hit; ttl=");
+                out.extend_from_slice(itoa::Buffer::new().format(*ttl_seconds).as_bytes());
+                detail
             }
             CacheStatus::Forward {
                 why,
@@ -94,30 +96,37 @@ impl fmt::Display for CacheStatus {
                 stored,
                 detail,
             } => {
-                write!(f, "tidegate; fwd={why}")?;
+                out.extend_from_slice(b"tidegate; fwd=");
+                out.extend_from_slice(why.as_bytes());
                 if let Some(status) = status {
-                    write!(f, "; fwd-status={status}")?;
+                    out.extend_from_slice(b"; fwd-status=");
+                    out.extend_from_slice(itoa::Buffer::new().format(*status).as_bytes());
                 }
                 if *stored {
-                    f.write_str("; stored")?;
+                    out.extend_from_slice(b"; stored");
                 }
                 if *collapsed {
-                    f.write_str("; collapsed")?;
+                    out.extend_from_slice(b"; collapsed");
                 }
-                write_detail(*detail, f)
+                detail
             }
             CacheStatus::Own { detail } => {
-                f.write_str("tidegate")?;
-                write_detail(*detail, f)
+                out.extend_from_slice(b"tidegate");
+                detail
             }
+        };
+        if let Some(detail) = detail {
+            out.extend_from_slice(b"; detail=");
+            out.extend_from_slice(detail.as_bytes());
         }
     }
 }
 
-fn write_detail(detail: Option<&'static str>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match detail {
-        Some(detail) => write!(f, "; detail={detail}"),
-        None => Ok(()),
+impl fmt::Display for CacheStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = Vec::with_capacity(64);
+        self.append_to(&mut out);
+        f.write_str(&String::from_utf8_lossy(&out))
     }
 }
 

@@ -3,12 +3,8 @@
 //! read → parse → [`super::Node::answer`] → write, and again. What is not for the cache goes on to
 //! pingora's proxy with the bytes already read; the connection comes back for the next request.
 
-use std::future::poll_fn;
-use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::io::IoSlice;
 use std::sync::Arc;
-use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -19,18 +15,17 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use pingora::time::timeout;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::admit::GateRefusal;
 use super::deliver::failure_fields;
-use super::downstream::{
-    ClientGone, Downstream, OrNothing, ReplyHead, ReplyLength, Selection, Unsent,
-};
+use super::downstream::{ClientGone, Downstream, ReplyHead, ReplyLength, Selection, Unsent};
 use super::failure::Failure;
 use super::file_sender::FileSender;
 use super::head_h1::{Scan, admit_head};
 use super::held_stream::HeldStream;
 use super::listen::Lanes;
+use super::next_request::{NextRequest, READ_BYTES};
 use super::presence::Presence;
 use super::request::{BodyLength, Peer, Request, RequestId};
 use super::tls;
@@ -39,9 +34,6 @@ use crate::cache::disk::file_span::FileSpan;
 use crate::cache::fetch::InterimResponse;
 use crate::clock::Moment;
 use crate::observe::Protocol;
-
-/// What is read of a request first; most heads fit.
-const READ_BYTES: usize = 4096;
 
 /// A body up to this long is copied behind its head; a longer one leaves with it from where it lies.
 const COPIED_BYTES: usize = 4 * 1024;
@@ -58,53 +50,33 @@ pub(super) async fn serve(
     lanes: &Arc<Lanes>,
     mut stream: Stream,
     peer: Peer,
-    mut shutdown: ShutdownWatch,
+    shutdown: ShutdownWatch,
 ) {
+    let node = &lanes.node;
+    let keep_alive = node.timeouts.keep_alive;
+    let mut next_request = NextRequest::new(node.clock.clone(), keep_alive, shutdown.clone());
     let mut buf = BytesMut::new();
     loop {
         if buf.is_empty() {
             // What is left of the request before goes with its buffer.
             drop(buf);
-            buf = match first_bytes(lanes, &mut stream, &mut shutdown).await {
+            buf = match next_request.first_bytes(&mut stream).await {
                 Some(first) => first,
                 None => return,
             };
         }
-        match Box::pin(serve_request(lanes, stream, buf, &peer, &shutdown)).await {
+        let stopping = next_request.is_stopping();
+        // Made in its place: it is long, and hardly any of it is set before it runs.
+        let place = Box::new_uninit();
+        let served = Box::write(
+            place,
+            serve_request(lanes, stream, buf, &peer, stopping, &shutdown),
+        );
+        match Box::into_pin(served).await {
             Some(next) => (stream, buf) = next,
             None => return,
         }
     }
-}
-
-/// Waits for the first bytes of a request; `None` when the connection is to be closed.
-async fn first_bytes(
-    lanes: &Lanes,
-    stream: &mut Stream,
-    shutdown: &mut ShutdownWatch,
-) -> Option<BytesMut> {
-    if *shutdown.borrow() {
-        return None;
-    }
-    // An idle connection: nothing is lost by closing it.
-    let first = tokio::select! {
-        biased;
-        first = timeout(lanes.node.timeouts.keep_alive, read_when_there(stream)) => first.ok()?.ok()?,
-        _ = shutdown.wait_for(|stopping| *stopping) => return None,
-    };
-    (!first.is_empty()).then_some(first)
-}
-
-/// Reads what is there of a request, at most [`READ_BYTES`]. The buffer is on the stack and only for as
-/// long as the system copies into it, so that a connection holds none while it waits.
-async fn read_when_there(stream: &mut Stream) -> io::Result<BytesMut> {
-    poll_fn(|cx| {
-        let mut room = [MaybeUninit::uninit(); READ_BYTES];
-        let mut read = ReadBuf::uninit(&mut room);
-        ready!(Pin::new(&mut *stream).poll_read(cx, &mut read))?;
-        Poll::Ready(Ok(BytesMut::from(read.filled())))
-    })
-    .await
 }
 
 /// Serves the request that `buf` begins with; gives back the connection and what was read behind the
@@ -114,26 +86,32 @@ async fn serve_request(
     mut stream: Stream,
     mut buf: BytesMut,
     peer: &Peer,
+    stopping: bool,
     shutdown: &ShutdownWatch,
 ) -> Option<(Stream, BytesMut)> {
-    let (head, started) = match read_head(lanes, &mut stream, &mut buf).await {
-        Read::Head(head, started) => (head, started),
+    let (head, started, received) = match read_head(lanes, &mut stream, &mut buf).await {
+        Read::Head {
+            head,
+            started,
+            received,
+        } => (head, started, received),
         Read::Closed => return None,
         Read::Refused(refusal, started) => {
             refuse(lanes, stream, peer, Protocol::Http11, refusal, started).await;
             return None;
         }
     };
-    let request = match admit_head(&head, &lanes.node.limits, started, peer.clone()) {
+    let mut request = match admit_head(&head, &lanes.node.limits, started, peer.clone()) {
         Ok(request) => request,
         Err(refusal) => {
             refuse(lanes, stream, peer, Protocol::Http11, refusal, started).await;
             return None;
         }
     };
+    request.received = received;
     let body = request.body;
     let upgrade = request.upgrade;
-    let mut client = Client::new(lanes, &mut stream, &request, *shutdown.borrow());
+    let mut client = Client::new(lanes, &mut stream, &request, stopping);
     match lanes.node.answer(request, &mut client).await {
         Answered::Done => {
             let reusable = client.keep_alive && body == BodyLength::None;
@@ -153,7 +131,11 @@ async fn serve_request(
 }
 
 enum Read {
-    Head(Bytes, Moment),
+    Head {
+        head: Bytes,
+        started: Moment,
+        received: Moment,
+    },
     Closed,
     Refused(GateRefusal, Moment),
 }
@@ -164,11 +146,19 @@ async fn read_head(lanes: &Lanes, stream: &mut Stream, buf: &mut BytesMut) -> Re
     let started = node.clock.now();
     let deadline = started.monotonic + node.timeouts.request_head;
     let mut scan = Scan::default();
+    let mut waited = false;
     loop {
         match scan.take_head(buf, node.limits.request_head_bytes) {
             Err(refusal) => return Read::Refused(refusal, started),
-            Ok(Some(head)) => return Read::Head(head, started),
-            Ok(None) => {}
+            Ok(Some(head)) => {
+                let received = if waited { node.clock.now() } else { started };
+                return Read::Head {
+                    head,
+                    started,
+                    received,
+                };
+            }
+            Ok(None) => waited = true,
         }
         let left = deadline.saturating_sub(node.clock.monotonic());
         buf.reserve(READ_BYTES);
@@ -525,8 +515,12 @@ fn write_head(out: &mut Vec<u8>, head: &ReplyHead<'_>, via: &str, framing: Frami
         out.extend_from_slice(b"\r\n");
     }
     if let Some(status) = &head.cache_status {
-        let key = OrNothing(&head.key_parameter);
-        let _ = write!(out, "cache-status: {status}{key}\r\n");
+        out.extend_from_slice(b"cache-status: ");
+        status.append_to(out);
+        if let Some(key) = &head.key_parameter {
+            let _ = write!(out, "{key}");
+        }
+        out.extend_from_slice(b"\r\n");
     }
     write_field(out, "via", via.as_bytes());
     write_field(out, "x-request-id", head.request_id.as_str().as_bytes());

@@ -56,6 +56,7 @@ mod gathered_stream;
 mod held_stream;
 mod idle_connections;
 mod multipart;
+mod next_request;
 mod part;
 mod range_cost;
 mod range_credit;
@@ -212,7 +213,7 @@ impl Node {
             return Answered::Done;
         }
         let access = self.routes[route].config.access;
-        let mut now = self.clock.now();
+        let mut now = request.received;
         let authorized = match self.authorizer.authorize(access, &request, now.wall) {
             Ok(authorized) => authorized,
             Err(refusal) => {

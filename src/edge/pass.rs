@@ -49,7 +49,8 @@ pub struct Passage {
     server: Option<Arc<Server>>,
     asked: Option<Moment>,
     asked_sequence: Option<Sequence>,
-    first_byte: Option<Moment>,
+    /// By the monotonic clock.
+    first_byte: Option<Duration>,
     failure: Option<Failure>,
     kept: Option<Kept>,
 }
@@ -366,7 +367,7 @@ impl ProxyHttp for PassLane {
         response.append_header("Cache-Status", status)?;
         response.append_header(VIA, super::via(request))?;
         response.insert_header(X_REQUEST_ID, request.id.as_str())?;
-        passage.first_byte = Some(self.node.clock.now());
+        passage.first_byte = Some(self.node.clock.monotonic());
         Ok(())
     }
 
@@ -431,7 +432,7 @@ impl ProxyHttp for PassLane {
         if built.is_err() {
             return closed;
         }
-        passage.first_byte = Some(self.node.clock.now());
+        passage.first_byte = Some(self.node.clock.monotonic());
         let is_head = request.method == Method::HEAD;
         let session = session.as_downstream_mut();
         // What is left of the request's body is not worth reading.

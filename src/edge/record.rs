@@ -33,8 +33,8 @@ pub struct Ending<'a> {
     pub bytes_origin: u64,
     /// Body bytes of our own making (error documents).
     pub bytes_own: u64,
-    /// When the first byte was on its way.
-    pub first_byte: Option<Moment>,
+    /// When the first byte was on its way, by the monotonic clock.
+    pub first_byte: Option<Duration>,
     /// `Content-Range` of the response.
     pub content_range: Option<&'a ContentRange>,
     /// The server that was asked.
@@ -72,7 +72,7 @@ impl Node {
         let duration = self.since(request.started);
         let first_byte = ending
             .first_byte
-            .map(|at| at.monotonic.saturating_sub(request.started.monotonic));
+            .map(|at| at.saturating_sub(request.started.monotonic));
         self.count(request.protocol, duration, first_byte, ending);
         if !self.access_log.is_on() {
             return;

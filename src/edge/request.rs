@@ -108,6 +108,8 @@ pub struct Request {
     pub id: RequestId,
     /// When its first byte was seen.
     pub started: Moment,
+    /// When its head had arrived: what is stored is judged as of then.
+    pub received: Moment,
     /// Who sent it.
     pub peer: Peer,
     /// What they speak.
