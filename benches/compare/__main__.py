@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import network  # noqa: E402
 import report  # noqa: E402
 import rounds  # noqa: E402
 from content import Content, make_certificates  # noqa: E402
@@ -36,6 +37,8 @@ def main():
         seconds=options.seconds or (0.3 if options.quick else 3.0),
     )
     try:
+        if options.congestion_control != "machine":
+            network.enter(options.congestion_control)
         return compare(options, scale)
     except CompareError as error:
         print(f"compare: {error}", file=sys.stderr)
@@ -90,10 +93,17 @@ def _options():
     parser.add_argument("--json", type=Path, help="the report; default FOLDER/compare.json")
     parser.add_argument("--rounds", type=int, help="runs of each server; default 5")
     parser.add_argument("--seconds", type=float, help="length of a run; default 3")
+    parser.add_argument(
+        "--congestion-control",
+        default=network.DEFAULT,
+        help=f"of TCP, in a network namespace; default {network.DEFAULT}; machine: whatever runs here",
+    )
     parser.add_argument("--servers", help="a list with commas, such as Tidegate,nginx; default all")
     options = parser.parse_args()
     options.groups_of_environment = [] if options.groups else os.environ.get("COMPARE", "").split()
     options.groups += options.groups_of_environment
+    if options.groups == ["all"]:
+        options.groups = []
     return options
 
 

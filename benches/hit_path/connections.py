@@ -18,7 +18,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from instructions import HERE, Origin, ask, free_port
+from instructions import HERE, Origin, ask, configure, free_port
 
 BINARY = HERE.parent.parent / "target/release/tidegate"
 CONNECTIONS = [10, 100, 1_000, 10_000]
@@ -32,16 +32,7 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with tempfile.TemporaryDirectory() as folder, Origin() as origin:
         edge, admin = free_port(), free_port()
-        config = Path(folder) / "tidegate.yaml"
-        config.write_text(
-            f"admin: {{ address: 127.0.0.1:{admin} }}\n"
-            "edge:\n"
-            "  workers: 1\n"
-            "  access_log: off\n"
-            f"  listeners: [ {{ address: 127.0.0.1:{edge} }} ]\n"
-            f"  origins: {{ store: {{ servers: [ 127.0.0.1:{origin.port} ] }} }}\n"
-            "  routes: [ { path: /, origin: store, access: public } ]\n"
-        )
+        config = configure(folder, edge, admin, origin, "access_log: off")
         process = subprocess.Popen(
             ["taskset", "-c", "0", str(binary), "edge", "--config", str(config)],
             stderr=subprocess.PIPE,

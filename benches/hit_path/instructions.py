@@ -51,16 +51,7 @@ def total(binary, setting, hits):
     """The instructions of a whole process that answers one miss and `hits` hits."""
     with tempfile.TemporaryDirectory() as folder, Origin() as origin:
         edge, admin = free_port(), free_port()
-        config = Path(folder) / "tidegate.yaml"
-        config.write_text(
-            f"admin: {{ address: 127.0.0.1:{admin} }}\n"
-            "edge:\n"
-            "  workers: 1\n"
-            f"  {setting}\n"
-            f"  listeners: [ {{ address: 127.0.0.1:{edge} }} ]\n"
-            f"  origins: {{ store: {{ servers: [ 127.0.0.1:{origin.port} ] }} }}\n"
-            "  routes: [ { path: /, origin: store, access: public } ]\n"
-        )
+        config = configure(folder, edge, admin, origin, setting)
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
         process = subprocess.Popen(
             [*command, str(binary), "edge", "--config", str(config)],
@@ -91,6 +82,21 @@ def total(binary, setting, hits):
             raise RuntimeError("callgrind told no number:\n" + rest[0])
         assert origin.requests == 1, f"{origin.requests} requests went to the origin"
         return int(collected[1])
+
+
+def configure(folder, edge, admin, origin, setting):
+    """Writes the configuration of an edge with one worker, and gives its path."""
+    config = Path(folder) / "tidegate.yaml"
+    config.write_text(
+        f"admin: {{ address: 127.0.0.1:{admin} }}\n"
+        "edge:\n"
+        "  workers: 1\n"
+        f"  {setting}\n"
+        f"  listeners: [ {{ address: 127.0.0.1:{edge} }} ]\n"
+        f"  origins: {{ store: {{ servers: [ 127.0.0.1:{origin.port} ] }} }}\n"
+        "  routes: [ { path: /, origin: store, access: public } ]\n"
+    )
+    return config
 
 
 def ask(port, times):
