@@ -19,6 +19,11 @@ pub trait Memory {
 
     /// Stores a unit that is not there.
     fn put(&mut self, unit: u32);
+
+    /// Whether a unit that was found on disk should be stored.
+    fn wants(&mut self, _unit: u32) -> bool {
+        true
+    }
 }
 
 /// How memory is divided.
@@ -107,6 +112,11 @@ impl Memory for TwoQueues<'_> {
             }
         }
         held.is_some()
+    }
+
+    fn wants(&mut self, unit: u32) -> bool {
+        let bytes = u64::from(self.workload.unit_bytes[unit as usize]);
+        self.queues.wants(spread(u64::from(unit) + 1), bytes)
     }
 
     fn put(&mut self, unit: u32) {

@@ -170,7 +170,7 @@ impl Cache for Tiers<'_> {
         if is_on_disk {
             let hits = &mut self.hits[unit as usize];
             *hits = (*hits + 1).min(MOST_HITS);
-            if Policy::promotes(*hits) {
+            if self.memory.wants(unit) {
                 self.memory.put(unit);
             }
             return true;

@@ -191,6 +191,23 @@ impl MemoryTier {
         self.table.look(self.hash(&slot), &slot, look).flatten()
     }
 
+    /// Whether a response of `bytes` under `key`, which is not held and was answered from elsewhere, should be
+    /// taken in: see [`Queues::wants`].
+    pub fn wants(&self, key: &CacheKey, bytes: u64) -> bool {
+        self.wants_slot(&Slot::Head(key.clone()), bytes)
+    }
+
+    /// The same of a block.
+    pub fn wants_block(&self, generation: Generation, number: u64, bytes: u64) -> bool {
+        self.wants_slot(&Slot::Block(generation, number), bytes)
+    }
+
+    fn wants_slot(&self, slot: &Slot, bytes: u64) -> bool {
+        let hash = self.hash(slot);
+        let queues = &lock(&self.changing.held).queues;
+        queues.wants(hash, NODE_BYTES + bytes)
+    }
+
     /// Changes what is remembered of `key`; an entry that is left empty is forgotten. Changes of one
     /// key happen one after the other; nobody who looks waits for them. `change` must not ask the tier.
     pub fn update(&self, key: &CacheKey, change: impl FnOnce(&mut Entry)) {

@@ -7,7 +7,6 @@
 //!   disk does not come back to memory.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -15,7 +14,7 @@ use bytes::Bytes;
 use super::Cache;
 use super::disk::file_span::FileSpan;
 use super::disk::format::Kind;
-use super::disk::{DiskTier, Recalled, Response};
+use super::disk::{DiskTier, Mark, Recalled, Response};
 use super::key::CacheKey;
 use super::memory::{Entry, Leaving};
 use super::purge::PurgeLog;
@@ -159,56 +158,74 @@ impl Persistence {
     }
 
     /// The responses under `key` that the disk tier holds and no purge log has lost, the newest first.
-    async fn recall(
-        &self,
-        key: &CacheKey,
-        purges: &PurgeLog,
-    ) -> Vec<(Arc<StoredResponse>, Recalled)> {
+    async fn recall(&self, key: &CacheKey, purges: &PurgeLog) -> Vec<(Arc<StoredResponse>, Mark)> {
         let now = self.clock.now();
-        let mut generations = BTreeMap::new();
+        // Hardly ever more than one: a map would cost more than it saves.
+        let mut groups: Vec<Group> = Vec::new();
         for recalled in self.disk.responses(key.as_bytes()).await {
             let Some(decoded) = decode(key, &recalled, now, purges) else {
                 continue;
             };
-            let group: &mut Group = generations.entry(Reverse(decoded.generation)).or_default();
-            group.add(decoded, recalled);
+            match groups
+                .iter_mut()
+                .find(|group| group.generation() == decoded.generation)
+            {
+                Some(group) => group.add(decoded, recalled),
+                None => groups.push(Group::of(decoded, recalled)),
+            }
         }
-        generations
-            .into_values()
+        groups.sort_by_key(|group| Reverse(group.generation()));
+        groups
+            .into_iter()
             .filter_map(Group::into_response)
             .collect()
     }
 }
 
 /// The records of one generation.
-#[derive(Default)]
 struct Group {
-    newest: Option<(Decoded, Recalled)>,
+    newest: Decoded,
+    mark: Mark,
     body: Option<Bytes>,
 }
 
 impl Group {
-    fn add(&mut self, decoded: Decoded, recalled: Recalled) {
-        let found = &recalled.found;
-        if found.kind != Kind::Update && decoded.length == Some(found.body.len() as u64) {
-            self.body = Some(found.body.clone());
-        }
-        let is_newer = |(newest, _): &(Decoded, Recalled)| newest.revision < decoded.revision;
-        if self.newest.as_ref().is_none_or(is_newer) {
-            self.newest = Some((decoded, recalled));
+    fn of(decoded: Decoded, recalled: Recalled) -> Self {
+        Group {
+            body: whole_body(&decoded, &recalled),
+            newest: decoded,
+            mark: recalled.mark,
         }
     }
 
-    fn into_response(self) -> Option<(Arc<StoredResponse>, Recalled)> {
-        let (decoded, recalled) = self.newest?;
+    fn generation(&self) -> u64 {
+        self.newest.generation
+    }
+
+    fn add(&mut self, decoded: Decoded, recalled: Recalled) {
+        self.body = whole_body(&decoded, &recalled).or(self.body.take());
+        if self.newest.revision < decoded.revision {
+            (self.newest, self.mark) = (decoded, recalled.mark);
+        }
+    }
+
+    fn into_response(self) -> Option<(Arc<StoredResponse>, Mark)> {
+        let decoded = self.newest;
         let generation = Generation::from_number(decoded.generation);
         let body = Body::recalled(generation, decoded.length, self.body).ok()?;
         body.set_written(decoded.revision);
         body.set_committed();
         let mut head = decoded.head;
         head.revision = decoded.revision;
-        Some((Arc::new(StoredResponse { head, body }), recalled))
+        Some((Arc::new(StoredResponse { head, body }), self.mark))
     }
+}
+
+/// The body that lies with a head, when it is all there.
+fn whole_body(decoded: &Decoded, recalled: &Recalled) -> Option<Bytes> {
+    let found = &recalled.found;
+    let is_whole = found.kind != Kind::Update && decoded.length == Some(found.body.len() as u64);
+    is_whole.then(|| found.body.clone())
 }
 
 /// Reads the head of a record; `None` when it is another key's or cannot be trusted.
@@ -258,41 +275,93 @@ impl Leaving for Persistence {
     }
 }
 
+/// What both tiers hold under one key: what memory knew, and what was read from disk.
+pub struct Recollection {
+    entry: Arc<Entry>,
+    recalled: Vec<(Arc<StoredResponse>, Mark)>,
+}
+
+impl Recollection {
+    /// All of it, as one entry.
+    pub fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+}
+
 impl Cache {
     /// What the disk tier holds under `key` besides what memory knows, merged with that; `None` when
-    /// memory knows all there is.
+    /// memory knows all there is. Memory stays as it is: see [`Cache::take_in`].
     ///
     /// # Cancel safety
     /// May be dropped at any time.
-    pub async fn recall(&self, key: &CacheKey) -> Option<Arc<Entry>> {
+    pub async fn recollect(&self, key: &CacheKey) -> Option<Recollection> {
         let persistence = self.persistence.as_ref()?;
-        let is_known = |entry: Arc<Entry>| entry.is_recalled;
-        if self.memory.peek(key).is_some_and(is_known)
+        let known = self.memory.peek(key);
+        if known.as_ref().is_some_and(|entry| entry.is_recalled)
             || !persistence.disk.has_responses(key.as_bytes())
         {
             return None;
         }
         let recalled = persistence.recall(key, &self.purges).await;
-        let mut merged = None;
-        self.memory.update(key, |entry| {
-            for (response, record) in recalled {
-                // Inside the update: an erasure is made before the entry is removed.
-                if persistence.disk.is_unerased(key.as_bytes(), record.mark) {
-                    entry.merge(response);
-                }
+        // Again: an answer may have been stored, or all forgotten, while the disk was read.
+        let mut entry = self
+            .memory
+            .peek(key)
+            .map_or_else(Entry::default, |known| Entry::clone(&known));
+        for (response, mark) in &recalled {
+            if persistence.disk.is_unerased(key.as_bytes(), *mark) {
+                entry.merge(response.clone());
             }
-            entry.is_recalled = true;
-            merged = Some(Arc::new(entry.clone()));
-        });
-        merged
+        }
+        let entry = Arc::new(entry);
+        Some(Recollection { entry, recalled })
     }
 
-    /// The block, from the disk tier; in memory then too if it is asked for often.
+    /// Takes into memory what was read from disk, unless it was taken back since, and gives what memory
+    /// then knows.
+    pub fn take_in(&self, key: &CacheKey, recollection: Recollection) -> Arc<Entry> {
+        let Recollection {
+            mut entry,
+            recalled,
+        } = recollection;
+        let Some(persistence) = &self.persistence else {
+            return entry;
+        };
+        self.memory.update(key, |known| {
+            for (response, mark) in recalled {
+                // Inside the update: an erasure is made before the entry is removed.
+                if persistence.disk.is_unerased(key.as_bytes(), mark) {
+                    known.merge(response);
+                }
+            }
+            known.is_recalled = true;
+            entry = Arc::new(known.clone());
+        });
+        entry
+    }
+
+    /// Whether `response`, which was read from disk under `key`, belongs in memory: there is room, or it was there,
+    /// or was read before, lately. Takes note of this time. What is in both tiers takes room in both, and
+    /// the system keeps what was read from disk as well.
+    pub fn wants_in_memory(&self, key: &CacheKey, response: &StoredResponse) -> bool {
+        self.memory.wants(key, response.memory_bytes())
+    }
+
+    /// Both of [`Cache::recollect`] and [`Cache::take_in`].
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn recall(&self, key: &CacheKey) -> Option<Arc<Entry>> {
+        let recollection = self.recollect(key).await?;
+        Some(self.take_in(key, recollection))
+    }
+
+    /// The block, from the disk tier; in memory then too if it comes back soon.
     pub(super) async fn recall_block(&self, generation: Generation, number: u64) -> Option<Bytes> {
         let persistence = self.persistence.as_ref()?;
-        let block = persistence.disk.block(generation.number(), number);
-        let (bytes, promotes) = block.await?;
-        if promotes {
+        let bytes = persistence.disk.block(generation.number(), number).await?;
+        let length = bytes.len() as u64;
+        if self.memory.wants_block(generation, number, length) {
             self.memory.insert_block(generation, number, bytes.clone());
         }
         Some(bytes)

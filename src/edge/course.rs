@@ -89,6 +89,14 @@ pub(super) enum Course {
 }
 
 impl Course {
+    /// What answers, when it is whole and nothing will be added to it or changed: memory need not have it.
+    pub(super) fn whole_answer(&self) -> Option<&StoredResponse> {
+        match self {
+            Course::Serve(response, None) if response.body.whole().is_some() => Some(response),
+            _ => None,
+        }
+    }
+
     /// Nothing that memory knows could answer.
     pub(super) fn lacks_a_response(&self) -> bool {
         matches!(self, Course::NotCached | Course::Fetch { stale: None, .. })

@@ -282,16 +282,22 @@ impl Node {
         let mut course_taken = course(request, &directives, now, lookup);
         let mut recalled = false;
         if course_taken.lacks_a_response()
-            && let Some(entry) = self.cache.recall(&visit.key).await
+            && let Some(found) = self.cache.recollect(&visit.key).await
         {
             now = self.clock.now();
             let lookup = || {
                 let (key, fields) = (&visit.key, &request.fields);
                 self.cache
-                    .lookup_in(Some(&entry), key, fields, &directives, now)
+                    .lookup_in(Some(found.entry()), key, fields, &directives, now)
             };
             course_taken = course(request, &directives, now, lookup);
             recalled = true;
+            let stays_on_disk = course_taken
+                .whole_answer()
+                .is_some_and(|response| !self.cache.wants_in_memory(&visit.key, response));
+            if !stays_on_disk {
+                self.cache.take_in(&visit.key, found);
+            }
         }
         match course_taken {
             Course::Serve(response, stale) => {

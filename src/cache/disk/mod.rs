@@ -55,7 +55,8 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
 use early::Early;
-use erasures::{Erasures, Mark};
+use erasures::Erasures;
+pub use erasures::Mark;
 use file_span::FileSpan;
 use folder::Folder;
 use format::Kind;
@@ -241,11 +242,11 @@ impl DiskTier {
         })
     }
 
-    /// A block, and whether it was asked for so often that memory should have it.
+    /// A block.
     ///
     /// # Cancel safety
     /// May be dropped at any time.
-    pub async fn block(&self, generation: u64, number: u64) -> Option<(Bytes, bool)> {
+    pub async fn block(&self, generation: u64, number: u64) -> Option<Bytes> {
         let open = self.shared.open.load_full()?;
         let hash = open.hasher.of_block(generation, number);
         for location in open.shelf.index.find(hash) {
@@ -256,9 +257,7 @@ impl DiskTier {
                     && found.number == number
             };
             if let Some(found) = found.filter(is_it) {
-                let hits = open.shelf.index.hits(hash, location);
-                let promotes = hits.is_some_and(Policy::promotes);
-                return Some((found.body, promotes));
+                return Some(found.body);
             }
         }
         None

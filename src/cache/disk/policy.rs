@@ -196,13 +196,6 @@ impl Policy {
         hits.saturating_sub(1)
     }
 
-    /// Whether a record that has just been read from disk goes to memory, by its hits with this one.
-    /// What is in both takes room in both, so only what is popular does; the others are in the page
-    /// cache anyway.
-    pub fn promotes(hits: u8) -> bool {
-        hits >= MOST_HITS
-    }
-
     /// Fits the memory of sightings to `records`, the number of records on disk. For one thread, at
     /// each new segment.
     pub fn fit(&self, records: u64) {

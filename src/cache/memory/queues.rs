@@ -191,6 +191,13 @@ impl<R: Resident> Queues<R> {
         Place(at)
     }
 
+    /// Whether one that is not held, of `bytes`, and was answered from elsewhere is worth taking in: there is
+    /// room, or it was asked for lately, and then it belongs in the main queue. Takes note of this time.
+    pub fn wants(&self, hash: u64, bytes: u64) -> bool {
+        let comes_back = self.left.raise(hash) > 1;
+        comes_back || self.bytes() + bytes <= self.limit_bytes
+    }
+
     /// Changes what a resident weighs.
     pub fn weigh(&mut self, place: Place, bytes: u64) {
         let slot = self.slot_mut(place.0);
@@ -385,6 +392,10 @@ mod tests {
             .collect()
     }
 
+    fn wants(queues: &Queues<&Held>, held: &Held, bytes: u64) -> bool {
+        queues.wants((&held).hash(), bytes)
+    }
+
     const MIB: u64 = 1 << 20;
 
     #[test]
@@ -425,6 +436,20 @@ mod tests {
             held.used.set(1);
         }
         assert!(queues.residents().all(|held| held.number != 0));
+    }
+
+    #[test]
+    fn one_that_is_answered_from_elsewhere_is_wanted_while_there_is_room_and_when_it_comes_back() {
+        let all = all(100);
+        let mut queues = Queues::new(10 * MIB, NEWCOMERS_BEFORE_DISK);
+        assert!(wants(&queues, &all[50], 10 * MIB));
+        assert!(!wants(&queues, &all[51], 10 * MIB + 1));
+        for held in &all[..11] {
+            insert(&mut queues, held, MIB);
+        }
+        assert!(!wants(&queues, &all[60], MIB), "for the first time");
+        assert!(wants(&queues, &all[60], MIB), "for the second");
+        assert!(wants(&queues, &all[0], MIB), "it has just left");
     }
 
     #[test]
