@@ -3,6 +3,9 @@
 //! `cargo bench --bench micro` takes its time; `cargo test` runs each once, so that it keeps working.
 //! `benches/README.md` has results. What a whole hit costs, in instructions: `benches/hit_path`.
 
+#[path = "micro/credentials.rs"]
+mod credentials;
+
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -218,6 +221,14 @@ fn ring(criterion: &mut Criterion) {
 }
 
 criterion_group!(
-    steps, head, key, lookup, signature, reply_head, ranges, ring
+    steps,
+    head,
+    key,
+    lookup,
+    signature,
+    credentials::credentials,
+    reply_head,
+    ranges,
+    ring
 );
 criterion_main!(steps);

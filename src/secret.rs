@@ -2,14 +2,17 @@
 
 use std::fmt;
 
-/// A secret that never shows itself: its `Debug` form is a placeholder and it has no `Display`.
+use zeroize::Zeroizing;
+
+/// A secret that never shows itself: its `Debug` form is a placeholder and it has no `Display`. Its
+/// memory is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Takes hold of a secret.
     pub fn new(text: impl Into<String>) -> Self {
-        Secret(text.into())
+        Secret(Zeroizing::new(text.into()))
     }
 
     /// The secret itself, for a keyed hash and nothing else.

@@ -289,13 +289,26 @@ fn check_accepts_the_sample_configuration_and_sums_it_up() {
     fs::write(&key, site.signing_key.serialize_pem()).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
 
-    let output = run(&["check", "--config", config.to_str().unwrap()]);
+    fs::write(
+        folder.path().join("cloudfront.pem"),
+        site.signing_key.public_key_pem(),
+    )
+    .unwrap();
+    let jwks = format!(r#"{{"keys":[{{"kty":"oct","k":"{}"}}]}}"#, "A".repeat(43));
+    let file = folder.path().join("jwks.json");
+    fs::write(&file, jwks).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+
+    let output = tidegate(&["check", "--config", config.to_str().unwrap()])
+        .env("TIDEGATE_PLAYER_SECRET", "of-the-player")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let data = folder.path().join("data/origin");
     assert_eq!(
         String::from_utf8(output.stdout.clone()).unwrap(),
         format!(
-            "OK: edge on http://127.0.0.1:8080, https://127.0.0.1:8443 with 3 route(s), 1 of them signed, \
+            "OK: edge on http://127.0.0.1:8080, https://127.0.0.1:8443 with 4 route(s), 2 of them signed, \
              1 origin server(s) and 256MiB of memory cache; store on 127.0.0.1:9000 in {}; \
              admin on 127.0.0.1:9900\n",
             data.display()

@@ -63,33 +63,18 @@ async fn bad_signature_is_refused_even_when_the_object_is_cached() {
     );
 
     let refused = [
-        ("/media/a".to_owned(), "AccessDenied"),
-        (
-            signed("GET", "/media/a", "demo", Duration::from_secs(61)),
-            "AccessDenied",
-        ),
-        (
-            signed("HEAD", "/media/a", "demo", now),
-            "SignatureDoesNotMatch",
-        ),
-        (
-            signed("GET", "/media/a", "nobody", now),
-            "InvalidAccessKeyId",
-        ),
-        (
-            good.replace("/media/a", "/media/b"),
-            "SignatureDoesNotMatch",
-        ),
-        (format!("{good}&x=1"), "SignatureDoesNotMatch"),
+        "/media/a".to_owned(),
+        signed("GET", "/media/a", "demo", Duration::from_secs(61)),
+        signed("HEAD", "/media/a", "demo", now),
+        signed("GET", "/media/a", "nobody", now),
+        good.replace("/media/a", "/media/b"),
+        format!("{good}&x=1"),
     ];
-    for (target, code) in &refused {
+    for target in &refused {
         let response = client.get(target).await;
         assert_eq!(response.status, 403, "{target}: {response:?}");
-        let expected = format!("<Code>{code}</Code>");
-        assert!(
-            response.text().contains(&expected),
-            "{target}: {response:?}"
-        );
+        let denied = response.text().contains("<Code>AccessDenied</Code>");
+        assert!(denied, "{target}: {response:?}");
     }
     assert_eq!(
         origin.count(),

@@ -11,16 +11,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every target of `fuzz/Cargo.toml`.
-const TARGETS: [&str; 18] = [
+const TARGETS: [&str; 21] = [
     "aws_chunked",
     "cache_control",
     "cache_tags",
+    "cloudfront",
     "conditional",
     "config",
     "disk_format",
     "forwarded",
     "http_date",
     "invalidation",
+    "jwt",
     "presigned",
     "proxy_protocol",
     "range",
@@ -29,6 +31,7 @@ const TARGETS: [&str; 18] = [
     "signed_header",
     "stored_form",
     "targeted",
+    "token",
     "vary",
 ];
 
@@ -161,4 +164,19 @@ fn every_tag_that_is_kept_can_be_purged() {
 #[test]
 fn what_a_response_names_as_changed_is_a_path_of_its_origin() {
     replay("invalidation", checks::invalidation::check);
+}
+
+#[test]
+fn a_cloudfront_url_is_granted_only_as_it_was_signed() {
+    replay("cloudfront", checks::cloudfront::check);
+}
+
+#[test]
+fn a_token_opens_only_the_path_that_it_was_made_for() {
+    replay("token", checks::token::check);
+}
+
+#[test]
+fn a_jwt_opens_only_what_its_issuer_has_signed() {
+    replay("jwt", checks::jwt::check);
 }

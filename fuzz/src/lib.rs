@@ -10,12 +10,15 @@
 pub mod aws_chunked;
 pub mod cache_control;
 pub mod cache_tags;
+pub mod cloudfront;
 pub mod conditional;
 pub mod config;
+mod credentials;
 pub mod disk_format;
 pub mod forwarded;
 pub mod http_date;
 pub mod invalidation;
+pub mod jwt;
 pub mod presigned;
 pub mod proxy_protocol;
 pub mod range;
@@ -24,6 +27,7 @@ pub mod s3_target;
 pub mod signed_header;
 pub mod stored_form;
 pub mod targeted;
+pub mod token;
 pub mod vary;
 
 use std::sync::LazyLock;

@@ -14,8 +14,10 @@ mod explain;
 mod origin;
 mod purge;
 mod sign;
+mod sign_with;
 mod up;
 mod verify;
+mod verify_with;
 
 use std::fmt::Display;
 use std::io::{IsTerminal, stderr};
@@ -52,9 +54,9 @@ enum Command {
     Origin(ConfigArg),
     /// Check a configuration: all problems at once, exit code 0 or 2
     Check(ConfigArg),
-    /// Print a presigned URL for one object
+    /// Print a signed URL for one object
     Sign(sign::SignArgs),
-    /// Say whether a presigned URL is genuine, and if not, why
+    /// Say whether a signed URL is genuine, and if not, why
     Verify(verify::VerifyArgs),
     /// Tell a running node to forget stored responses
     Purge(purge::PurgeArgs),

@@ -1,4 +1,4 @@
-//! `tidegate sign`: makes a presigned URL.
+//! `tidegate sign`: makes a signed URL, by default a presigned one.
 
 use std::fmt;
 use std::io::Write as _;
@@ -13,8 +13,9 @@ use crate::secret::Secret;
 use crate::signing::{PresignError, PresignSpec, presign};
 
 use super::secret;
+use super::sign_with::{SignWithArgs, With};
 
-/// Print a presigned URL for one object.
+/// Print a signed URL for one object, or the cookies that open it.
 #[derive(Debug, Clone, Args)]
 pub struct SignArgs {
     /// The method that the URL may be used with.
@@ -26,12 +27,12 @@ pub struct SignArgs {
     /// The scheme of the URL. It is not part of the signature.
     #[arg(long, value_enum, default_value_t = Scheme::Http)]
     pub scheme: Scheme,
-    /// The access key id that signs.
+    /// The access key id that signs; the Key-Pair-Id of CloudFront; the `kid` of a JWT.
     #[arg(long)]
-    pub key_id: String,
+    pub key_id: Option<String>,
     /// The file that holds the key's secret.
     #[arg(long)]
-    pub secret_file: PathBuf,
+    pub secret_file: Option<PathBuf>,
     /// The region to sign for.
     #[arg(long, default_value = "us-east-1")]
     pub region: String,
@@ -41,6 +42,9 @@ pub struct SignArgs {
     /// A further query parameter, such as response-content-type=text/plain; may be repeated.
     #[arg(long = "query", value_name = "NAME=VALUE", value_parser = parameter)]
     pub query: Vec<(String, String)>,
+    /// How to sign when it is not an AWS signature.
+    #[command(flatten)]
+    pub with: SignWithArgs,
     /// The object: /bucket/key, not percent-encoded.
     pub path: String,
 }
@@ -66,12 +70,13 @@ impl fmt::Display for Scheme {
 impl SignArgs {
     /// Prints the URL and ends with 0, or says on standard error what to do next and ends with 2.
     pub fn run(self, now: SystemTime) -> ExitCode {
-        let outcome = secret(&self.secret_file).and_then(|secret| {
-            self.url(&secret, now)
-                .map_err(|error| format!("{error}\nnext: {}", advice(error)))
-        });
+        let outcome = if self.with.with == With::Sigv4 {
+            self.presigned(now).map(|url| vec![url])
+        } else {
+            self.sign_with(now).map_err(|fault| fault.to_string())
+        };
         match outcome {
-            Ok(url) => match writeln!(std::io::stdout(), "{url}") {
+            Ok(lines) => match writeln!(std::io::stdout(), "{}", lines.join("\n")) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     eprintln!("tidegate sign: cannot print the URL: {error}");
@@ -85,18 +90,31 @@ impl SignArgs {
         }
     }
 
+    fn presigned(&self, now: SystemTime) -> Result<String, String> {
+        let file = (self.secret_file.as_ref()).ok_or("give --secret-file")?;
+        let access_key_id = self.key_id.as_ref().ok_or("give --key-id")?;
+        let secret = secret(file)?;
+        self.url(access_key_id, &secret, now)
+            .map_err(|error| format!("{error}\nnext: {}", advice(error)))
+    }
+
     /// The presigned URL.
     ///
     /// # Errors
     /// What [`presign`] refuses.
-    pub fn url(&self, secret: &Secret, now: SystemTime) -> Result<String, PresignError> {
+    pub fn url(
+        &self,
+        access_key_id: &str,
+        secret: &Secret,
+        now: SystemTime,
+    ) -> Result<String, PresignError> {
         let target = presign(
             &PresignSpec {
                 method: &self.method,
                 host: &self.host,
                 path: &self.path,
                 query: &self.query,
-                access_key_id: &self.key_id,
+                access_key_id,
                 region: &self.region,
                 expires: self.expires,
             },
@@ -161,6 +179,7 @@ mod tests {
             .unwrap()
             .args;
         args.url(
+            "demo",
             &Secret::new("secret"),
             SystemTime::UNIX_EPOCH + Duration::from_secs(1_369_353_600),
         )

@@ -16,7 +16,7 @@ use crate::config::{Config, Origin};
 use crate::first_start::{self, Prepared, SAMPLE_BUCKET, SAMPLES};
 use crate::node::{Addresses, Ended, Node};
 use crate::origin::{Fault, Store};
-use crate::signing::{PresignError, PresignSpec, presign};
+use crate::signing::{Key, KeyKind, PresignError, PresignSpec, presign};
 
 /// How long the printed URLs are good.
 const SAMPLE_URL_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -180,7 +180,11 @@ impl Lines {
         let (Some(edge), Some(origin)) = (&config.edge, &config.origin) else {
             return Ok(());
         };
-        let Some(key) = edge.signing.keys.first() else {
+        let access_key = |key: &Key| match &key.kind {
+            KeyKind::SigV4 { secret } => Some((key.id.clone(), secret.clone())),
+            _ => None,
+        };
+        let Some((access_key_id, secret)) = edge.signing.keys.iter().find_map(access_key) else {
             return Ok(());
         };
         let region = edge.signing.region.as_deref().unwrap_or(&origin.region);
@@ -191,11 +195,11 @@ impl Lines {
                 host: &host,
                 path: &format!("/{SAMPLE_BUCKET}/{}", SAMPLES[0].object_key),
                 query: &[],
-                access_key_id: &key.id,
+                access_key_id: &access_key_id,
                 region,
                 expires: SAMPLE_URL_LIFETIME,
             };
-            let target = presign(&spec, &key.secret, now)?;
+            let target = presign(&spec, &secret, now)?;
             Ok(format!("{scheme}://{host}{target}"))
         };
         let http = addresses.http.first().map(|address| sign("http", *address));

@@ -1,7 +1,8 @@
-//! `tidegate verify`: judges a presigned URL as the edge would, and says why.
+//! `tidegate verify`: judges a signed URL as the edge would, and says why.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -18,19 +19,26 @@ use crate::signing::{
 };
 
 use super::secret;
+use super::verify_with::advice_on_credential;
 
 /// How far a URL may be dated ahead: what the edge allows by default.
 const CLOCK_LEEWAY: Duration = Duration::from_secs(15 * 60);
 
-/// Say whether a presigned URL is valid, and why not.
+/// Say whether a signed URL is valid, and why not.
 #[derive(Debug, Clone, Args)]
 pub struct VerifyArgs {
-    /// The file that holds the key's secret.
-    #[arg(long)]
-    pub secret_file: PathBuf,
+    /// The configuration of an edge: its keys of all schemes count, and its routes.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["secret_file", "key_id", "region"])]
+    pub config: Option<PathBuf>,
+    /// The file that holds the key's secret, to judge a presigned URL without a configuration.
+    #[arg(long, required_unless_present = "config")]
+    pub secret_file: Option<PathBuf>,
     /// The access key id that the secret belongs to.
-    #[arg(long)]
-    pub key_id: String,
+    #[arg(long, required_unless_present = "config")]
+    pub key_id: Option<String>,
+    /// The client's address, with a configuration; without it 127.0.0.1.
+    #[arg(long, requires = "config")]
+    pub client: Option<IpAddr>,
     /// The method that the client will use.
     #[arg(long, default_value = "GET")]
     pub method: String,
@@ -40,7 +48,7 @@ pub struct VerifyArgs {
     /// A header field that the client will send, as 'name: value'; may be repeated.
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Print the canonical request and the string to sign. Neither is a secret.
+    /// Print what was signed, and what else helps to find a difference. None of it is a secret.
     #[arg(long)]
     pub explain: bool,
     /// The URL, in quotes.
@@ -71,10 +79,15 @@ impl VerifyArgs {
     /// Prints the verdict. Ends with 0 when the URL is valid, 1 when it is refused, 2 when it
     /// could not be judged.
     pub fn run(self, now: SystemTime) -> ExitCode {
-        let outcome = secret(&self.secret_file).and_then(|secret| {
-            self.verdict(secret, now)
-                .map_err(|error| format!("{error}\nnext: paste the whole URL, in single quotes"))
-        });
+        let outcome = match (&self.config, &self.secret_file) {
+            (Some(config), _) => self.verdict_by_config(config, now),
+            (None, Some(file)) => secret(file).and_then(|secret| {
+                self.verdict(secret, now).map_err(|error| {
+                    format!("{error}\nnext: paste the whole URL, in single quotes")
+                })
+            }),
+            (None, None) => Err("give --config, or --key-id and --secret-file".to_owned()),
+        };
         match outcome {
             Ok(verdict) => match std::io::stdout().write_all(verdict.text.as_bytes()) {
                 Ok(()) => ExitCode::from(u8::from(!verdict.valid)),
@@ -104,7 +117,8 @@ impl VerifyArgs {
             host: target.host,
             headers: &headers,
         };
-        let keys = Keyring::new([(self.key_id.clone(), secret)]);
+        let key_id = self.key_id.clone().unwrap_or_default();
+        let keys = Keyring::new([(key_id, secret)]);
         let rules = Rules {
             region: self.region.as_deref(),
             clock_leeway: CLOCK_LEEWAY,
@@ -146,7 +160,7 @@ fn valid(grant: &Grant, now: SystemTime) -> String {
 }
 
 /// The end of a URL's life for a person; nothing when the calendar has no name for that day.
-fn until(expires: SystemTime) -> String {
+pub(super) fn until(expires: SystemTime) -> String {
     expires
         .duration_since(SystemTime::UNIX_EPOCH)
         .ok()
@@ -157,7 +171,7 @@ fn until(expires: SystemTime) -> String {
         .unwrap_or_default()
 }
 
-fn explained(request: &SignedRequest) -> String {
+pub(super) fn explained(request: &SignedRequest) -> String {
     match explain_presigned(request) {
         Ok(explanation) => format!(
             "\ncanonical request:\n{}\n\nstring to sign:\n{}\n",
@@ -168,7 +182,7 @@ fn explained(request: &SignedRequest) -> String {
 }
 
 /// What to do about a refusal.
-fn advice(refusal: &Refusal) -> &'static str {
+pub(super) fn advice(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::NotSigned => "sign the URL: tidegate sign --help",
         Refusal::UnsupportedScheme => {
@@ -215,20 +229,21 @@ fn advice(refusal: &Refusal) -> &'static str {
         Refusal::ChunkSignatureMismatch { .. } | Refusal::TrailerSignatureMismatch => {
             "send the body again; it changed on its way"
         }
+        Refusal::Credential { refusal, .. } => advice_on_credential(refusal),
     }
 }
 
 /// The parts of a URL that a client sends, raw.
-struct Target<'a> {
-    host: &'a str,
-    path: &'a str,
-    query: &'a str,
+pub(super) struct Target<'a> {
+    pub(super) host: &'a str,
+    pub(super) path: &'a str,
+    pub(super) query: &'a str,
 }
 
 impl<'a> Target<'a> {
     /// Takes a URL apart without changing a byte of it. The fragment is left out because clients
     /// do not send it, and so is a port that is the scheme's default.
-    fn parse(url: &'a str) -> Result<Self, UrlError> {
+    pub(super) fn parse(url: &'a str) -> Result<Self, UrlError> {
         let (rest, default_port) = if let Some(rest) = url.strip_prefix("https://") {
             (rest, ":443")
         } else if let Some(rest) = url.strip_prefix("http://") {

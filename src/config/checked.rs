@@ -11,10 +11,13 @@ use std::time::Duration;
 use super::policies::{AddressRules, ListenerLimits, ProxyProtocol, RouteLimits, Trust};
 use super::rules::CacheRules;
 use crate::secret::Secret;
+use crate::signing::{Accept, Key};
 
 /// A whole checked configuration, swapped as one snapshot.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The file that it was read from, absolute; `None` when it was a text.
+    pub file: Option<PathBuf>,
     /// The admin listener.
     pub admin: Admin,
     /// The error log of the process.
@@ -149,6 +152,8 @@ pub struct Route {
     pub addresses: AddressRules,
     /// `limits`.
     pub limits: RouteLimits,
+    /// `signing`: which of [`Signing::keys`] count on a signed route; default all.
+    pub signing: Accept,
     /// `cache`: the rules of its stored responses, those of `edge.cache` filled in.
     pub cache: Arc<CacheRules>,
 }
@@ -158,7 +163,7 @@ pub struct Route {
 pub enum Access {
     /// Anyone may ask.
     Public,
-    /// Only a URL or request signed with one of `edge.signing.keys`.
+    /// Only what is signed with one of `edge.signing.keys`, by a scheme and a key that the route takes.
     Signed,
 }
 
@@ -188,20 +193,12 @@ pub struct Disk {
 #[derive(Debug, Clone)]
 pub struct Signing {
     /// `keys`: needed when a route is `signed`.
-    pub keys: Vec<SigningKey>,
+    pub keys: Vec<Key>,
     /// `region`: the region that URLs must be signed for; absent = any.
     pub region: Option<String>,
-    /// `clock_leeway`: how far a client's clock may run ahead, default 15m as S3 allows.
+    /// `clock_leeway`: how far a signer's clock may run ahead, default 15m as S3 allows. It prolongs
+    /// nothing.
     pub clock_leeway: Duration,
-}
-
-/// One entry of `edge.signing.keys`.
-#[derive(Debug, Clone)]
-pub struct SigningKey {
-    /// `id`: the access key id in the URL's credential.
-    pub id: String,
-    /// The contents of `secret_file`, surrounding white space removed.
-    pub secret: Secret,
 }
 
 /// `edge.limits`: what a client may send.

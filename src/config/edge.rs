@@ -8,19 +8,19 @@ use std::time::Duration;
 
 use super::cache;
 use super::checked::{
-    Access, Certificate, Edge, Health, Limits, Listener, OriginPool, Route, Signing, SigningKey,
-    Timeouts, Tls,
+    Access, Certificate, Edge, Health, Limits, Listener, OriginPool, Route, Signing, Timeouts, Tls,
 };
 use super::gate;
 use super::parsers::{
-    access_log, address, at_least_one, chain_file, check_name, count, credential_part, duration,
-    host, name, one_of, path_prefix, private_key_file, secret_file, server, size,
+    access_log, address, at_least_one, chain_file, check_name, count, duration, host, name, one_of,
+    path_prefix, private_key_file, server, size,
 };
 use super::policies::Trust;
 use super::problem::{Reason, Warning};
 use super::reader::{Entries, Section};
 use super::relations::{Names, Relations, shadows};
 use super::rules::CacheRules;
+use super::signing;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -39,7 +39,7 @@ pub(super) fn read(edge: &Section<'_>, relations: &Relations<'_>) -> Option<Edge
         read_listener(listener, trust.as_ref(), relations)
     });
     let origins = edge.named("origins", read_origin);
-    let signing = edge.section("signing", |signing| read_signing(signing, relations));
+    let signing = edge.section("signing", |signing| signing::read(signing, relations));
     let cache = edge.section("cache", |cache| cache::read(cache, relations));
     let (cache, rules) = cache.unzip();
     // When `edge.cache` itself could not be read, the routes are checked against the built-in rules.
@@ -200,9 +200,7 @@ fn read_route(
         "access",
         one_of(&["public", "signed"], &[Access::Public, Access::Signed]),
     );
-    if access == Some(Access::Signed) && signing.is_some_and(|signing| signing.keys.is_empty()) {
-        route.problem("access", Reason::SignedWithoutKeys);
-    }
+    let accept = signing::read_of_route(route, access, signing);
     let addresses = gate::read_address_rules(route);
     let limits = gate::read_route_limits(route);
     let cache = cache::read_of_route(route, rules);
@@ -216,29 +214,8 @@ fn read_route(
         access: access?,
         addresses: addresses?,
         limits: limits?,
+        signing: accept?,
         cache: cache?,
-    })
-}
-
-fn read_signing(signing: &Section<'_>, relations: &Relations<'_>) -> Option<Signing> {
-    let mut ids = Names::default();
-    let keys = signing.list("keys", Entries::Any, |key| {
-        let id = key.required("id", credential_part("an access key id"));
-        if let Some(id) = &id {
-            ids.claim(key, "id", id);
-        }
-        let secret = key.required("secret_file", secret_file(relations.base_dir));
-        Some(SigningKey {
-            id: id?,
-            secret: secret?,
-        })
-    });
-    let region = signing.optional("region", "any region", credential_part("a region"));
-    let clock_leeway = signing.or_default("clock_leeway", "15m", duration(Duration::ZERO..=HOUR));
-    Some(Signing {
-        keys: keys?,
-        region: region?,
-        clock_leeway: clock_leeway?,
     })
 }
 

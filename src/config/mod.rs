@@ -6,7 +6,7 @@
 //! | `rules.rs` | those of them that every route may change about the cache |
 //! | `policies.rs`, `network.rs` | those of them that say who may come in, and how often |
 //! | `reader.rs`, `spelling.rs` | walks the YAML tree and notes every problem, with a guess at what was meant |
-//! | `edge.rs`, `gate.rs`, `cache.rs`, `origin.rs` | the keys of each section, with defaults and ranges |
+//! | `edge.rs`, `gate.rs`, `signing.rs`, `cache.rs`, `origin.rs` | the keys of each section, with defaults and ranges |
 //! | `parsers.rs`, `units.rs` | the checks of single values |
 //! | `relations.rs` | checks between values in different places |
 //! | `problem.rs` | everything that can be wrong |
@@ -25,6 +25,7 @@ mod problem;
 mod reader;
 mod relations;
 mod rules;
+mod signing;
 mod spelling;
 mod units;
 
@@ -38,7 +39,7 @@ use serde_yaml::{Mapping, Value};
 
 pub use checked::*;
 pub use network::{Network, NetworkFault, Networks};
-pub use parsers::read_secret;
+pub use parsers::{read_key_file, read_secret};
 pub use policies::*;
 pub use problem::{Problem, Problems, Reason, Warning};
 pub use rules::{CacheRules, QueryRule, StatusTtl, VaryRule, VaryRules, never_stored};
@@ -77,7 +78,9 @@ pub fn load(file: &Path) -> Result<Checked, Problems> {
     let text = std::fs::read_to_string(file).map_err(unreadable)?;
     let absolute = std::path::absolute(file).map_err(unreadable)?;
     let base_dir = absolute.parent().unwrap_or(Path::new("/"));
-    parse(&text, base_dir)
+    let mut checked = parse(&text, base_dir)?;
+    checked.config.file = Some(absolute);
+    Ok(checked)
 }
 
 /// Checks a text; relative paths in it start at `base_dir`, which should be absolute.
@@ -143,6 +146,7 @@ fn read_top(top: &Section<'_>, reader: &Reader, relations: &Relations<'_>) -> Op
         _ => {}
     }
     Some(Config {
+        file: None,
         admin: admin?,
         log: log?,
         edge: edge?,

@@ -13,6 +13,7 @@ use http::{HeaderName, StatusCode};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_yaml::Value;
+use zeroize::Zeroizing;
 
 use super::checked::AccessLog;
 use super::network::{Network, NetworkFault};
@@ -21,9 +22,13 @@ use super::reader::{Parser, wrong_type};
 use super::rules::StatusKey;
 use super::units;
 use crate::secret::Secret;
+use crate::signing::{Expression, JwkSet, PublicKey};
 
 /// Nobody's secret is longer, and a file given by mistake should not be read to its end.
 const SECRET_LIMIT_BYTES: u64 = 4096;
+
+/// Room for hundreds of public keys.
+const KEYS_LIMIT_BYTES: u64 = 256 << 10;
 
 /// A text that `check` accepts.
 fn checked_text<'p, T>(
@@ -346,6 +351,63 @@ pub(super) fn access_log(base: &Path) -> Parser<'_, AccessLog> {
     })
 }
 
+/// A method, in upper case.
+pub(super) fn method() -> Parser<'static, String> {
+    checked_text("a method", |text| {
+        if text.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            Ok(text.to_owned())
+        } else {
+            Err(Reason::NotAMethod(text.to_owned()))
+        }
+    })
+}
+
+/// The name of a claim, an issuer, an audience: any text.
+pub(super) fn text(values: &'static str) -> Parser<'static, String> {
+    checked_text(values, |text| Ok(text.to_owned()))
+}
+
+/// What a secure link is a hash of.
+pub(super) fn expression() -> Parser<'static, Expression> {
+    checked_text("an expression", |text| Ok(Expression::parse(text)?))
+}
+
+/// A file that holds a public key.
+pub(super) fn public_key_file(base: &Path) -> Parser<'_, PublicKey> {
+    checked_text("a PEM file", |text| {
+        let file = base.join(text);
+        let contents = read_public(&file)?;
+        PublicKey::from_pem(&contents).map_err(|fault| Reason::NoPublicKey { file, fault })
+    })
+}
+
+/// A file that holds a set of keys, which may be secret ones.
+pub(super) fn jwks_file(base: &Path) -> Parser<'_, JwkSet> {
+    checked_text("a JSON file", |text| {
+        let file = base.join(text);
+        let contents = read_key_file(&file)?;
+        JwkSet::parse(&contents).map_err(|fault| Reason::NoKeySet { file, fault })
+    })
+}
+
+/// An environment variable that holds one secret.
+pub(super) fn secret_variable() -> Parser<'static, Secret> {
+    checked_text("an environment variable", |name| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if !name.bytes().all(fits) {
+            return Err(Reason::NotAVariable(name.to_owned()));
+        }
+        let held = std::env::var(name).map(Zeroizing::new).ok();
+        let secret = held.as_deref().map(|text| text.trim_ascii());
+        match secret {
+            Some(text) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()) => {
+                Ok(Secret::new(text))
+            }
+            _ => Err(Reason::NotInEnvironment(name.to_owned())),
+        }
+    })
+}
+
 /// A file that holds one secret on one line.
 pub(super) fn secret_file(base: &Path) -> Parser<'_, Secret> {
     checked_text("a file that only its owner can read", |text| {
@@ -364,7 +426,9 @@ pub fn read_secret(file: &Path) -> Result<Secret, Reason> {
     if mode & 0o007 != 0 {
         return Err(Reason::WorldAccessible { file, mode });
     }
-    let mut contents = Vec::new();
+    // As long as it can get, so that nothing is left behind when it grows.
+    let capacity = usize::try_from(SECRET_LIMIT_BYTES).expect("4 KiB fit every usize") + 1;
+    let mut contents = Zeroizing::new(Vec::with_capacity(capacity));
     (&mut handle)
         .take(SECRET_LIMIT_BYTES + 1)
         .read_to_end(&mut contents)
@@ -385,6 +449,42 @@ pub fn read_secret(file: &Path) -> Result<Secret, Reason> {
         Ok(text) if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Secret::new(text)),
         _ => Err(Reason::NotASecret(file)),
     }
+}
+
+/// Reads a file of keys, whatever its form.
+///
+/// # Errors
+/// When it cannot be read, is open to every user of the machine, or is longer than 256 KiB.
+pub fn read_key_file(file: &Path) -> Result<Zeroizing<Vec<u8>>, Reason> {
+    let (handle, mode) = open_regular(file)?;
+    if mode & 0o007 != 0 {
+        let file = file.to_owned();
+        return Err(Reason::WorldAccessible { file, mode });
+    }
+    read_bounded(file, handle)
+}
+
+/// Reads a file that everybody may read.
+fn read_public(file: &Path) -> Result<Zeroizing<Vec<u8>>, Reason> {
+    let (handle, _) = open_regular(file)?;
+    read_bounded(file, handle)
+}
+
+fn read_bounded(file: &Path, handle: File) -> Result<Zeroizing<Vec<u8>>, Reason> {
+    let mut contents = Zeroizing::new(Vec::new());
+    handle
+        .take(KEYS_LIMIT_BYTES + 1)
+        .read_to_end(&mut contents)
+        .map_err(|error| unreadable(file, &error))?;
+    let bytes = contents.len() as u64;
+    if bytes > KEYS_LIMIT_BYTES {
+        return Err(Reason::SecretTooLong {
+            file: file.to_owned(),
+            bytes,
+            limit: KEYS_LIMIT_BYTES,
+        });
+    }
+    Ok(contents)
 }
 
 /// A certificate chain in PEM, parsed and then forgotten: the listener reads it again.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use http::StatusCode;
 
 use super::units::UnitFault;
+use crate::signing::{ExpressionFault, JwksFault, PublicKeyFault, Scheme};
 
 /// One thing that is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,6 +224,49 @@ pub enum Reason {
     /// A signed route and nothing to verify a signature with.
     #[error("access is signed, but edge.signing.keys has no key to verify a signature with")]
     SignedWithoutKeys,
+    /// A route that chooses among keys it does not need.
+    #[error("access is public, so no key is asked for")]
+    SigningOnPublicRoute,
+    /// A route that names a key that is not there.
+    #[error("no key of edge.signing.keys has the id {0:?}")]
+    UnknownSigningKey(String),
+    /// A route that takes keys of a scheme of which there are none.
+    #[error("no key of edge.signing.keys is of the scheme {0}")]
+    SchemeWithoutKeys(Scheme),
+    /// A setting of a key that its scheme does not have.
+    #[error("a key of the scheme {0} has no such setting")]
+    NotOfScheme(Scheme),
+    /// An environment variable that is not set, or holds no secret.
+    #[error("the environment variable {0} does not hold one line of visible ASCII text")]
+    NotInEnvironment(String),
+    /// Not the name of an environment variable.
+    #[error("{0:?} is not the name of an environment variable")]
+    NotAVariable(String),
+    /// Not a method.
+    #[error("{0:?} is not a method in upper case")]
+    NotAMethod(String),
+    /// A secret that is not written in the way that is said.
+    #[error("the secret is not {0}")]
+    NotEncoded(&'static str),
+    /// A file that holds no public key.
+    #[error("{file:?}: {fault}")]
+    NoPublicKey {
+        /// The absolute path.
+        file: PathBuf,
+        /// What is wrong with it.
+        fault: PublicKeyFault,
+    },
+    /// A file that holds no set of keys.
+    #[error("{file:?}: {fault}")]
+    NoKeySet {
+        /// The absolute path.
+        file: PathBuf,
+        /// What is wrong with it.
+        fault: JwksFault,
+    },
+    /// Not an expression of a secure link.
+    #[error(transparent)]
+    Expression(#[from] ExpressionFault),
     /// An earlier route matches everything that this one does.
     #[error("never reached: {first} comes first and matches all of it")]
     Unreachable {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::signing::KeyKind;
 
 const SAMPLE: &str = include_str!("../../conf/tidegate.yaml");
 
@@ -22,7 +23,18 @@ fn folder() -> tempfile::TempDir {
         0o600,
     );
     write(folder.path(), "demo.key", " s3cret \n", 0o600);
+    let public = site.signing_key.public_key_pem();
+    write(folder.path(), "cloudfront.pem", public, 0o644);
+    let secret = "a".repeat(42) + "A";
+    let jwks = format!(r#"{{"keys":[{{"kty":"oct","k":"{secret}"}}]}}"#);
+    write(folder.path(), "jwks.json", jwks, 0o600);
     folder
+}
+
+/// The sample, with an environment variable that is there in every test.
+fn sample() -> String {
+    assert!(SAMPLE.contains("TIDEGATE_PLAYER_SECRET"));
+    SAMPLE.replace("TIDEGATE_PLAYER_SECRET", "CARGO_PKG_VERSION")
 }
 
 fn write(folder: &Path, name: &str, contents: impl AsRef<[u8]>, mode: u32) {
@@ -60,7 +72,7 @@ origin:
 #[test]
 fn the_sample_documents_every_key_with_its_real_default_and_range() {
     let folder = folder();
-    let (result, keys) = read(SAMPLE, folder.path());
+    let (result, keys) = read(&sample(), folder.path());
     result.unwrap();
     let documented = documented(SAMPLE);
     let descriptions: BTreeMap<_, _> = (documented.iter())
@@ -131,7 +143,7 @@ fn documented(text: &str) -> BTreeMap<String, (String, Vec<String>)> {
 #[test]
 fn the_defaults_in_the_docs_of_the_checked_types_are_the_real_ones() {
     let folder = folder();
-    let (_, keys) = read(SAMPLE, folder.path());
+    let (_, keys) = read(&sample(), folder.path());
     let source = concat!(
         include_str!("checked.rs"),
         include_str!("policies.rs"),
@@ -163,7 +175,7 @@ fn the_defaults_in_the_docs_of_the_checked_types_are_the_real_ones() {
 #[test]
 fn the_sample_means_what_it_says() {
     let folder = folder();
-    let Checked { config, warnings } = parse(SAMPLE, folder.path()).unwrap();
+    let Checked { config, warnings } = parse(&sample(), folder.path()).unwrap();
     let edge = config.edge.unwrap();
     let origin = config.origin.unwrap();
     assert_eq!(edge.listeners.len(), 2);
@@ -173,9 +185,17 @@ fn the_sample_means_what_it_says() {
     );
     assert_eq!(edge.routes[0].name, "public");
     assert_eq!(edge.routes[1].name, "/search");
-    assert_eq!(edge.routes[2].name, "/");
-    assert_eq!(edge.routes[2].access, Access::Signed);
-    assert_eq!(*edge.routes[2].cache, CacheRules::default());
+    assert_eq!(edge.routes[2].name, "/films/");
+    assert_eq!(edge.routes[3].name, "/");
+    assert_eq!(edge.routes[3].access, Access::Signed);
+    assert_eq!(*edge.routes[3].cache, CacheRules::default());
+    let taken = |route: usize| {
+        let keys = edge.signing.keys.iter();
+        let taken = keys.filter(|key| edge.routes[route].signing.takes(key));
+        taken.map(|key| key.id.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(taken(2), ["K2JCJMDEHXQW5F", "player-2026"]);
+    assert_eq!(taken(3).len(), 5);
     assert_eq!(
         edge.routes[0].cache.query,
         QueryRule::Deny(vec!["utm_source".to_owned(), "utm_medium".to_owned()])
@@ -184,7 +204,10 @@ fn the_sample_means_what_it_says() {
     assert_eq!(edge.cache.memory_bytes, 256 << 20);
     let disk = edge.cache.disk.unwrap();
     assert_eq!((disk.size_bytes, disk.segment_bytes), (10 << 30, 40 << 20));
-    assert_eq!(edge.signing.keys[0].secret.reveal(), "s3cret");
+    let KeyKind::SigV4 { secret } = &edge.signing.keys[0].kind else {
+        panic!("the first key is an access key");
+    };
+    assert_eq!(secret.reveal(), "s3cret");
     assert_eq!(edge.signing.clock_leeway, Duration::from_secs(900));
     assert_eq!(origin.data, folder.path().join("data/origin"));
     assert_eq!(origin.credentials[0].secret.reveal(), "s3cret");
@@ -208,6 +231,152 @@ fn a_minimal_configuration_takes_every_default() {
     assert_eq!(edge.timeouts.drain, Duration::from_secs(5));
     assert_eq!(edge.access_log, AccessLog::Stdout);
     assert_eq!(config.origin.unwrap().region, "us-east-1");
+}
+
+#[test]
+fn mistakes_about_keys_are_named_with_the_key_and_the_reason() {
+    let folder = folder();
+    write(folder.path(), "open.json", "{}", 0o644);
+    write(folder.path(), "empty.json", r#"{"keys":[]}"#, 0o600);
+    write(
+        folder.path(),
+        "long.json",
+        vec![b' '; (256 << 10) + 1],
+        0o600,
+    );
+    let signed = SOUND.replace("access: public", "access: signed");
+    let sound = "{ id: a, secret_file: demo.key }";
+    let link = "id: b, scheme: secure_link, secret_file: demo.key";
+    let at = "edge.signing.keys[0]";
+    for (keys, expected) in [
+        (sound, String::new()),
+        (
+            "{ id: a }",
+            format!("{at}: give exactly one of: secret_file, secret_env"),
+        ),
+        (
+            "{ id: a, secret_file: demo.key, secret_env: CARGO_PKG_NAME }",
+            format!("{at}: give exactly one of: secret_file, secret_env"),
+        ),
+        (
+            "{ id: a, secret_env: TIDEGATE_NOT_SET }",
+            format!(
+                "{at}.secret_env: the environment variable TIDEGATE_NOT_SET does not hold one line of visible ASCII text"
+            ),
+        ),
+        (
+            "{ id: a, secret_env: 'A B' }",
+            format!("{at}.secret_env: \"A B\" is not the name of an environment variable"),
+        ),
+        (
+            "{ id: a, scheme: sigv5, secret_file: demo.key }",
+            format!(
+                "{at}.scheme: \"sigv5\" is not one of: sigv4, cloudfront, token, secure_link, jwt, uri_signing"
+            ),
+        ),
+        (
+            "{ id: a, secret_file: demo.key, issuer: x, methods: [GET] }",
+            format!(
+                "{at}.issuer: a key of the scheme sigv4 has no such setting\n{at}.methods: a key of the scheme sigv4 has no such setting"
+            ),
+        ),
+        (
+            "{ id: a, scheme: cloudfront }",
+            format!("{at}.public_key_file: missing, and it has no default"),
+        ),
+        (
+            "{ id: a, scheme: cloudfront, public_key_file: site.pem }",
+            format!(
+                "{at}.public_key_file: \"site.pem\": there is no PEM public key in it (BEGIN PUBLIC KEY)"
+            ),
+        ),
+        (
+            "{ id: a, scheme: cloudfront, public_key_file: cloudfront.pem, secret_file: demo.key }",
+            format!("{at}.secret_file: a key of the scheme cloudfront has no such setting"),
+        ),
+        (
+            "{ id: a, scheme: token, secret_file: demo.key, secret_encoding: hex }",
+            format!("{at}.secret_encoding: the secret is not hexadecimal"),
+        ),
+        (
+            "{ id: a, scheme: token, secret_file: demo.key, methods: [get] }",
+            format!("{at}.methods[0]: \"get\" is not a method in upper case"),
+        ),
+        (
+            &format!("{{ {link}, expression: '$uri' }}"),
+            format!("{at}.expression: it must hold $secure_link_expires, $uri and $secret"),
+        ),
+        (
+            &format!("{{ {link}, expression: '$args' }}"),
+            format!(
+                "{at}.expression: a variable is none of $secure_link_expires, $uri, $remote_addr and $secret"
+            ),
+        ),
+        (
+            "{ id: a, scheme: jwt }",
+            format!("{at}.jwks_file: missing, and it has no default"),
+        ),
+        (
+            "{ id: a, scheme: jwt, jwks_file: open.json }",
+            format!(
+                "{at}.jwks_file: \"open.json\" is open to every user (mode 0644); run: chmod 600 open.json"
+            ),
+        ),
+        (
+            "{ id: a, scheme: uri_signing, jwks_file: empty.json }",
+            format!(
+                "{at}.jwks_file: \"empty.json\": it holds no key for HS256, RS256, ES256 or EdDSA (Ed25519)"
+            ),
+        ),
+        (
+            "{ id: a, scheme: jwt, jwks_file: long.json }",
+            format!(
+                "{at}.jwks_file: \"long.json\" is 262145 bytes long; a secret has at most 262144"
+            ),
+        ),
+    ] {
+        let text = signed.replace(
+            "  routes:",
+            &format!("  signing: {{ keys: [{keys}] }}\n  routes:"),
+        );
+        let found = match parse(&text, folder.path()) {
+            Ok(_) => String::new(),
+            Err(_) => problems(folder.path(), &text),
+        };
+        assert_eq!(found.trim_end(), expected, "{keys}");
+    }
+    let keys = format!("signing: {{ keys: [{sound}, {{ {link} }}] }}");
+    for (route, expected) in [
+        ("access: signed, signing: { keys: [a] }", ""),
+        (
+            "access: signed, signing: { schemes: [secure_link, sigv4], keys: [b] }",
+            "",
+        ),
+        (
+            "access: signed, signing: { keys: [c] }",
+            "edge.routes[0].signing.keys: no key of edge.signing.keys has the id \"c\"",
+        ),
+        (
+            "access: signed, signing: { schemes: [jwt] }",
+            "edge.routes[0].signing.schemes: no key of edge.signing.keys is of the scheme jwt",
+        ),
+        (
+            "access: signed, signing: { schemes: [sigv4], keys: [b] }",
+            "edge.routes[0].access: access is signed, but edge.signing.keys has no key to verify a signature with",
+        ),
+        (
+            "access: public, signing: { keys: [a] }",
+            "edge.routes[0].signing: access is public, so no key is asked for",
+        ),
+    ] {
+        let text = SOUND.replace("access: public", route);
+        let text = text.replace("  routes:", &format!("  {keys}\n  routes:"));
+        let found = match parse(&text, folder.path()) {
+            Ok(_) => String::new(),
+            Err(_) => problems(folder.path(), &text),
+        };
+        assert_eq!(found.trim_end(), expected, "{route}");
+    }
 }
 
 #[test]

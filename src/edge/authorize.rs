@@ -1,20 +1,36 @@
 //! May this request have what it asks for? Before any look-up, on every request
 //! (`authorize-before-lookup`).
+//!
+//! What a request carries for the edge alone is taken out of it here, whether it was genuine or not
+//! (`credentials-go-no-further`): it is neither keyed nor forwarded nor logged.
 
-use std::time::SystemTime;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
 
 use super::request::Request;
-use crate::config;
+use crate::config::{self, Access};
 use crate::signing::{
-    Keyring, Refusal, Rules, SignedRequest, carries_presignature, carries_signature_header,
-    verify_header, verify_presigned,
+    Refusal, RequestView, Rules, SignedRequest, Verifier, carries_presignature,
+    carries_signature_header,
 };
 
 /// The edge's keys and rules for signatures.
 pub struct Authorizer {
-    keyring: Keyring,
+    /// What each route asks for; it stays as it is when keys are exchanged.
+    routes: Vec<Arc<config::Route>>,
+    keys: ArcSwap<Keys>,
+}
+
+/// What is exchanged as a whole when keys are read again.
+struct Keys {
+    /// By the number of the route; `None` for one that is public.
+    verifiers: Vec<Option<Arc<Verifier>>>,
     region: Option<String>,
-    clock_leeway: std::time::Duration,
+    clock_leeway: Duration,
 }
 
 /// How a request may be answered.
@@ -26,54 +42,123 @@ pub enum Authorized {
     OriginOnly,
 }
 
+/// What is known of a request behind this step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// How it may be answered, or why not.
+    pub authorized: Result<Authorized, Refusal>,
+    /// Credentials were taken out of it: it is no longer what the client sent.
+    pub stripped: bool,
+}
+
 impl Authorizer {
-    /// Takes the configured keys.
-    pub fn new(config: &config::Signing) -> Self {
-        let keys = config.keys.iter();
-        Authorizer {
-            keyring: Keyring::new(keys.map(|key| (key.id.clone(), key.secret.clone()))),
-            region: config.region.clone(),
-            clock_leeway: config.clock_leeway,
+    /// Takes the configured routes and keys.
+    pub fn new(routes: &[Arc<config::Route>], signing: &config::Signing) -> Self {
+        let routes = routes.to_vec();
+        let keys = ArcSwap::from_pointee(Keys::new(&routes, signing));
+        Authorizer { routes, keys }
+    }
+
+    /// Puts other keys into force for all requests from now on. Which of them count where is still
+    /// what the routes have said at the start.
+    pub fn exchange_keys(&self, signing: &config::Signing) {
+        self.keys.store(Arc::new(Keys::new(&self.routes, signing)));
+    }
+
+    /// Checks `request` against what its route asks for, and takes the credentials out of it.
+    pub fn judge(&self, route: usize, request: &mut Request, now: SystemTime) -> Judged {
+        if self.routes[route].access == Access::Public {
+            return Judged {
+                authorized: Ok(Authorized::Shared),
+                stripped: false,
+            };
+        }
+        let keys = self.keys.load();
+        let Some(verifier) = &keys.verifiers[route] else {
+            // A signed route has a verifier, if only one without keys.
+            return Judged {
+                authorized: Err(Refusal::NotSigned),
+                stripped: false,
+            };
+        };
+        let prefix_length = self.routes[route].path.len();
+        let rules = Rules {
+            region: keys.region.as_deref(),
+            clock_leeway: keys.clock_leeway,
+        };
+        let view = view(request, prefix_length);
+        let granted = verifier.verify(&view, &rules, now);
+        let authorized = granted.map(|granted| {
+            // A signed Range or x-amz-* field must reach the origin as it was signed, and a fetch for
+            // the cache changes such fields.
+            if granted.covers_fields {
+                Authorized::OriginOnly
+            } else {
+                Authorized::Shared
+            }
+        });
+        let stripped = !verifier.carriers().is_empty() && strip(verifier, request, prefix_length);
+        Judged {
+            authorized,
+            stripped,
         }
     }
 
-    /// Checks `request` against its route's `access`.
-    ///
-    /// # Errors
-    /// [`Refusal`] when the route is `signed` and the request has no genuine signature.
-    pub fn authorize(
-        &self,
-        access: config::Access,
-        request: &Request,
-        now: SystemTime,
-    ) -> Result<Authorized, Refusal> {
-        if access == config::Access::Public {
-            return Ok(Authorized::Shared);
+    /// Takes the credentials out of a request that is refused before it is judged.
+    pub fn strip(&self, route: usize, request: &mut Request) {
+        if let Some(verifier) = &self.keys.load().verifiers[route] {
+            strip(verifier, request, self.routes[route].path.len());
         }
-        let signed = request.signed();
-        let rules = Rules {
-            region: self.region.as_deref(),
-            clock_leeway: self.clock_leeway,
-        };
-        if is_signed_by_header(&signed) {
-            verify_header(&signed, &self.keyring, &rules, now)?;
-            return Ok(Authorized::OriginOnly);
-        }
-        let grant = verify_presigned(&signed, &self.keyring, &rules, now)?;
-        // A signed Range or x-amz-* field must reach the origin as it was signed, and a fetch for
-        // the cache changes such fields.
-        Ok(if grant.signed_headers.is_empty() {
-            Authorized::Shared
-        } else {
-            Authorized::OriginOnly
-        })
     }
+
+    /// A query without the credentials of its route: what a URL that an operator names is keyed by.
+    pub fn query_without_credentials<'q>(&self, route: usize, query: &'q str) -> Cow<'q, str> {
+        match &self.keys.load().verifiers[route] {
+            Some(verifier) => verifier.carriers().query_without(query),
+            None => Cow::Borrowed(query),
+        }
+    }
+}
+
+impl Keys {
+    fn new(routes: &[Arc<config::Route>], signing: &config::Signing) -> Self {
+        let verifier = |route: &Arc<config::Route>| {
+            (route.access == Access::Signed)
+                .then(|| Arc::new(Verifier::new(&signing.keys, &route.signing)))
+        };
+        Keys {
+            verifiers: routes.iter().map(verifier).collect(),
+            region: signing.region.clone(),
+            clock_leeway: signing.clock_leeway,
+        }
+    }
+}
+
+fn view(request: &Request, prefix_length: usize) -> RequestView<'_> {
+    RequestView {
+        request: request.signed(),
+        scheme: request.peer.scheme().as_str(),
+        client: request.peer.client,
+        prefix_length,
+    }
+}
+
+/// Takes the credentials out of a request; whether there were any.
+fn strip(verifier: &Verifier, request: &mut Request, prefix_length: usize) -> bool {
+    let carriers = verifier.carriers();
+    let target = carriers.target_without(request.path(), request.query(), prefix_length);
+    let changed = target.is_some();
+    if let Some(target) = target {
+        request.path_end = target.find('?').unwrap_or(target.len());
+        request.target = Bytes::from(target);
+    }
+    carriers.strip_fields(&mut request.fields) || changed
 }
 
 /// How a request may be answered if its signature is genuine and covers no more than its form shows:
 /// for those who explain it and cannot judge it.
-pub(super) fn presumed(access: config::Access, request: &Request) -> Authorized {
-    if access == config::Access::Signed && is_signed_by_header(&request.signed()) {
+pub(super) fn presumed(access: Access, request: &Request) -> Authorized {
+    if access == Access::Signed && is_signed_by_header(&request.signed()) {
         Authorized::OriginOnly
     } else {
         Authorized::Shared

@@ -110,18 +110,19 @@ impl Node {
         if request.method == Method::HEAD {
             request.fields.remove(RANGE);
         }
-        let key = cache_key(&request, rules);
         // A genuine signature says itself what it covers; of another one only the form is known.
-        let authorized = self
-            .authorizer
-            .authorize(route.access, &request, now.wall)
-            .unwrap_or_else(|_| presumed(route.access, &request));
+        let presumed = presumed(route.access, &request);
+        let asked = request.query().map(str::to_owned);
+        let judged = self.authorizer.judge(number, &mut request, now.wall);
+        let authorized = judged.authorized.unwrap_or(presumed);
+        let key = cache_key(&request, rules);
         let not_for_the_cache = not_for_the_cache(&request, authorized);
         let directives = directives_of(&request, rules);
         let visit = Visit {
             request,
             route: number,
             key,
+            stripped: judged.stripped,
         };
         let fields = &visit.request.fields;
         let known = self.cache.known(&visit.key).await;
@@ -133,7 +134,7 @@ impl Node {
         let keyed = Url::from(visit.key.parts());
         let routed = Routed {
             origin: self.pool_of(number).name().to_owned(),
-            left_out: left_out(visit.request.query(), keyed.query.as_deref()),
+            left_out: left_out(asked.as_deref(), keyed.query.as_deref()),
             key: keyed,
             key_parameter: self.key_parameter(&visit),
             route: route.clone(),

@@ -1,8 +1,8 @@
 //! The one door through which every failure reaches a client of the edge.
 //!
 //! [`Failure::reply`] lists every fault: whose it is, the status, the S3 code that clients know how
-//! to read, the label in log and metrics, and how loudly we log. Neither of its matches has a
-//! wildcard: whoever adds a fault decides all of that here.
+//! to read, the label in log and metrics, and how loudly we log. None of its matches has a
+//! wildcard: whoever adds a fault decides all of that here. Refused signatures alone share one answer.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -249,65 +249,13 @@ fn policy(refusal: PolicyRefusal) -> FailureReply {
     }
 }
 
-/// The S3 codes that SDKs know. Always 403, so that a probe learns from the status only that the
-/// URL is not good; S3 itself answers some of these with 400.
+/// One answer for every cause, so that a probe learns nothing from it: the cause is for the log. The
+/// code is the one of S3 that SDKs know.
 fn signature(refusal: &Refusal) -> FailureReply {
-    let (code, message) = match refusal {
-        Refusal::NotSigned => ("AccessDenied", "Access Denied."),
-        Refusal::Expired { .. } => ("AccessDenied", "Request has expired."),
-        Refusal::NotYetValid { .. } => ("AccessDenied", "Request is not valid yet."),
-        Refusal::ClockSkew { .. } => (
-            "RequestTimeTooSkewed",
-            "The difference between the request time and the current time is too large.",
-        ),
-        Refusal::UnknownAccessKeyId => (
-            "InvalidAccessKeyId",
-            "The access key id you provided does not exist in our records.",
-        ),
-        Refusal::SignatureMismatch
-        | Refusal::ChunkSignatureMismatch { .. }
-        | Refusal::TrailerSignatureMismatch
-        | Refusal::MalformedEscape { .. } => (
-            "SignatureDoesNotMatch",
-            "The request signature we calculated does not match the signature you provided.",
-        ),
-        Refusal::UnsignedHeader { .. }
-        | Refusal::HostNotSigned
-        | Refusal::SignedHeaderAbsent { .. } => (
-            "AccessDenied",
-            "There were headers present in the request which were not signed.",
-        ),
-        Refusal::MalformedAuthorization => (
-            "AuthorizationHeaderMalformed",
-            "The authorization header is malformed.",
-        ),
-        Refusal::UnsupportedScheme
-        | Refusal::SignedTwice
-        | Refusal::MalformedPayloadHash
-        | Refusal::UnsupportedPayload => (
-            "InvalidRequest",
-            "The authorization mechanism you have provided is not supported. Please use \
-             AWS4-HMAC-SHA256.",
-        ),
-        Refusal::MissingParameter { .. }
-        | Refusal::DuplicateParameter { .. }
-        | Refusal::MalformedCredential
-        | Refusal::MalformedDate
-        | Refusal::MalformedExpires
-        | Refusal::ExpiresOutOfRange { .. }
-        | Refusal::MalformedSignedHeaders
-        | Refusal::MalformedSignature { .. }
-        | Refusal::CredentialDateMismatch
-        | Refusal::WrongRegion
-        | Refusal::WrongService => (
-            "AuthorizationQueryParametersError",
-            "Error parsing the query authorization parameters.",
-        ),
-    };
     FailureReply {
         status: StatusCode::FORBIDDEN,
-        code,
-        message: message.to_owned(),
+        code: "AccessDenied",
+        message: "Access Denied.".to_owned(),
         reason: refusal.reason(),
         outcome: Outcome::Refused,
         fault: Fault::Client,
@@ -392,6 +340,7 @@ impl FailureReply {
 mod tests {
     use super::*;
     use crate::cache::fetch::Phase;
+    use crate::signing::{CredentialRefusal, Scheme};
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -426,22 +375,31 @@ mod tests {
     }
 
     #[test]
-    fn refused_signatures_get_403_and_the_code_that_sdks_know() {
-        for (refusal, code) in [
-            (Refusal::NotSigned, "AccessDenied"),
-            (
-                Refusal::Expired {
-                    since: Duration::ZERO,
-                },
-                "AccessDenied",
-            ),
-            (Refusal::SignatureMismatch, "SignatureDoesNotMatch"),
-            (Refusal::UnknownAccessKeyId, "InvalidAccessKeyId"),
-            (Refusal::WrongRegion, "AuthorizationQueryParametersError"),
-        ] {
-            let reply = Failure::Signature(refusal).reply();
-            assert_eq!((reply.status.as_u16(), reply.code), (403, code));
+    fn refused_signatures_look_alike_from_outside_and_not_in_the_log() {
+        let refusals = [
+            Refusal::NotSigned,
+            Refusal::Expired {
+                since: Duration::ZERO,
+            },
+            Refusal::SignatureMismatch,
+            Refusal::Credential {
+                scheme: Scheme::Token,
+                refusal: CredentialRefusal::WrongClient,
+            },
+        ];
+        let replies = refusals.map(|refusal| Failure::Signature(refusal).reply());
+        for reply in &replies {
+            assert_eq!((reply.status.as_u16(), reply.code), (403, "AccessDenied"));
+            assert_eq!(reply.message, replies[0].message);
         }
+        let reasons = replies.map(|reply| reply.reason);
+        let expected = [
+            "not_signed",
+            "expired",
+            "signature_mismatch",
+            "wrong_client",
+        ];
+        assert_eq!(reasons, expected);
     }
 
     #[test]

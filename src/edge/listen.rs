@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use super::authorize::Authorizer;
 use super::cache_admin::CacheEndpoint;
 use super::explain::endpoint::ExplainEndpoint;
+use super::key_reload::KeyReload;
 use super::origin_client::OriginClient;
 use super::pass::PassLane;
 use super::policy::{ConnectionRefusal, LetIn, ListenerPolicy, RefusalLog, RoutePolicy};
@@ -83,6 +85,7 @@ pub struct Edge {
     listeners: Vec<Prepared>,
     purge: Arc<PurgeEndpoint>,
     explain: Arc<ExplainEndpoint>,
+    key_reload: Option<Arc<KeyReload>>,
 }
 
 struct Prepared {
@@ -151,7 +154,7 @@ impl Edge {
                 .collect(),
             table: RouteTable::new(&config.routes),
             pools,
-            authorizer: Authorizer::new(&config.signing),
+            authorizer: Authorizer::new(&config.routes, &config.signing),
             range_credit: RangeCredit::new(config.range_fetch_credit_bytes, *cache.sizes()),
             cache,
             limits: config.limits.clone(),
@@ -183,7 +186,19 @@ impl Edge {
             listeners,
             purge,
             explain,
+            key_reload: None,
         })
+    }
+
+    /// Says in which file the configuration stands, so that its signing keys can be read again.
+    pub fn read_keys_again_from(&mut self, file: PathBuf) {
+        let node = self.lanes.node.clone();
+        self.key_reload = Some(Arc::new(KeyReload::new(node, file)));
+    }
+
+    /// Reads the signing keys again, if it is known where they stand.
+    pub fn key_reload(&self) -> Option<Arc<KeyReload>> {
+        self.key_reload.clone()
     }
 
     /// Its cache, to be warmed up at the start and closed after the last connection.
@@ -197,6 +212,9 @@ impl Edge {
         let mut endpoints: Vec<Arc<dyn Endpoint>> = vec![self.purge.clone(), self.explain.clone()];
         for endpoint in CacheEndpoint::all(&cache) {
             endpoints.push(Arc::new(endpoint));
+        }
+        if let Some(key_reload) = &self.key_reload {
+            endpoints.push(key_reload.clone());
         }
         endpoints
     }

@@ -6,7 +6,7 @@
 //! | admit | [`admit::admit`] | a [`Request`], or a [`admit::GateRefusal`] |
 //! | policy | [`policy`] | the client's address; let in, or a [`policy::PolicyRefusal`]; again once the route is known |
 //! | route | [`RouteTable::find`] | a route, or [`Failure::NoRoute`] |
-//! | authorize | [`authorize::Authorizer::authorize`] | shared, origin only, or a refusal |
+//! | authorize | [`authorize::Authorizer::judge`] | shared, origin only, or a refusal; without credentials from here on |
 //! | cache key | [`CacheKey::new`] | the key |
 //! | lookup | [`Cache::lookup`], judged by `course::course` | hit, stale, or a miss |
 //! | recall | [`Cache::recall`] | what the disk tier holds, when memory could not answer: looked up again |
@@ -22,7 +22,9 @@
 //! - `authorize-before-lookup`: nothing is looked up, fetched or passed for a request that its
 //!   route's access does not allow.
 //! - `forward-what-is-keyed`: path and query go to the origin byte for byte as they were keyed; only
-//!   the signature's parameters are forwarded without being keyed.
+//!   the parameters of an AWS signature are forwarded without being keyed.
+//! - `credentials-go-no-further`: what the edge alone verifies is taken out of a request before
+//!   anything else is done with it.
 //! - `one-line-per-request`: whatever happens, a request is recorded once.
 //!
 //! The lanes hold nothing clever: each turns its session into a [`Request`], calls [`Node::answer`]
@@ -35,6 +37,7 @@ pub mod downstream;
 pub mod explain;
 pub mod failure;
 pub mod head_h1;
+pub mod key_reload;
 pub mod lane_h1;
 pub mod lane_h2;
 pub mod listen;
@@ -147,6 +150,8 @@ pub struct Visit {
     pub route: usize,
     /// Its cache key.
     pub key: CacheKey,
+    /// Credentials were taken out of the request: it is no longer what the client sent.
+    pub stripped: bool,
 }
 
 /// A request that pingora's proxy is to answer.
@@ -208,13 +213,15 @@ impl Node {
         if let Some(policy) = &self.routes[route].policy
             && let Err(refusal) = policy.admit(&request)
         {
+            // Not even a log is told what the edge alone verifies.
+            self.authorizer.strip(route, &mut request);
             self.fail(&request, Some(route), refusal.into(), None, client)
                 .await;
             return Answered::Done;
         }
-        let access = self.routes[route].config.access;
         let mut now = request.received;
-        let authorized = match self.authorizer.authorize(access, &request, now.wall) {
+        let judged = self.authorizer.judge(route, &mut request, now.wall);
+        let authorized = match judged.authorized {
             Ok(authorized) => authorized,
             Err(refusal) => {
                 self.fail(&request, Some(route), refusal.into(), None, client)
@@ -231,6 +238,7 @@ impl Node {
             request,
             route,
             key,
+            stripped: judged.stripped,
         };
         if let Some(why) = not_for_the_cache(&visit.request, authorized) {
             return Answered::pass(visit, why.outcome(), None);
@@ -450,13 +458,15 @@ impl Node {
     /// What of a URL's query is keyed, by the rules of the route that its requests would take. One
     /// that no route takes names nothing that is stored, whatever its query.
     fn keyed_query(&self, url: &Url) -> Option<String> {
-        let route = self.table.find(&url.authority, &url.path);
-        let rules = route.map(|route| &*self.routes[route].config.cache);
         let query = url.query.as_deref();
-        match rules {
-            Some(rules) => request::keyed_query(query, rules),
-            None => query.map(str::to_owned),
-        }
+        let Some(route) = self.table.find(&url.authority, &url.path) else {
+            return query.map(str::to_owned);
+        };
+        let kept = query.map(|query| self.authorizer.query_without_credentials(route, query));
+        // As for requests: a query that held nothing but credentials is none.
+        let kept = kept.as_deref();
+        let kept = kept.filter(|kept| !kept.is_empty() || query == Some(""));
+        request::keyed_query(kept, &self.routes[route].config.cache)
     }
 
     /// The cache key for a client that asks for it, where the route shows it.

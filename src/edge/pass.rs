@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_LOCATION, HeaderValue, VIA};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_LOCATION, COOKIE, HeaderValue, VIA};
 use http::{HeaderMap, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
@@ -24,7 +24,7 @@ use super::origin_client::OriginClient;
 use super::range_credit::RANGE_BUDGET;
 use super::record::{Ending, log_failure};
 use super::{
-    Node, Ticket, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID, add_forwarding_fields,
+    Node, Request, Ticket, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID, add_forwarding_fields,
 };
 use crate::cache::fetch::Phase;
 use crate::cache::policy::{fields, invalidation};
@@ -325,6 +325,9 @@ impl ProxyHttp for PassLane {
             }
         }
         let request = &ticket.visit.request;
+        if ticket.visit.stripped {
+            forward_without_credentials(request, upstream)?;
+        }
         add_forwarding_fields(&mut forwarded, request, &request.authority);
         for name in [
             http::header::HOST,
@@ -493,6 +496,19 @@ impl ProxyHttp for PassLane {
         }
         self.node.record(&ticket.visit.request, &ending);
     }
+}
+
+/// pingora has the request as the client sent it: what the steps have taken out of it must not reach
+/// the origin.
+fn forward_without_credentials(request: &Request, upstream: &mut RequestHeader) -> Result<()> {
+    upstream.set_raw_path(&request.target)?;
+    for name in [AUTHORIZATION, COOKIE] {
+        upstream.remove_header(&name);
+        for value in request.fields.get_all(&name) {
+            upstream.append_header(name.clone(), value.clone())?;
+        }
+    }
+    Ok(())
 }
 
 impl PassLane {

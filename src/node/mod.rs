@@ -25,6 +25,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::SharedClock;
 use crate::config::{Config, Listener};
+use crate::edge::key_reload::KeyReload;
 use crate::edge::{self, Edge};
 use crate::observe::{Metrics, Readiness, admin};
 use crate::origin::{self, Store};
@@ -127,7 +128,10 @@ impl Node {
             Some(edge) => {
                 let runtime = runtime("edge", edge.workers)?;
                 let entered = runtime.enter();
-                let made = Edge::new(edge, Arc::clone(&metrics), clock)?;
+                let mut made = Edge::new(edge, Arc::clone(&metrics), clock)?;
+                if let Some(file) = &config.file {
+                    made.read_keys_again_from(file.clone());
+                }
                 drop(entered);
                 Some((made, edge_listeners, runtime))
             }
@@ -179,6 +183,9 @@ impl Node {
 
         let entered = background.enter();
         let mut signals = Signals::new()?;
+        if let Some(keys) = (edge.as_ref()).and_then(|(edge, ..)| edge.key_reload()) {
+            background.spawn(reload_keys_on_hangup(keys, signal(SignalKind::hangup())?));
+        }
         let admin = tokio::net::TcpListener::from_std(admin)?;
         let endpoints = (edge.as_ref()).map_or_else(Vec::new, |(edge, ..)| edge.endpoints());
         let admin = admin::serve(
@@ -338,6 +345,13 @@ async fn wait_for(part: Option<JoinHandle<()>>, limit: Duration, name: &'static 
         Ok(Ok(())) => {}
         Ok(Err(failure)) => error!(part = name, %failure, "a part of the node panicked"),
         Err(_) => warn!(part = name, ?limit, "what was still in flight is cut off"),
+    }
+}
+
+/// SIGHUP: the operator has exchanged keys.
+async fn reload_keys_on_hangup(keys: Arc<KeyReload>, mut hangups: Signal) {
+    while hangups.recv().await.is_some() {
+        keys.run().await;
     }
 }
 

@@ -274,6 +274,8 @@ fn refusal_row(refusal: &Refusal, presigned: bool) -> Row {
         | Refusal::WrongService => malformed,
         Refusal::MalformedEscape { .. } => client(400, "InvalidURI"),
         Refusal::MalformedPayloadHash => client(400, "InvalidArgument"),
+        // The store speaks no other scheme.
+        Refusal::Credential { .. } => client(403, "AccessDenied"),
     }
 }
 

@@ -113,6 +113,7 @@ mod tests {
                     access: Access::Public,
                     addresses: Default::default(),
                     limits: Default::default(),
+                    signing: Default::default(),
                     cache: Arc::default(),
                 })
             })

@@ -6,6 +6,8 @@
 //!
 //! | question | answer |
 //! |---|---|
+//! | does something that a request carries grant it, by whichever scheme? | [`Verifier::verify`] |
+//! | which parts of a request are credentials, and for the edge alone? | [`Verifier::carriers`] |
 //! | does the request carry a signature at all? | [`carries_presignature`], [`carries_signature_header`] |
 //! | is a presigned URL genuine? | [`verify_presigned`] |
 //! | is an `Authorization` header genuine? | [`verify_header`] |
@@ -14,7 +16,16 @@
 //! | how is a URL or a request signed? | [`presign`], [`authorize_headers`] |
 //! | what did we hash, byte for byte? | [`explain_presigned`] |
 //!
-//! The one scheme so far is AWS Signature Version 4 for S3, in [`sigv4`].
+//! | scheme | |
+//! |---|---|
+//! | [`sigv4`] | AWS Signature Version 4 for S3 |
+//! | `cloudfront/` | signed URLs and cookies |
+//! | `token.rs` | a keyed hash over expiry and paths |
+//! | `secure_link.rs` | nginx's `secure_link_md5` |
+//! | `jwt/` | JSON Web Tokens, plain and for URI signing |
+//!
+//! Each verifies by itself: the request, keys, rules and `now` go in; a [`Granted`], a cause, or the
+//! word that there is nothing of its own come out. `docs/SIGNING.md` says what each covers.
 //!
 //! Invariants:
 //! - `raw-target`: verification reads the target exactly as the client sent it; nothing is
@@ -22,22 +33,57 @@
 //! - `verify-before-remember`: a derived signing key enters the cache only after a signature made
 //!   with it has matched, so a stranger cannot fill that cache.
 //! - `constant-time-compare`: signatures are compared by `aws_lc_rs::constant_time` only.
+//! - `signature-before-meaning`: what a credential says is acted upon only once it is proven.
+//! - `the-key-fixes-the-algorithm`: a credential that names another algorithm is refused.
+//! - `credentials-go-no-further`: what only the edge verifies is taken out of the request.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 
+mod carriers;
+mod cidr;
+mod cloudfront;
+mod credential_refusal;
+mod glob;
+mod jwt;
 mod keyring;
+mod private_key;
+mod public_key;
 mod refusal;
+mod scheme;
+mod secure_link;
 pub mod sigv4;
+#[cfg(test)]
+mod test_support;
+mod token;
+mod verifier;
+mod view;
+mod window;
 
+pub use carriers::Carriers;
+pub use cloudfront::{CloudFrontKey, CloudFrontSpec, SignedCookies, sign_cookies, sign_url};
+pub use credential_refusal::CredentialRefusal;
+pub use jwt::{
+    JwkSet, JwksFault, JwtKeys, JwtSigner, UriContainer, UriSigningKeys, sign_jwt, uri_container,
+};
 pub use keyring::Keyring;
+pub use private_key::{PrivateKey, PrivateKeyFault};
+pub use public_key::{PublicKey, PublicKeyFault, SignatureHash};
 pub use refusal::{Component, Refusal};
+pub use scheme::Scheme;
+pub use secure_link::{
+    DEFAULT_EXPRESSION, Expression, ExpressionFault, SecureLinkKey, sign_secure_link,
+};
 pub use sigv4::{
     AuthorizeSpec, ChunkSigner, Explanation, Payload, PresignError, PresignSpec, authorize_headers,
     carries_presignature, carries_signature_header, explain_presigned, presign,
     query_without_signature, verify_header, verify_presigned,
 };
+pub use token::{TokenHash, TokenKey, TokenSpec, sign_token};
+pub use verifier::{Accept, Key, KeyKind, Methods, Verifier};
+pub use view::RequestView;
 
 /// What was signed: every part raw, exactly as received (`raw-target`).
 #[derive(Debug, Clone, Copy)]
@@ -84,4 +130,33 @@ pub struct HeaderGrant {
     pub access_key_id: String,
     /// What the signature says about the body.
     pub payload: Payload,
+}
+
+/// What something genuine grants, by whichever scheme: the request that carries it.
+#[derive(Debug, Clone)]
+pub struct Granted {
+    /// The scheme.
+    pub scheme: Scheme,
+    /// The id of the key.
+    pub key_id: Arc<str>,
+    /// The first instant at which it does not grant; `None` when each request is signed anew.
+    pub expires: Option<SystemTime>,
+    /// The first instant at which it grants, when it names one.
+    pub not_before: Option<SystemTime>,
+    /// It is for one client's address, or for some.
+    pub client_bound: bool,
+    /// It covers header fields besides the host, or the body: what reaches the origin must have them
+    /// as they were sent.
+    pub covers_fields: bool,
+}
+
+/// What was signed, for a person. Nothing in it is a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    /// The scheme.
+    pub scheme: Scheme,
+    /// The text under the signature. Bytes that are not UTF-8 are shown as U+FFFD.
+    pub signed: String,
+    /// What else helps to find a difference: name and value.
+    pub notes: Vec<(&'static str, String)>,
 }

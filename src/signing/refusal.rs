@@ -5,6 +5,8 @@ use std::time::Duration;
 use http::HeaderName;
 use thiserror::Error;
 
+use super::{CredentialRefusal, Scheme};
+
 /// The part of a request target in which a percent-escape is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Component {
@@ -143,6 +145,14 @@ pub enum Refusal {
     /// The trailer's signature is not the one that our key makes for it.
     #[error("the signature of the trailer does not match its bytes")]
     TrailerSignatureMismatch,
+    /// A credential of another scheme is refused.
+    #[error("{scheme}: {refusal}")]
+    Credential {
+        /// The scheme.
+        scheme: Scheme,
+        /// The cause.
+        refusal: CredentialRefusal,
+    },
 }
 
 impl Refusal {
@@ -177,6 +187,7 @@ impl Refusal {
             Refusal::SignatureMismatch => "signature_mismatch",
             Refusal::ChunkSignatureMismatch { .. } => "chunk_signature_mismatch",
             Refusal::TrailerSignatureMismatch => "trailer_signature_mismatch",
+            Refusal::Credential { refusal, .. } => refusal.reason(),
         }
     }
 }

@@ -213,7 +213,7 @@ def test_the_five_things_of_the_readme_work_as_written(new_user, tmp_path):
     assert statuses == ["206", "206"]
     first, second = re.findall(r"^cache-status: (.*)$", hit, re.MULTILINE | re.IGNORECASE)
     assert "fwd=" in first and second.startswith("tidegate; hit")
-    assert "<Code>SignatureDoesNotMatch</Code>" in changed
+    assert "<Code>AccessDenied</Code>" in changed
     assert store.strip() == "\n".join(readme.splitlines()[:3])
     assert re.search(r'^tidegate_requests_total\{outcome="hit"', count, re.MULTILINE)
     assert node.stop(seconds=5) == 0

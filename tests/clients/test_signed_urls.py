@@ -58,13 +58,13 @@ class Lane:
         # The path goes out as it stands in the URL.
         return curl(url, *self.options, "--path-as-is", "--globoff", *arguments, ca=self.node.ca)
 
-    def refused(self, url, code, reason, *arguments):
-        """Asserts a 403 with this S3 code for the client and this reason in the log."""
+    def refused(self, url, reason, *arguments):
+        """Asserts the one 403 that there is for the client, and this reason in the log."""
         reply = self.get(url, *arguments)
         assert reply.status == 403, url
         # The answer to a HEAD has no body.
         if "--head" not in arguments:
-            assert _code(reply) == code
+            assert _code(reply) == "AccessDenied"
             assert BODY not in reply.body
             assert f"<RequestId>{reply.fields['x-request-id']}</RequestId>".encode() in reply.body
         (record,) = self.node.wait_for_records(1, request_id=reply.fields["x-request-id"])
@@ -107,46 +107,45 @@ def test_a_genuine_url_is_answered_from_the_cache(lane):
 
 def test_an_expired_url_is_refused_although_the_object_is_cached(lane):
     assert lane.get(lane.dated(60, 120)).is_hit
-    lane.refused(lane.dated(3600, 3500), "AccessDenied", "expired")
-    lane.refused(lane.dated(62, 60), "AccessDenied", "expired")
+    lane.refused(lane.dated(3600, 3500), "expired")
+    lane.refused(lane.dated(62, 60), "expired")
 
 
 def test_a_url_from_the_future_is_refused_beyond_the_leeway_of_15_minutes(lane):
     assert lane.get(lane.dated(-800, 60)).is_hit
-    lane.refused(lane.dated(-1000, 60), "AccessDenied", "not_yet_valid")
+    lane.refused(lane.dated(-1000, 60), "not_yet_valid")
 
 
 def test_a_url_for_longer_than_seven_days_is_refused(lane):
-    lane.refused(lane.dated(0, 604_801), "AuthorizationQueryParametersError", "expires_out_of_range")
+    lane.refused(lane.dated(0, 604_801), "expires_out_of_range")
 
 
-PARAMETERS_ERROR = "AuthorizationQueryParametersError"
-MISMATCH = ("SignatureDoesNotMatch", "signature_mismatch")
+MISMATCH = "signature_mismatch"
 TODAY = "<today>"
 ALTERED = [
-    ("X-Amz-Algorithm", "AWS4-HMAC-SHA512", ("InvalidRequest", "unsupported_scheme")),
-    ("X-Amz-Credential", f"stranger%2F{TODAY}%2Fus-east-1%2Fs3%2Faws4_request", ("InvalidAccessKeyId", "unknown_access_key_id")),
-    ("X-Amz-Credential", f"{ACCESS_KEY_ID}%2F20200101%2Fus-east-1%2Fs3%2Faws4_request", (PARAMETERS_ERROR, "credential_date_mismatch")),
+    ("X-Amz-Algorithm", "AWS4-HMAC-SHA512", "unsupported_scheme"),
+    ("X-Amz-Credential", f"stranger%2F{TODAY}%2Fus-east-1%2Fs3%2Faws4_request", "unknown_access_key_id"),
+    ("X-Amz-Credential", f"{ACCESS_KEY_ID}%2F20200101%2Fus-east-1%2Fs3%2Faws4_request", "credential_date_mismatch"),
     # An edge without a region of its own takes any region, but not another one's signature.
     ("X-Amz-Credential", f"{ACCESS_KEY_ID}%2F{TODAY}%2Feu-west-1%2Fs3%2Faws4_request", MISMATCH),
-    ("X-Amz-Credential", f"{ACCESS_KEY_ID}%2F{TODAY}%2Fus-east-1%2Fsqs%2Faws4_request", (PARAMETERS_ERROR, "wrong_service")),
-    ("X-Amz-Credential", ACCESS_KEY_ID, (PARAMETERS_ERROR, "malformed_credential")),
-    ("X-Amz-Date", f"{TODAY}T000000", (PARAMETERS_ERROR, "malformed_date")),
+    ("X-Amz-Credential", f"{ACCESS_KEY_ID}%2F{TODAY}%2Fus-east-1%2Fsqs%2Faws4_request", "wrong_service"),
+    ("X-Amz-Credential", ACCESS_KEY_ID, "malformed_credential"),
+    ("X-Amz-Date", f"{TODAY}T000000", "malformed_date"),
     ("X-Amz-Expires", "604800", MISMATCH),
-    ("X-Amz-Expires", "0", (PARAMETERS_ERROR, "expires_out_of_range")),
-    ("X-Amz-Expires", "forever", (PARAMETERS_ERROR, "malformed_expires")),
-    ("X-Amz-SignedHeaders", "accept", ("AccessDenied", "host_not_signed")),
-    ("X-Amz-SignedHeaders", "host%3Bx-other", ("AccessDenied", "signed_header_absent")),
+    ("X-Amz-Expires", "0", "expires_out_of_range"),
+    ("X-Amz-Expires", "forever", "malformed_expires"),
+    ("X-Amz-SignedHeaders", "accept", "host_not_signed"),
+    ("X-Amz-SignedHeaders", "host%3Bx-other", "signed_header_absent"),
     ("X-Amz-Signature", "0" * 64, MISMATCH),
-    ("X-Amz-Signature", "0" * 63, (PARAMETERS_ERROR, "malformed_signature")),
-    ("X-Amz-Signature", "", (PARAMETERS_ERROR, "malformed_signature")),
+    ("X-Amz-Signature", "0" * 63, "malformed_signature"),
+    ("X-Amz-Signature", "", "malformed_signature"),
 ]
 
 
 @pytest.mark.parametrize(("name", "value", "expected"), ALTERED)
 def test_an_altered_query_parameter_is_refused(lane, name, value, expected):
     today = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d")
-    lane.refused(_replaced(lane.url(), name, value.replace(TODAY, today)), *expected)
+    lane.refused(_replaced(lane.url(), name, value.replace(TODAY, today)), expected)
 
 
 @pytest.mark.parametrize("name", ["Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature"])
@@ -154,54 +153,54 @@ def test_a_missing_or_repeated_parameter_is_refused(lane, name):
     url = lane.url()
     (item,) = re.findall(rf"X-Amz-{name}=[^&]*", url)
     missing = url.replace(item, "").replace("&&", "&").replace("?&", "?").rstrip("&")
-    lane.refused(missing, PARAMETERS_ERROR, "missing_parameter")
-    lane.refused(f"{url}&{item}", PARAMETERS_ERROR, "duplicate_parameter")
+    lane.refused(missing, "missing_parameter")
+    lane.refused(f"{url}&{item}", "duplicate_parameter")
 
 
 def test_any_added_or_changed_parameter_of_the_request_itself_is_refused(lane):
-    lane.refused(f"{lane.url()}&versionId=1", *MISMATCH)
-    lane.refused(f"{lane.url()}&x=", *MISMATCH)
+    lane.refused(f"{lane.url()}&versionId=1", MISMATCH)
+    lane.refused(f"{lane.url()}&x=", MISMATCH)
     signed = lane.url(more={"ResponseContentType": "text/plain"})
     assert lane.get(signed).status == 200
-    lane.refused(_replaced(signed, "response-content-type", "text%2Fhtml"), *MISMATCH)
+    lane.refused(_replaced(signed, "response-content-type", "text%2Fhtml"), MISMATCH)
 
 
 @pytest.mark.parametrize("path", ["/suite/films/other.mp4", "/suite/films/One%20two.mp4", "/suite/", "/", "/suite/films/one%20two.mp4/"])
 def test_another_path_is_refused(lane, path):
-    lane.refused(lane.url().replace("/suite/films/one%20two.mp4", path), *MISMATCH)
+    lane.refused(lane.url().replace("/suite/films/one%20two.mp4", path), MISMATCH)
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE", "OPTIONS"])
 def test_another_method_is_refused_and_does_nothing(lane, method):
-    lane.refused(lane.url(), *MISMATCH, "--request", method)
+    lane.refused(lane.url(), MISMATCH, "--request", method)
     assert lane.get(lane.url()).body == BODY
 
 
 def test_head_needs_a_url_that_was_signed_for_head(lane):
-    lane.refused(lane.url(), *MISMATCH, "--head")
+    lane.refused(lane.url(), MISMATCH, "--head")
     assert lane.get(lane.url(method="head_object"), "--head").is_hit
-    lane.refused(lane.url(method="head_object"), *MISMATCH)
+    lane.refused(lane.url(method="head_object"), MISMATCH)
 
 
 def test_another_host_is_refused(lane):
     port = lane.address.split(":")[1]
     # `localhost` is in the certificate; the connection goes to the same edge.
     other = lane.url().replace(lane.address, f"localhost:{port}")
-    lane.refused(other, *MISMATCH, "--connect-to", f"localhost:{port}:{lane.address}")
+    lane.refused(other, MISMATCH, "--connect-to", f"localhost:{port}:{lane.address}")
 
 
 def test_an_unknown_key_and_a_wrong_secret_are_refused(lane):
     unknown = lane.url(access_key_id="stranger")
-    lane.refused(unknown, "InvalidAccessKeyId", "unknown_access_key_id")
-    lane.refused(lane.url(secret="guessed"), *MISMATCH)
+    lane.refused(unknown, "unknown_access_key_id")
+    lane.refused(lane.url(secret="guessed"), MISMATCH)
 
 
 def test_no_signature_at_all_is_refused(lane):
-    lane.refused(lane.url().split("?")[0], "AccessDenied", "not_signed")
+    lane.refused(lane.url().split("?")[0], "not_signed")
 
 
 def test_an_unsigned_amz_field_is_refused(lane):
-    lane.refused(lane.url(), "AccessDenied", "unsigned_header", "--header", "x-amz-meta-me: admin")
+    lane.refused(lane.url(), "unsigned_header", "--header", "x-amz-meta-me: admin")
 
 
 def test_refusals_are_counted_by_reason_and_never_reach_the_origin(lane):
@@ -215,7 +214,7 @@ def test_refusals_are_counted_by_reason_and_never_reach_the_origin(lane):
 
     before = refusals()
     for _ in range(3):
-        lane.refused(_replaced(lane.url(), "X-Amz-Signature", "1" * 64), *MISMATCH)
+        lane.refused(_replaced(lane.url(), "X-Amz-Signature", "1" * 64), MISMATCH)
     assert [after - then for after, then in zip(refusals(), before)] == [3, 3, 0]
 
 

@@ -202,6 +202,11 @@ impl Edge {
         kill_process(Pid::from_child(&self.child.0), Signal::TERM).unwrap();
     }
 
+    /// Asks the edge to read files again (SIGHUP).
+    pub fn hang_up(&self) {
+        kill_process(Pid::from_child(&self.child.0), Signal::HUP).unwrap();
+    }
+
     /// Asks the edge to stop and waits for its end.
     pub async fn stop(mut self) -> StoppedEdge {
         self.ask_to_stop();
