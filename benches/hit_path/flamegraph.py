@@ -21,8 +21,8 @@ BINARY = HERE.parent.parent / "target/release/tidegate"
 OUT = HERE.parent.parent / "docs/hit-path.svg"
 SECONDS = 5
 CONNECTIONS = 32
-# As deep as the stack of a hit: without frame pointers perf copies it with every sample.
-STACK_BYTES = 16384
+# As much as perf takes: without frame pointers it copies the stack with every sample.
+STACK_BYTES = 65528
 
 
 def main():
