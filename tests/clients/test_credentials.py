@@ -16,7 +16,7 @@ import re
 import subprocess
 import threading
 import time
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import jwt
 import pytest
@@ -247,8 +247,11 @@ def test_cloudfront_urls_and_cookies_of_the_sdk_for_javascript_are_granted(edge,
     )
     answer = json.loads(done.stdout)
     for at, path in enumerate(PATHS):
-        edge.assert_granted(answer["canned"][at], path)
-        edge.assert_granted(answer["custom"][at], path)
+        for signed in (answer["canned"][at], answer["custom"][at]):
+            # It spells some characters in another way than Python, and signs what it has spelled.
+            spelled = urlsplit(signed).path
+            assert unquote(spelled) == unquote(path)
+            edge.assert_granted(signed, spelled)
         cookies = "; ".join(f"{name}={value}" for name, value in answer["cookies"][at].items())
         edge.assert_granted(f"{edge.base}{path}", path, [("Cookie", cookies)])
         edge.assert_refused(f"{edge.base}/-other", [("Cookie", cookies)])
@@ -281,6 +284,12 @@ def _token(text, hidden=""):
     return f"{text}~hmac={digest}"
 
 
+def _escaped(text):
+    """As signers escape a text that they put into a token: in lower case."""
+    escaped = quote(text, safe="").replace("~", "%7E")
+    return re.sub("%..", lambda escape: escape[0].lower(), escaped)
+
+
 def test_tokens_of_python_are_granted_for_their_path_and_no_other(edge):
     expires = int(time.time()) + 3600
     for path in PATHS:
@@ -289,10 +298,14 @@ def test_tokens_of_python_are_granted_for_their_path_and_no_other(edge):
         edge.assert_granted(url, path)
         for mutated in _mutations(url, len(edge.base)):
             edge.assert_refused(mutated)
-        listed = _token(f"st={expires - 7200}~exp={expires}~acl={path}!/x/*~ip=127.0.0.1")
-        edge.assert_granted(f"{edge.base}/hdnts={listed}{path}", path)
+        # A list may be escaped before it is hashed, and must be when it holds what separates fields.
+        listed = _token(f"st={expires - 7200}~exp={expires}~acl={_escaped(path)}%21%2fx%2f%2a~ip=127.0.0.1")
         edge.assert_granted(f"{edge.base}{path}", path, [("Cookie", f"hdnts={listed}")])
-        edge.assert_refused(f"{edge.base}/hdnts={listed}/y{path}")
+        edge.assert_refused(f"{edge.base}/y{path}", [("Cookie", f"hdnts={listed}")])
+        if "~" not in path:
+            listed = _token(f"exp={expires}~acl={path}!/x/*")
+            edge.assert_granted(f"{edge.base}/hdnts={listed}{path}", path)
+            edge.assert_refused(f"{edge.base}/hdnts={listed}/y{path}")
 
 
 @pytest.fixture(scope="module")
@@ -450,8 +463,11 @@ def test_what_the_command_line_signs_is_granted_and_explained(edge, node, keys):
         assert code == 0, (out, err)
         assert out.startswith("valid: signed by ") and f"({scheme})" in out and f"\n{scheme}, signed:\n" in out
         code, out, _ = run("verify", "--config", config, "--explain", url.replace("b.mp4", "c.mp4"))
+        assert SECRET not in out
+        if "--open" in arguments:
+            assert code == 0, out
+            continue
         assert code == 1, out
         assert out.startswith("refused: ") and "\nnext: " in out
-        assert SECRET not in out
-        if scheme == "token" and "--open" not in arguments:
+        if scheme == "token":
             assert "first difference:" in out and "^" in out
