@@ -151,6 +151,7 @@ for group in "$@"; do
             venv target/venv tests/clients/requirements.txt
             node_modules target/http-cache-tests tests/clients/http_cache_tests
             node_modules target/cloudfront-signer-js tests/clients/cloudfront_signer_js
+            node_modules target/hls-player tests/clients/hls_player
             ;;
     esac
 done

@@ -80,6 +80,11 @@ class Chromium:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    def set_cookie(self, site, path, name, value):
+        """Gives the browser a cookie as a response of `site` would, for what lies under `path`."""
+        answer = self._call("Network.setCookie", url=site + path, name=name, value=value, secure=True, path=path)
+        assert answer["success"], name
+
     def screenshot(self, file):
         """Saves what the page looks like now as a PNG."""
         picture = self._call("Page.captureScreenshot", format="png")["data"]
