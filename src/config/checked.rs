@@ -61,6 +61,8 @@ pub struct Edge {
     pub signing: Signing,
     /// `edge.limits`.
     pub limits: Limits,
+    /// What of `edge.limits` counts for HTTP/2 only.
+    pub h2: H2Limits,
     /// `edge.limits.range_fetch_credit`: bytes that the ranges of one client may make the origin send
     /// beyond what is written to that client, until they are passed on exactly as asked; default 64MiB.
     pub range_fetch_credit_bytes: u64,
@@ -90,6 +92,19 @@ pub struct Listener {
 pub struct Tls {
     /// `certificates`, at least one.
     pub certificates: Vec<Certificate>,
+    /// `reload_interval`: how often the files are looked at for changes, default 10s.
+    pub reload_interval: Duration,
+    /// `misdirected`, default `refuse`.
+    pub misdirected: Misdirected,
+}
+
+/// `edge.listeners[].tls.misdirected`: what becomes of a request for a host that its connection was not made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misdirected {
+    /// 421 (RFC 9110 §15.5.20).
+    Refuse,
+    /// Served like any other.
+    Serve,
 }
 
 /// A certificate chain and its private key, both PEM files.
@@ -208,6 +223,16 @@ pub struct Limits {
     pub request_head_bytes: usize,
     /// `request_fields`: number of fields, default 100.
     pub request_fields: usize,
+}
+
+/// `edge.limits`: of one HTTP/2 connection.
+#[derive(Debug, Clone, Copy)]
+pub struct H2Limits {
+    /// `h2_streams`: requests under way at a time, default 100.
+    pub streams: u32,
+    /// `h2_control_frames`: frames of one kind that ask for nothing, at once; a tenth of that again each second;
+    /// default 200.
+    pub control_frames: u32,
 }
 
 /// `edge.timeouts`: of the client's side.

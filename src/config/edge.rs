@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::cache;
 use super::checked::{
-    Access, Certificate, Edge, Health, Limits, Listener, OriginPool, Route, Signing, Timeouts, Tls,
+    Access, Certificate, Edge, H2Limits, Health, Limits, Listener, Misdirected, OriginPool, Route,
+    Signing, Timeouts, Tls,
 };
 use super::gate;
 use super::parsers::{
@@ -48,7 +49,7 @@ pub(super) fn read(edge: &Section<'_>, relations: &Relations<'_>) -> Option<Edge
     let limits = edge.section("limits", read_limits);
     let timeouts = edge.section("timeouts", read_timeouts);
     let access_log = edge.or_default("access_log", "stdout", access_log(relations.base_dir));
-    let (limits, range_fetch_credit_bytes) = limits?;
+    let (limits, h2, range_fetch_credit_bytes) = limits?;
     let origins: Option<Vec<_>> = origins?.into_iter().map(|(_, pool)| pool).collect();
     Some(Edge {
         workers: workers?.unwrap_or_else(one_per_core),
@@ -59,6 +60,7 @@ pub(super) fn read(edge: &Section<'_>, relations: &Relations<'_>) -> Option<Edge
         cache: cache?,
         signing: signing?,
         limits,
+        h2,
         range_fetch_credit_bytes,
         timeouts: timeouts?,
         access_log: access_log?,
@@ -86,8 +88,20 @@ fn read_listener(
         let certificates = tls.list("certificates", Entries::AtLeastOne, |certificate| {
             read_certificate(certificate, relations)
         });
+        let reload_interval =
+            tls.or_default("reload_interval", "10s", duration(100 * MILLISECOND..=DAY));
+        let misdirected = tls.or_default(
+            "misdirected",
+            "refuse",
+            one_of(
+                &["refuse", "serve"],
+                &[Misdirected::Refuse, Misdirected::Serve],
+            ),
+        );
         Some(Tls {
             certificates: certificates?,
+            reload_interval: reload_interval?,
+            misdirected: misdirected?,
         })
     });
     Some(Listener {
@@ -219,17 +233,23 @@ fn read_route(
     })
 }
 
-/// The limits, and `range_fetch_credit`, which is about what a client causes and not what it sends.
-fn read_limits(limits: &Section<'_>) -> Option<(Limits, u64)> {
+/// The limits, those of HTTP/2, and `range_fetch_credit`, which is about what a client causes and not what it sends.
+fn read_limits(limits: &Section<'_>) -> Option<(Limits, H2Limits, u64)> {
     let request_head = limits.or_default("request_head", "32KiB", size(KIB..=MIB));
     let request_fields = limits.or_default("request_fields", "100", count(1..=1000));
+    let h2_streams = limits.or_default("h2_streams", "100", count(1..=10_000));
+    let h2_control_frames = limits.or_default("h2_control_frames", "200", count(50..=1_000_000));
     let range_fetch_credit = limits.or_default("range_fetch_credit", "64MiB", size(MIB..=TIB));
     let limits = Limits {
         request_head_bytes: usize::try_from(request_head?)
             .expect("the range ends at 1MiB, which every usize holds"),
         request_fields: request_fields?,
     };
-    Some((limits, range_fetch_credit?))
+    let h2 = H2Limits {
+        streams: u32::try_from(h2_streams?).expect("the range ends at 10,000"),
+        control_frames: u32::try_from(h2_control_frames?).expect("the range ends at a million"),
+    };
+    Some((limits, h2, range_fetch_credit?))
 }
 
 fn read_timeouts(timeouts: &Section<'_>) -> Option<Timeouts> {

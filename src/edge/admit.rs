@@ -4,9 +4,10 @@
 //! repaired: nothing behind the gate may read a request differently from the gate.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Method};
 
+use super::chunked::is_token;
 use super::presence::Presence;
 use super::request::{BodyLength, Peer, Request, RequestId};
 use crate::cache::Scheme;
@@ -75,7 +76,7 @@ pub enum GateRefusal {
     /// `Host` and an absolute target disagree.
     #[error("the Host field contradicts the request target")]
     HostMismatch,
-    /// `Content-Length` is not one decimal number.
+    /// `Content-Length` is not one decimal number of at most 18 digits without leading zeros.
     #[error("the Content-Length field is repeated or invalid")]
     ContentLength,
     /// `Transfer-Encoding` is not exactly `chunked`, or HTTP/1.0 has one.
@@ -84,9 +85,21 @@ pub enum GateRefusal {
     /// Both `Content-Length` and `Transfer-Encoding`.
     #[error("the request has both Content-Length and Transfer-Encoding")]
     AmbiguousLength,
+    /// The chunked body breaks its syntax ([`super::chunked::ChunkFault`]).
+    #[error("the chunked body is malformed")]
+    Chunks,
     /// An expectation other than `100-continue`.
     #[error("the expectation is not supported")]
     Expectation,
+    /// `Connection` names a field that is for everybody on the way, is no list of tokens, or too long.
+    #[error("the Connection field is invalid")]
+    Connection,
+    /// A WebSocket handshake that is none: not a GET, with a body, or not on this connection.
+    #[error("the WebSocket handshake is invalid")]
+    Upgrade,
+    /// The TLS connection was made for another host (RFC 9110 §7.4).
+    #[error("the connection was made for another host")]
+    Misdirected,
 }
 
 impl GateRefusal {
@@ -110,7 +123,11 @@ impl GateRefusal {
             GateRefusal::ContentLength => "content_length",
             GateRefusal::TransferEncoding => "transfer_encoding",
             GateRefusal::AmbiguousLength => "ambiguous_length",
+            GateRefusal::Chunks => "chunks",
             GateRefusal::Expectation => "expectation",
+            GateRefusal::Connection => "connection",
+            GateRefusal::Upgrade => "upgrade",
+            GateRefusal::Misdirected => "misdirected",
         }
     }
 }
@@ -141,11 +158,13 @@ pub fn admit(
     let path_end = check_target(&target)?;
     let authority = authority(&raw, target_authority)?;
     let presence = Presence::of(&raw.fields);
+    if presence.has(Presence::CONNECTION) {
+        check_connection(&raw.fields)?;
+    }
     let (body, upgrade) = if presence.has(Presence::BODY) {
         let body = body_length(&raw)?;
         check_expectations(&raw.fields)?;
-        let may_upgrade = raw.protocol == Protocol::Http11;
-        (body, may_upgrade && raw.fields.contains_key(UPGRADE))
+        (body, upgrades(&raw, &method, body)?)
     } else {
         (body_without_length(&raw), false)
     };
@@ -237,6 +256,86 @@ fn check_expectations(fields: &HeaderMap) -> Result<(), GateRefusal> {
     Ok(())
 }
 
+/// pingora refuses more, with an error that would count as ours.
+const MAX_CONNECTION_OPTIONS: usize = 9;
+
+/// RFC 9110 §7.6.1: the options are tokens, and none names a field that is intended for all recipients. Such
+/// a field would be taken out on the way to the origin, after it was judged here.
+fn check_connection(fields: &HeaderMap) -> Result<(), GateRefusal> {
+    let options = connection_options(fields);
+    for (number, option) in options.enumerate() {
+        let is_valid = option.iter().copied().all(is_token);
+        if !is_valid || number >= MAX_CONNECTION_OPTIONS || is_for_all(option) {
+            return Err(GateRefusal::Connection);
+        }
+    }
+    Ok(())
+}
+
+fn connection_options(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = fields.get_all(CONNECTION).iter();
+    let options = lines.flat_map(|line| line.as_bytes().split(|b| *b == b','));
+    options
+        .map(<[u8]>::trim_ascii)
+        .filter(|option| !option.is_empty())
+}
+
+/// Fields on which framing, routing, access, the cache key or the look-up rest.
+fn is_for_all(option: &[u8]) -> bool {
+    const NAMES: [&str; 16] = [
+        "accept-encoding",
+        "authorization",
+        "cache-control",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "cookie",
+        "expect",
+        "forwarded",
+        "host",
+        "origin",
+        "pragma",
+        "range",
+        "transfer-encoding",
+        "via",
+        "x-request-id",
+    ];
+    const FAMILIES: [&str; 3] = ["if-", "x-amz-", "x-forwarded-"];
+    let begins_with = |family: &str| {
+        option
+            .get(..family.len())
+            .is_some_and(|beginning| beginning.eq_ignore_ascii_case(family.as_bytes()))
+    };
+    NAMES
+        .iter()
+        .any(|name| option.eq_ignore_ascii_case(name.as_bytes()))
+        || FAMILIES.iter().any(|family| begins_with(family))
+}
+
+/// Whether the client asks for WebSocket, the one protocol that is switched to. Others are not offered to
+/// the origin (RFC 9110 §7.8 lets a server ignore them): behind `h2c`, a client would speak with the origin
+/// and nobody would read along.
+fn upgrades(raw: &RawHead<'_>, method: &Method, body: BodyLength) -> Result<bool, GateRefusal> {
+    let mut protocols = raw.fields.get_all(UPGRADE).iter();
+    let protocol = protocols.next();
+    let is_websocket =
+        protocol.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if !is_websocket || raw.protocol != Protocol::Http11 {
+        return Ok(false);
+    }
+    let is_meant =
+        connection_options(&raw.fields).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+    // RFC 6455 §4.1.
+    if protocols.next().is_some() || !is_meant || method != Method::GET || body != BodyLength::None
+    {
+        return Err(GateRefusal::Upgrade);
+    }
+    Ok(true)
+}
+
+/// As many as fit a signed number of 64 bits, whatever they are.
+const MAX_LENGTH_DIGITS: usize = 18;
+
 fn body_length(raw: &RawHead<'_>) -> Result<BodyLength, GateRefusal> {
     let mut lengths = raw.fields.get_all(CONTENT_LENGTH).iter();
     let length = lengths.next();
@@ -258,7 +357,11 @@ fn body_length(raw: &RawHead<'_>) -> Result<BodyLength, GateRefusal> {
     match length {
         Some(value) => {
             let digits = value.as_bytes();
-            if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
+            let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+            // Some read a leading zero as the sign of an octal number, and lengths as signed ones.
+            let may_differ =
+                digits.len() > MAX_LENGTH_DIGITS || (digits.len() > 1 && digits[0] == b'0');
+            if !is_number || may_differ {
                 return Err(GateRefusal::ContentLength);
             }
             let length = digits
@@ -428,6 +531,21 @@ mod tests {
             ),
             (
                 Http11,
+                &[("content-length", "999999999999999999")],
+                Ok(BodyLength::Known(999_999_999_999_999_999)),
+            ),
+            (
+                Http11,
+                &[("content-length", "1000000000000000000")],
+                Err(GateRefusal::ContentLength),
+            ),
+            (
+                Http11,
+                &[("content-length", "01")],
+                Err(GateRefusal::ContentLength),
+            ),
+            (
+                Http11,
                 &[("content-length", "+1")],
                 Err(GateRefusal::ContentLength),
             ),
@@ -505,5 +623,64 @@ mod tests {
             &[("host", "h"), ("expect", "the-unexpected")],
         );
         assert_eq!(expect.err(), Some(GateRefusal::Expectation));
+    }
+
+    #[test]
+    fn connection_names_only_what_is_for_the_next_hop() {
+        for (value, expected) in [
+            ("", None),
+            ("close", None),
+            ("Keep-Alive, TE", None),
+            ("upgrade, HTTP2-Settings", None),
+            (",x-a ,\t", None),
+            ("a,b,c,d,e,f,g,h,i", None),
+            ("a,b,c,d,e,f,g,h,i,j", Some(GateRefusal::Connection)),
+            ("Content-Length", Some(GateRefusal::Connection)),
+            ("close, Host", Some(GateRefusal::Connection)),
+            ("transfer-encoding", Some(GateRefusal::Connection)),
+            ("X-Forwarded-For", Some(GateRefusal::Connection)),
+            ("if-none-match", Some(GateRefusal::Connection)),
+            ("authorization", Some(GateRefusal::Connection)),
+            ("\"host\"", Some(GateRefusal::Connection)),
+            (":authority", Some(GateRefusal::Connection)),
+            ("close;host", Some(GateRefusal::Connection)),
+            ("a b", Some(GateRefusal::Connection)),
+        ] {
+            let fields = [("host", "h"), ("connection", value)];
+            let found = try_admit(Protocol::Http11, "GET", "/", &fields).err();
+            assert_eq!(found, expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn protocol_is_switched_for_a_websocket_handshake_only() {
+        let upgrade = ("upgrade", "WebSocket");
+        let meant = ("connection", "keep-alive, Upgrade");
+        for (method, fields, expected) in [
+            ("GET", &[upgrade, meant][..], Ok(true)),
+            ("GET", &[("upgrade", "h2c"), meant], Ok(false)),
+            (
+                "POST",
+                &[("upgrade", "h2c"), ("content-length", "1")],
+                Ok(false),
+            ),
+            ("GET", &[("upgrade", "websocket, h2c"), meant], Ok(false)),
+            ("GET", &[upgrade], Err(GateRefusal::Upgrade)),
+            ("POST", &[upgrade, meant], Err(GateRefusal::Upgrade)),
+            ("GET", &[upgrade, upgrade, meant], Err(GateRefusal::Upgrade)),
+            (
+                "GET",
+                &[upgrade, meant, ("content-length", "1")],
+                Err(GateRefusal::Upgrade),
+            ),
+        ] {
+            let mut all = vec![("host", "h")];
+            all.extend_from_slice(fields);
+            let found = try_admit(Protocol::Http11, method, "/", &all);
+            assert_eq!(found.map(|request| request.upgrade), expected, "{fields:?}");
+        }
+        let fields = [("host", "h"), upgrade, meant];
+        let on_http10 = try_admit(Protocol::Http10, "GET", "/", &fields);
+        assert_eq!(on_http10.map(|request| request.upgrade), Ok(false));
     }
 }

@@ -176,13 +176,18 @@ fn gate(refusal: GateRefusal) -> FailureReply {
         | GateRefusal::BareLineEnd
         | GateRefusal::ContentLength
         | GateRefusal::TransferEncoding
-        | GateRefusal::AmbiguousLength => (StatusCode::BAD_REQUEST, true),
+        | GateRefusal::AmbiguousLength
+        | GateRefusal::Chunks
+        | GateRefusal::Connection
+        | GateRefusal::Upgrade => (StatusCode::BAD_REQUEST, true),
         GateRefusal::Target
         | GateRefusal::DotSegment
         | GateRefusal::EncodedSeparator
         | GateRefusal::Escape
         | GateRefusal::Host
         | GateRefusal::HostMismatch => (StatusCode::BAD_REQUEST, true),
+        // Clients take it as a word to connect anew (RFC 9113 §9.1.1).
+        GateRefusal::Misdirected => (StatusCode::MISDIRECTED_REQUEST, true),
         GateRefusal::Method => (StatusCode::METHOD_NOT_ALLOWED, true),
         GateRefusal::HeadTooLarge | GateRefusal::TooManyFields => {
             (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, true)
@@ -196,6 +201,7 @@ fn gate(refusal: GateRefusal) -> FailureReply {
         code: match refusal {
             GateRefusal::Method => "MethodNotAllowed",
             GateRefusal::HeadTimeout => "RequestTimeout",
+            GateRefusal::Misdirected => "MisdirectedRequest",
             GateRefusal::HeadTooLarge | GateRefusal::TooManyFields => {
                 "RequestHeaderSectionTooLarge"
             }
@@ -212,7 +218,10 @@ fn gate(refusal: GateRefusal) -> FailureReply {
             | GateRefusal::ContentLength
             | GateRefusal::TransferEncoding
             | GateRefusal::AmbiguousLength
-            | GateRefusal::Expectation => "InvalidRequest",
+            | GateRefusal::Chunks
+            | GateRefusal::Expectation
+            | GateRefusal::Connection
+            | GateRefusal::Upgrade => "InvalidRequest",
         },
         message: sentence(&refusal.to_string()),
         reason: refusal.reason(),

@@ -5,6 +5,7 @@
 //! that came together leave together. Of long bodies, what fills a record is sealed from where it lies and
 //! only the rest of each frame is copied; four records are a system call.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::mem;
 use std::pin::Pin;
@@ -20,8 +21,10 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frame_meter::{Flood, FrameMeter};
 use super::tls::{LEAD_BYTES, RECORD_BYTES};
 use super::tls_stream::{BATCH_BYTES, Parts, TlsStream};
+use crate::clock::SharedClock;
 
 /// A client that has not taken so much is given nothing more: eight TLS records.
 const UNSENT_BYTES: usize = 8 * RECORD_BYTES;
@@ -30,33 +33,44 @@ const UNSENT_BYTES: usize = 8 * RECORD_BYTES;
 const FIRST_BYTES: usize = 8 * 1024;
 
 /// The stream. Flushing it does nothing; [`GatheredWrites::poll_flush`] does.
-#[derive(Debug)]
 pub(super) struct GatheredStream<S> {
     shared: Arc<Mutex<Gathering<S>>>,
 }
 
 /// Sends what was gathered.
-#[derive(Debug)]
 pub(super) struct GatheredWrites<S> {
     shared: Arc<Mutex<Gathering<S>>>,
 }
 
-#[derive(Debug)]
 struct Gathering<S> {
     tls: TlsStream<S>,
     /// Less than a record.
     gathered: BytesMut,
     /// A writer was told to wait.
     has_refused: bool,
+    /// Everything that was written so far.
+    written_bytes: u64,
+    meter: FrameMeter,
+    clock: SharedClock,
+    /// What the client has sent too much of: nothing more is read for h2 then.
+    flood: Option<Flood>,
 }
 
-/// Both ends of a stream that gathers what is written to `tls`. They belong to one task: neither ever
-/// waits for the other.
-pub(super) fn gathered<S: IO>(tls: TlsStream<S>) -> (GatheredStream<S>, GatheredWrites<S>) {
+/// Both ends of a stream that gathers what is written to `tls`, and counts the frames that come in: each kind
+/// may come `allowance` times at once. They belong to one task: neither ever waits for the other.
+pub(super) fn gathered<S: IO>(
+    tls: TlsStream<S>,
+    allowance: u32,
+    clock: SharedClock,
+) -> (GatheredStream<S>, GatheredWrites<S>) {
     let shared = Arc::new(Mutex::new(Gathering {
         tls,
         gathered: BytesMut::new(),
         has_refused: false,
+        written_bytes: 0,
+        meter: FrameMeter::new(allowance, clock.monotonic()),
+        clock,
+        flood: None,
     }));
     let writes = GatheredWrites {
         shared: shared.clone(),
@@ -68,6 +82,7 @@ impl<S: IO> Gathering<S> {
     /// Seals what fills records, and keeps the rest.
     fn append(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let new: usize = bufs.iter().map(|buf| buf.len()).sum();
+        self.written_bytes += new as u64;
         let before = mem::take(&mut self.gathered);
         if before.len() + new < RECORD_BYTES {
             self.gathered = before;
@@ -131,6 +146,12 @@ impl<S: IO> Gathering<S> {
     }
 }
 
+impl<S> fmt::Debug for GatheredStream<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatheredStream").finish_non_exhaustive()
+    }
+}
+
 fn lock<S>(shared: &Mutex<Gathering<S>>) -> MutexGuard<'_, Gathering<S>> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -150,6 +171,23 @@ impl<S: IO> GatheredWrites<S> {
         }
         flushed
     }
+
+    /// What the client has sent too much of. From then on h2 is given nothing more to read.
+    pub(super) fn flood(&self) -> Option<Flood> {
+        lock(&self.shared).flood
+    }
+
+    /// Reads and drops what the client still sends, so that closing does not reset the connection under what
+    /// it was told; returns how much that was, 0 at the end.
+    ///
+    /// # Errors
+    /// What the system says of the connection.
+    pub(super) fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut bytes = [0; 4096];
+        let mut scratch = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut lock(&self.shared).tls).poll_read(cx, &mut scratch))?;
+        Poll::Ready(Ok(scratch.filled().len()))
+    }
 }
 
 impl<S: IO> AsyncRead for GatheredStream<S> {
@@ -158,7 +196,17 @@ impl<S: IO> AsyncRead for GatheredStream<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut lock(&self.shared).tls).poll_read(cx, buf)
+        let gathering = &mut *lock(&self.shared);
+        if gathering.flood.is_some() {
+            // Whoever polls asks for the flood next, and ends the connection.
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut gathering.tls).poll_read(cx, buf))?;
+        let (written, clock) = (gathering.written_bytes, &gathering.clock);
+        let read = &buf.filled()[before..];
+        gathering.flood = gathering.meter.read(read, written, || clock.monotonic());
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -261,6 +309,7 @@ mod tests {
     use tokio_rustls::client;
 
     use super::*;
+    use crate::clock::SystemClock;
     use crate::edge::tls_stream::testing::{connected, noise};
 
     type Client = client::TlsStream<DuplexStream>;
@@ -273,7 +322,7 @@ mod tests {
         Client,
     ) {
         let (ours, client) = connected(holds).await;
-        let (stream, writes) = gathered(ours);
+        let (stream, writes) = gathered(ours, 100, SystemClock::shared());
         (stream, writes, client)
     }
 
@@ -360,6 +409,28 @@ mod tests {
         let Poll::Ready(Ok(4)) = stream.as_mut().poll_write(&mut cx, b"more") else {
             panic!("there is room");
         };
+    }
+
+    #[tokio::test]
+    async fn nothing_is_read_after_a_flood() {
+        let (mut stream, writes, mut client) = pair(64 * 1024).await;
+        let preface = [0; 24];
+        let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+        client.write_all(&preface).await.unwrap();
+        client.write_all(&ping.repeat(100)).await.unwrap();
+        client.flush().await.unwrap();
+        let mut read = vec![0; 24 + 100 * ping.len()];
+        stream.read_exact(&mut read).await.unwrap();
+        assert_eq!(writes.flood(), None);
+        client.write_all(&ping).await.unwrap();
+        client.flush().await.unwrap();
+        stream.read_exact(&mut read[..ping.len()]).await.unwrap();
+        assert_eq!(writes.flood(), Some(Flood::Pings));
+        client.write_all(&ping).await.unwrap();
+        client.flush().await.unwrap();
+        assert!(poll!(Box::pin(stream.read(&mut read))).is_pending());
+        let discarded = poll_fn(|cx| writes.poll_discard(cx)).await.unwrap();
+        assert_eq!(discarded, ping.len());
     }
 
     #[derive(Default)]

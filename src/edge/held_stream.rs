@@ -5,9 +5,10 @@
 //! pingora keeps what it over-read to itself. So it never gets to over-read: this stream replays
 //! the bytes of one request, lets it read on to that request's end, and holds back the rest.
 //!
-//! Where the end cannot be told without reading the body (chunked coding) or there is none (an
-//! upgrade), nothing is held back; pingora then closes the connection if a client pipelined behind
-//! such a request, which RFC 9112 §9.3.2 tells clients to expect.
+//! The end of a chunked body is told by [`ChunkedBody`], which is stricter than pingora: what it refuses
+//! is an error of the stream, and pingora never reads a body of which the two might think differently.
+//! Where there is no end (an upgrade), nothing is held back; pingora then closes the connection if a client
+//! pipelined behind such a request, which RFC 9112 §9.3.2 tells clients to expect.
 
 use std::io;
 use std::pin::Pin;
@@ -23,25 +24,37 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::chunked::{ChunkFault, ChunkedBody};
+
+/// What of a request is still to be read from its client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rest {
+    /// So many bytes.
+    Counted(u64),
+    /// A chunked body that has come as far as this.
+    Chunked(ChunkedBody),
+    /// Whatever comes: the client asks to switch protocols.
+    Endless,
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct HeldStream {
     inner: Stream,
     /// Read by the loop already, part of this request.
     replay: Bytes,
-    /// Bytes of this request that are still to be read from the client; `None` = unknown.
-    remaining: Option<u64>,
-    /// Read while pingora watched for the client to leave: the next request's.
+    rest: Rest,
+    /// Read behind the end of this request: the next one's.
     held: BytesMut,
 }
 
 impl HeldStream {
-    /// Wraps `inner`: `replay` comes first, then `remaining` bytes more.
-    pub fn new(inner: Stream, replay: Bytes, remaining: Option<u64>) -> Self {
+    /// Wraps `inner`: `replay` comes first, then `rest`.
+    pub fn new(inner: Stream, replay: Bytes, rest: Rest) -> Self {
         HeldStream {
             inner,
             replay,
-            remaining,
+            rest,
             held: BytesMut::new(),
         }
     }
@@ -65,9 +78,9 @@ impl AsyncRead for HeldStream {
             this.replay.advance(len);
             return Poll::Ready(Ok(()));
         }
-        match this.remaining {
-            None => Pin::new(&mut this.inner).poll_read(cx, buf),
-            Some(0) => {
+        match &mut this.rest {
+            Rest::Endless => Pin::new(&mut this.inner).poll_read(cx, buf),
+            Rest::Counted(0) => {
                 if !this.held.is_empty() {
                     // The next request is here and waits its turn.
                     return Poll::Pending;
@@ -82,8 +95,8 @@ impl AsyncRead for HeldStream {
                 this.held.extend_from_slice(scratch.filled());
                 Poll::Pending
             }
-            Some(remaining) => {
-                let room = usize::try_from(remaining)
+            Rest::Counted(remaining) => {
+                let room = usize::try_from(*remaining)
                     .unwrap_or(usize::MAX)
                     .min(buf.remaining());
                 // `part` writes into the unfilled bytes of `buf`, which then has to be told.
@@ -91,11 +104,33 @@ impl AsyncRead for HeldStream {
                 std::task::ready!(Pin::new(&mut this.inner).poll_read(cx, &mut part))?;
                 let len = part.filled().len();
                 buf.advance(len);
-                this.remaining = Some(remaining - len as u64);
+                *remaining -= len as u64;
+                Poll::Ready(Ok(()))
+            }
+            Rest::Chunked(body) => {
+                let room = buf.remaining();
+                let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
+                std::task::ready!(Pin::new(&mut this.inner).poll_read(cx, &mut part))?;
+                let read = part.filled();
+                let len = body.take(read).map_err(refused)?;
+                this.held.extend_from_slice(&read[len..]);
+                buf.advance(len);
+                if body.is_done() {
+                    this.rest = Rest::Counted(0);
+                }
                 Poll::Ready(Ok(()))
             }
         }
     }
+}
+
+fn refused(fault: ChunkFault) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, fault)
+}
+
+/// The fault of a chunked body that a failed read is about.
+pub fn chunk_fault(error: &io::Error) -> Option<ChunkFault> {
+    error.get_ref()?.downcast_ref().copied()
 }
 
 impl AsyncWrite for HeldStream {
@@ -181,18 +216,15 @@ mod tests {
     use futures_util::poll;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-    fn held(
-        replay: &'static [u8],
-        remaining: Option<u64>,
-    ) -> (HeldStream, tokio::io::DuplexStream) {
+    fn held(replay: &'static [u8], rest: Rest) -> (HeldStream, tokio::io::DuplexStream) {
         let (ours, client) = duplex(1024);
-        let stream = HeldStream::new(Box::new(ours), Bytes::from_static(replay), remaining);
+        let stream = HeldStream::new(Box::new(ours), Bytes::from_static(replay), rest);
         (stream, client)
     }
 
     #[tokio::test]
     async fn one_request_is_given_and_the_next_one_held_back() {
-        let (mut stream, mut client) = held(b"head", Some(4));
+        let (mut stream, mut client) = held(b"head", Rest::Counted(4));
         client.write_all(b"bodyNEXT").await.unwrap();
         let mut request = [0; 8];
         stream.read_exact(&mut request).await.unwrap();
@@ -210,17 +242,39 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_leaves_is_seen_behind_the_end_of_its_request() {
-        let (mut stream, client) = held(b"", Some(0));
+        let (mut stream, client) = held(b"", Rest::Counted(0));
         drop(client);
         assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
     }
 
     #[tokio::test]
     async fn nothing_is_held_back_when_the_end_is_not_known() {
-        let (mut stream, mut client) = held(b"ab", None);
+        let (mut stream, mut client) = held(b"ab", Rest::Endless);
         client.write_all(b"cd").await.unwrap();
         let mut all = [0; 4];
         stream.read_exact(&mut all).await.unwrap();
         assert_eq!(&all, b"abcd");
+    }
+
+    #[tokio::test]
+    async fn chunked_body_is_given_up_to_its_end() {
+        let (mut stream, mut client) = held(b"head", Rest::Chunked(ChunkedBody::default()));
+        client.write_all(b"1\r\nx\r\n0\r\n\r\nNEXT").await.unwrap();
+        let mut request = [0; 15];
+        stream.read_exact(&mut request).await.unwrap();
+        assert_eq!(&request, b"head1\r\nx\r\n0\r\n\r\n");
+        assert!(poll!(Box::pin(stream.read(&mut [0; 8]))).is_pending());
+        let (_, next) = stream.into_parts();
+        assert_eq!(next, b"NEXT"[..]);
+    }
+
+    #[tokio::test]
+    async fn chunked_body_that_is_refused_is_an_error_each_time() {
+        let (mut stream, mut client) = held(b"", Rest::Chunked(ChunkedBody::default()));
+        for part in [&b"1;\n"[..], b"1\r\nx\r\n"] {
+            client.write_all(part).await.unwrap();
+            let error = stream.read(&mut [0; 8]).await.unwrap_err();
+            assert!(chunk_fault(&error).is_some(), "{error}");
+        }
     }
 }

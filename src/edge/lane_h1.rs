@@ -18,17 +18,18 @@ use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::admit::GateRefusal;
+use super::chunked::ChunkedBody;
 use super::deliver::failure_fields;
 use super::downstream::{ClientGone, Downstream, ReplyHead, ReplyLength, Selection, Unsent};
 use super::failure::Failure;
 use super::file_sender::FileSender;
 use super::head_h1::{Scan, admit_head};
-use super::held_stream::HeldStream;
+use super::held_stream::{HeldStream, Rest};
 use super::listen::Lanes;
 use super::next_request::{NextRequest, READ_BYTES};
 use super::presence::Presence;
 use super::request::{BodyLength, Peer, Request, RequestId};
-use super::tls;
+use super::tls::{self, Scope, directed};
 use super::{Answered, LINGER, Ticket};
 use crate::cache::disk::file_span::FileSpan;
 use crate::cache::fetch::InterimResponse;
@@ -50,6 +51,7 @@ pub(super) async fn serve(
     lanes: &Arc<Lanes>,
     mut stream: Stream,
     peer: Peer,
+    scope: Option<Scope>,
     shutdown: ShutdownWatch,
 ) {
     let node = &lanes.node;
@@ -65,12 +67,12 @@ pub(super) async fn serve(
                 None => return,
             };
         }
-        let stopping = next_request.is_stopping();
+        let (scope, stopping) = (scope.as_ref(), next_request.is_stopping());
         // Made in its place: it is long, and hardly any of it is set before it runs.
         let place = Box::new_uninit();
         let served = Box::write(
             place,
-            serve_request(lanes, stream, buf, &peer, stopping, &shutdown),
+            serve_request(lanes, stream, buf, &peer, scope, stopping, &shutdown),
         );
         match Box::into_pin(served).await {
             Some(next) => (stream, buf) = next,
@@ -86,6 +88,7 @@ async fn serve_request(
     mut stream: Stream,
     mut buf: BytesMut,
     peer: &Peer,
+    scope: Option<&Scope>,
     stopping: bool,
     shutdown: &ShutdownWatch,
 ) -> Option<(Stream, BytesMut)> {
@@ -101,7 +104,8 @@ async fn serve_request(
             return None;
         }
     };
-    let mut request = match admit_head(&head, &lanes.node.limits, started, peer.clone()) {
+    let admitted = admit_head(&head, &lanes.node.limits, started, peer.clone());
+    let mut request = match admitted.and_then(|request| directed(request, scope)) {
         Ok(request) => request,
         Err(refusal) => {
             refuse(lanes, stream, peer, Protocol::Http11, refusal, started).await;
@@ -110,7 +114,13 @@ async fn serve_request(
     };
     request.received = received;
     let body = request.body;
-    let upgrade = request.upgrade;
+    let behind = match Behind::of(&request, &buf) {
+        Ok(behind) => behind,
+        Err(refusal) => {
+            refuse(lanes, stream, peer, request.protocol, refusal, started).await;
+            return None;
+        }
+    };
     let mut client = Client::new(lanes, &mut stream, &request, stopping);
     match lanes.node.answer(request, &mut client).await {
         Answered::Done => {
@@ -121,9 +131,7 @@ async fn serve_request(
             }
         }
         Answered::Pass(ticket) => {
-            let passed = pass(
-                lanes, stream, head, &mut buf, ticket, body, upgrade, shutdown,
-            );
+            let passed = pass(lanes, stream, head, &mut buf, ticket, behind, shutdown);
             stream = passed.await?;
         }
     }
@@ -218,30 +226,62 @@ async fn close(mut stream: Stream) {
     let _ = timeout(LINGER, linger).await;
 }
 
+/// What follows the head of a request.
+struct Behind {
+    /// So much of what was read with the head belongs to the request.
+    known_bytes: usize,
+    rest: Rest,
+}
+
+impl Behind {
+    /// Looks at what came with the head: a body that is wrong from its beginning reaches nobody.
+    fn of(request: &Request, read: &[u8]) -> Result<Self, GateRefusal> {
+        if request.upgrade {
+            return Ok(Behind {
+                known_bytes: read.len(),
+                rest: Rest::Endless,
+            });
+        }
+        Ok(match request.body {
+            BodyLength::None => Behind {
+                known_bytes: 0,
+                rest: Rest::Counted(0),
+            },
+            BodyLength::Known(length) => {
+                let length_here = usize::try_from(length).unwrap_or(usize::MAX);
+                let known_bytes = length_here.min(read.len());
+                Behind {
+                    known_bytes,
+                    rest: Rest::Counted(length - known_bytes as u64),
+                }
+            }
+            BodyLength::Unknown => {
+                let mut body = ChunkedBody::default();
+                let known_bytes = body.take(read).map_err(|_| GateRefusal::Chunks)?;
+                let rest = if body.is_done() {
+                    Rest::Counted(0)
+                } else {
+                    Rest::Chunked(body)
+                };
+                Behind { known_bytes, rest }
+            }
+        })
+    }
+}
+
 /// Lets pingora's proxy answer; gives the connection back when it can be used again.
-#[allow(clippy::too_many_arguments)] // Everything that a connection is made of.
 async fn pass(
     lanes: &Arc<Lanes>,
     stream: Stream,
     head: Bytes,
     buf: &mut BytesMut,
     ticket: Box<Ticket>,
-    body: BodyLength,
-    upgrade: bool,
+    behind: Behind,
     shutdown: &ShutdownWatch,
 ) -> Option<Stream> {
-    let (known, remaining) = match body {
-        _ if upgrade => (buf.len(), None),
-        BodyLength::None => (0, Some(0)),
-        BodyLength::Known(length) => {
-            let known = usize::try_from(length).unwrap_or(usize::MAX).min(buf.len());
-            (known, Some(length - known as u64))
-        }
-        BodyLength::Unknown => (buf.len(), None),
-    };
     let mut replay = BytesMut::from(&head[..]);
-    replay.extend_from_slice(&buf.split_to(known));
-    let held = HeldStream::new(stream, replay.freeze(), remaining);
+    replay.extend_from_slice(&buf.split_to(behind.known_bytes));
+    let held = HeldStream::new(stream, replay.freeze(), behind.rest);
     let mut session = ServerSession::new_http1(Box::new(held));
     session.set_keepalive(Some(lanes.node.timeouts.keep_alive.as_secs()));
     session.set_write_timeout(Some(lanes.node.timeouts.write));

@@ -4,16 +4,21 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, poll};
+use h2::Reason;
+use h2::server::Connection;
 use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, HeaderName, HeaderValue, VIA};
 use http::{HeaderMap, Method, StatusCode};
 use pingora::apps::HttpServerApp;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::{H2Accept, HttpSession, handshake};
+use pingora::protocols::http::v2::server::{
+    H2Accept, H2Options, HttpSession, default_h2_options, handshake,
+};
 use pingora::protocols::l4::stream::Stream as PlainStream;
 use pingora::protocols::{Digest, IO, Stream};
 use pingora::server::ShutdownWatch;
@@ -23,13 +28,16 @@ use super::admit::{GateRefusal, RawHead, admit};
 use super::deliver::failure_fields;
 use super::downstream::{ClientGone, Downstream, OrNothing, ReplyHead, ReplyLength};
 use super::failure::Failure;
+use super::frame_meter::Flood;
 use super::gathered_stream::{GatheredWrites, gathered};
 use super::listen::Lanes;
 use super::request::{Peer, RequestId};
+use super::tls::{Scope, directed};
 use super::tls_stream::TlsStream;
 use super::{Answered, LINGER, X_REQUEST_ID};
 use crate::cache::fetch::InterimResponse;
 use crate::clock::SharedClock;
+use crate::config::{H2Limits, Limits};
 use crate::observe::Protocol;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -49,6 +57,7 @@ pub(super) async fn serve(
     lanes: &Arc<Lanes>,
     stream: Stream,
     peer: Peer,
+    scope: Option<Arc<Scope>>,
     shutdown: &ShutdownWatch,
 ) {
     let digest = Arc::new(Digest {
@@ -61,70 +70,209 @@ pub(super) async fn serve(
         // Nobody comes here without TLS: h2 is agreed on by ALPN.
         return;
     };
-    let (stream, writes) = gathered(*tls);
-    let handshake = pin!(handshake(Box::new(stream), None));
-    let keep_alive = lanes.node.timeouts.keep_alive;
-    let Ok(Ok(mut connection)) = timeout(keep_alive, flushing(handshake, &writes)).await else {
+    let node = &lanes.node;
+    let (stream, writes) = gathered(*tls, node.h2.control_frames, node.clock.clone());
+    let handshake = pin!(handshake(
+        Box::new(stream),
+        Some(options(&node.limits, node.h2))
+    ));
+    let keep_alive = node.timeouts.keep_alive;
+    let Ok(Some(Ok(mut connection))) = timeout(keep_alive, flushing(handshake, &writes)).await
+    else {
         return;
     };
-    let activity = Arc::new(Activity::new(lanes.node.clock.clone()));
+    let activity = Arc::new(Activity::new(node.clock.clone()));
     let mut stopping = shutdown.clone();
     let mut is_stopping = false;
     let mut malformed = 0;
-    loop {
+    let abuse = loop {
         let accepted = {
             let next = pin!(HttpSession::from_h2_conn(&mut connection, digest.clone()));
             tokio::select! {
                 biased;
-                accepted = flushing(next, &writes) => Some(accepted),
+                accepted = flushing(next, &writes) => Event::of(accepted, &writes),
                 // A sender that is gone will never say it.
-                _ = stopping.wait_for(|stopping| *stopping), if !is_stopping => None,
+                _ = stopping.wait_for(|stopping| *stopping), if !is_stopping => Event::Stopping,
                 () = activity.idle_for(keep_alive) => return,
             }
         };
         match accepted {
-            None => {
+            Event::Stopping => {
                 is_stopping = true;
                 connection.graceful_shutdown();
             }
-            Some(Ok(Some(H2Accept::Session(session)))) => {
+            Event::Stream(session) => {
                 let guard = activity.begin();
                 let (lanes, peer, shutdown) = (lanes.clone(), peer.clone(), shutdown.clone());
+                let scope = scope.clone();
                 let mut answer = Box::pin(async move {
                     let _guard = guard;
                     let session = ServerSession::new_http2(session);
-                    answer(&lanes, session, peer, &shutdown).await;
+                    answer(&lanes, session, peer, scope.as_deref(), &shutdown).await;
                 });
                 if poll!(answer.as_mut()).is_pending() {
                     tokio::spawn(answer);
                 }
             }
-            Some(Ok(Some(H2Accept::Rejected))) => {
+            Event::Rejected => {
                 malformed += 1;
                 if malformed >= MALFORMED_STREAMS {
-                    return;
+                    break Some(Abuse::MalformedRequests);
                 }
             }
-            // The client has left, or what it sends is no HTTP/2.
-            Some(Ok(None) | Err(_)) => break,
+            Event::Ended(abuse) => break abuse,
+        }
+    };
+    if let Some(abuse) = abuse {
+        let (client, reason) = (peer.client, abuse.reason());
+        node.metrics.record_h2_abuse(reason);
+        tracing::warn!(%client, reason, "an HTTP/2 connection is cut off");
+        if matches!(abuse, Abuse::Flood(_) | Abuse::MalformedRequests) {
+            // Otherwise h2 has said why itself.
+            connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         }
     }
-    // What is still gathered tells the client why; it may be gone.
-    let _ = timeout(LINGER, poll_fn(|cx| writes.poll_flush(cx))).await;
+    let _ = timeout(LINGER, end(&mut connection, &writes, abuse.is_some())).await;
 }
 
-/// Polls `future` and, whenever it has to wait, sends what it has written.
+/// What the accept loop is told.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would cost every request an allocation"
+)]
+enum Event {
+    Stopping,
+    Stream(HttpSession),
+    Rejected,
+    /// The connection is over, and why it was the client's fault.
+    Ended(Option<Abuse>),
+}
+
+impl Event {
+    fn of<S: IO>(
+        accepted: Option<pingora::Result<Option<H2Accept>>>,
+        writes: &GatheredWrites<S>,
+    ) -> Self {
+        match accepted {
+            None => Event::Ended(writes.flood().map(Abuse::Flood)),
+            Some(Ok(Some(H2Accept::Session(session)))) => Event::Stream(session),
+            Some(Ok(Some(H2Accept::Rejected))) => Event::Rejected,
+            // The client has left.
+            Some(Ok(None)) => Event::Ended(None),
+            // It has left in the middle of something, or what it sends is no HTTP/2.
+            Some(Err(error)) => Event::Ended(Abuse::of(&error)),
+        }
+    }
+}
+
+/// Why a client's connection is cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Abuse {
+    /// Too many frames of a kind that [`super::frame_meter`] counts.
+    Flood(Flood),
+    /// Too many requests that are none.
+    MalformedRequests,
+    /// What the h2 crate takes for abuse: header blocks, CONTINUATIONs, small DATA and resets beyond its limits.
+    Calm,
+    /// What is no HTTP/2.
+    Protocol,
+}
+
+impl Abuse {
+    /// What `error` says of the client; nothing when the connection just broke.
+    fn of(error: &pingora::Error) -> Option<Self> {
+        let error = error.root_cause().downcast_ref::<h2::Error>()?;
+        if !error.is_library() {
+            return None;
+        }
+        match error.reason() {
+            Some(Reason::ENHANCE_YOUR_CALM) => Some(Abuse::Calm),
+            _ => Some(Abuse::Protocol),
+        }
+    }
+
+    fn reason(self) -> &'static str {
+        match self {
+            Abuse::Flood(flood) => flood.reason(),
+            Abuse::MalformedRequests => "malformed_requests",
+            Abuse::Calm => "calm",
+            Abuse::Protocol => "protocol",
+        }
+    }
+}
+
+/// Resets that h2 may send on one connection because of what its client did (CVE-2025-8671).
+const PROVOKED_RESETS: usize = 100;
+
+/// What h2 counts a field for, beyond its name and value (RFC 9113 §6.5.2).
+const FIELD_BYTES: usize = 32;
+
+fn options(limits: &Limits, h2: H2Limits) -> H2Options {
+    let mut options = default_h2_options();
+    // A head that our own limits allow must get as far as those.
+    let head = limits.request_head_bytes + limits.request_fields * FIELD_BYTES;
+    let head = u32::try_from(head)
+        .unwrap_or(u32::MAX)
+        .max(HEADER_LIST_BYTES);
+    options
+        .max_header_list_size(head)
+        .max_concurrent_streams(h2.streams)
+        .max_local_error_reset_streams(Some(PROVOKED_RESETS));
+    options
+}
+
+/// pingora's own limit for a list of fields.
+const HEADER_LIST_BYTES: u32 = 64 * 1024;
+
+/// Of a client that is cut off, so much is read and dropped, for it to learn why.
+const DISCARDED_BYTES: usize = 256 * 1024;
+
+/// Sends what is still to be said; the client may be gone.
+async fn end<S: IO>(
+    connection: &mut Connection<Stream, Bytes>,
+    writes: &GatheredWrites<S>,
+    cut_off: bool,
+) {
+    if !cut_off {
+        let _ = poll_fn(|cx| writes.poll_flush(cx)).await;
+        return;
+    }
+    let mut closed = pin!(poll_fn(|cx| connection.poll_closed(cx)));
+    let closing = poll_fn(|cx| {
+        let closed = closed.as_mut().poll(cx);
+        let flushed = writes.poll_flush(cx);
+        if closed.is_pending() {
+            Poll::Pending
+        } else {
+            flushed
+        }
+    });
+    let _ = closing.await;
+    let mut discarded = 0;
+    while discarded < DISCARDED_BYTES {
+        match poll_fn(|cx| writes.poll_discard(cx)).await {
+            Ok(bytes) if bytes > 0 => discarded += bytes,
+            _ => return,
+        }
+    }
+}
+
+/// Polls `future` and, whenever it has to wait, sends what it has written; `None` once the client has sent too
+/// much of something.
 async fn flushing<F: Future, S: IO>(
     mut future: Pin<&mut F>,
     writes: &GatheredWrites<S>,
-) -> F::Output {
+) -> Option<F::Output> {
     poll_fn(|cx| {
         let polled = future.as_mut().poll(cx);
         if polled.is_pending() {
             // An error comes back when the connection is read or written next.
             let _ = writes.poll_flush(cx);
+            if writes.flood().is_some() {
+                return Poll::Ready(None);
+            }
         }
-        polled
+        polled.map(Some)
     })
     .await
 }
@@ -194,6 +342,7 @@ async fn answer(
     lanes: &Arc<Lanes>,
     mut session: ServerSession,
     peer: Peer,
+    scope: Option<&Scope>,
     shutdown: &ShutdownWatch,
 ) {
     if was_reset(&mut session) {
@@ -206,7 +355,7 @@ async fn answer(
     let has_body = head.as_ref().is_ok_and(|head| !head.ends_with_head);
     let admitted = head.and_then(|raw| {
         check_limits(&raw, &node.limits)?;
-        admit(raw, id, started, peer.clone())
+        directed(admit(raw, id, started, peer.clone())?, scope)
     });
     let mut client = Client {
         is_head: session.req_header().method == Method::HEAD,
@@ -271,7 +420,7 @@ async fn drain(session: &mut ServerSession) {
 }
 
 /// The limits that the HTTP/1.1 lane applies while it reads.
-fn check_limits(raw: &RawHead<'_>, limits: &crate::config::Limits) -> Result<(), GateRefusal> {
+fn check_limits(raw: &RawHead<'_>, limits: &Limits) -> Result<(), GateRefusal> {
     if raw.fields.len() > limits.request_fields {
         return Err(GateRefusal::TooManyFields);
     }

@@ -15,11 +15,11 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ShutdownWatch};
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
-use pingora::time::timeout;
 use tokio::sync::{mpsc, watch};
 
 use super::authorize::Authorizer;
 use super::cache_admin::CacheEndpoint;
+use super::certificates::{CertificateError, Certificates};
 use super::explain::endpoint::ExplainEndpoint;
 use super::key_reload::KeyReload;
 use super::origin_client::OriginClient;
@@ -28,7 +28,7 @@ use super::policy::{ConnectionRefusal, LetIn, ListenerPolicy, RefusalLog, RouteP
 use super::purge::PurgeEndpoint;
 use super::range_credit::RangeCredit;
 use super::request::Peer;
-use super::tls::{CertificateError, Certificates, TlsListener};
+use super::tls::TlsListener;
 use super::{Node, Routed, lane_h1, lane_h2};
 use crate::cache::Cache;
 use crate::cache::disk::DiskTier;
@@ -119,9 +119,11 @@ impl Edge {
         let mut listeners = Vec::new();
         for (index, listener) in config.listeners.iter().enumerate() {
             let tls = listener.tls.as_ref().map(|tls| {
-                let certificates = Certificates::load(tls)
+                let counted = metrics.tls_listener(&listener.address.to_string());
+                let certificates = Certificates::load(tls, counted.clone())
                     .map_err(|error| StartError::Certificate { index, error })?;
-                TlsListener::new(certificates).map_err(|error| StartError::Tls { index, error })
+                TlsListener::new(Arc::new(certificates), tls.misdirected, counted)
+                    .map_err(|error| StartError::Tls { index, error })
             });
             let patience = config.timeouts.request_head;
             listeners.push(Prepared {
@@ -158,6 +160,7 @@ impl Edge {
             range_credit: RangeCredit::new(config.range_fetch_credit_bytes, *cache.sizes()),
             cache,
             limits: config.limits.clone(),
+            h2: config.h2,
             timeouts: config.timeouts.clone(),
             unrouted: metrics.route(""),
             access_log: AccessLog::open(&config.access_log, &metrics)?,
@@ -220,16 +223,26 @@ impl Edge {
     }
 
     /// Serves on `sockets`, which are bound to the configured listeners in their order, until
-    /// `shutdown` turns true and the last connection has ended.
+    /// `shutdown` turns true and the last connection has ended. Files that may be exchanged meanwhile are
+    /// read again whenever `reloads` changes.
     ///
     /// # Cancel safety
     /// Dropping the future stops accepting; connections go on until the runtime ends.
-    pub async fn serve(self, sockets: Vec<TcpListener>, shutdown: watch::Receiver<bool>) {
+    pub async fn serve(
+        self,
+        sockets: Vec<TcpListener>,
+        shutdown: watch::Receiver<bool>,
+        reloads: watch::Receiver<u64>,
+    ) {
         // Every connection holds a sender; when the last is gone, so is the last connection.
         let (open, mut all_closed) = mpsc::channel::<()>(1);
         let mut services = Vec::new();
         for (prepared, socket) in self.listeners.into_iter().zip(sockets) {
             let address = prepared.config.address.to_string();
+            if let Some(tls) = &prepared.tls {
+                let certificates = tls.certificates().clone();
+                tokio::spawn(certificates.follow(reloads.clone(), shutdown.clone()));
+            }
             let mut service = Service::new(
                 format!("edge {address}"),
                 Acceptor {
@@ -352,15 +365,13 @@ impl Acceptor {
             Ok(let_in) => let_in,
             Err(refusal) => return self.refused(refusal, address),
         };
-        // Boxed is what an idle connection on HTTP/1.1 would otherwise keep room for.
-        let stream = match &self.tls {
-            None => stream,
+        let (stream, scope) = match &self.tls {
+            None => (stream, None),
             Some(tls) => {
                 let patience = self.lanes.node.timeouts.request_head;
-                let handshake = timeout(patience, Box::pin(tls.handshake(stream)));
-                match handshake.await {
-                    Ok(Some(stream)) => stream,
-                    Ok(None) | Err(_) => return,
+                match tls.handshake(stream, patience).await {
+                    Some(shaken) => shaken,
+                    None => return,
                 }
             }
         };
@@ -373,9 +384,10 @@ impl Acceptor {
         };
         drop(tls);
         if stream.selected_alpn_proto() == Some(ALPN::H2) {
-            Box::pin(lane_h2::serve(&self.lanes, stream, peer, &shutdown)).await;
+            let scope = scope.map(Arc::new);
+            Box::pin(lane_h2::serve(&self.lanes, stream, peer, scope, &shutdown)).await;
         } else {
-            lane_h1::serve(&self.lanes, stream, peer, shutdown).await;
+            lane_h1::serve(&self.lanes, stream, peer, scope, shutdown).await;
         }
     }
 

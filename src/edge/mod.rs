@@ -33,9 +33,12 @@
 pub mod admit;
 pub mod authorize;
 pub mod cache_admin;
+pub mod certificates;
+pub mod chunked;
 pub mod downstream;
 pub mod explain;
 pub mod failure;
+pub mod frame_meter;
 pub mod head_h1;
 pub mod key_reload;
 pub mod lane_h1;
@@ -127,6 +130,7 @@ pub struct Node {
     authorizer: Authorizer,
     cache: Arc<Cache>,
     limits: config::Limits,
+    h2: config::H2Limits,
     range_credit: RangeCredit,
     timeouts: config::Timeouts,
     metrics: Arc<Metrics>,

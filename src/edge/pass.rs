@@ -4,6 +4,7 @@
 //! request without one is refused (`authorize-before-lookup`).
 
 use std::any::Any;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +18,11 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
+use super::admit::GateRefusal;
 use super::deliver::failure_fields;
 use super::downstream::{CacheStatus, OrNothing};
 use super::failure::Failure;
+use super::held_stream::chunk_fault;
 use super::origin_client::OriginClient;
 use super::range_credit::RANGE_BUDGET;
 use super::record::{Ending, log_failure};
@@ -395,10 +398,18 @@ impl ProxyHttp for PassLane {
             error_code: 0,
             can_reuse_downstream: false,
         };
-        if *error.esource() == ErrorSource::Downstream || session.response_written().is_some() {
+        if session.response_written().is_some() {
             return closed;
         }
-        let failure = self.failure(error, passage);
+        let failure = match error.esource() {
+            ErrorSource::Downstream if is_about_chunks(error) => {
+                let refusal = GateRefusal::Chunks;
+                self.node.metrics.record_gate_refusal(refusal.reason());
+                Failure::Gate(refusal)
+            }
+            ErrorSource::Downstream => return closed,
+            _ => self.failure(error, passage),
+        };
         let reply = failure.reply();
         let Some(ticket) = passage.ticket.clone() else {
             return closed;
@@ -509,6 +520,12 @@ fn forward_without_credentials(request: &Request, upstream: &mut RequestHeader) 
         }
     }
     Ok(())
+}
+
+/// Whether the client's chunked body was refused while it was read.
+fn is_about_chunks(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<io::Error>();
+    cause.and_then(chunk_fault).is_some()
 }
 
 impl PassLane {

@@ -1,119 +1,32 @@
-//! TLS of the edge's listeners: rustls, several certificates, chosen by SNI.
+//! TLS of the edge's listeners: rustls, with the certificates of [`super::certificates`].
 
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::Stream as PlainStream;
 use pingora::protocols::tls::SslDigest;
+use pingora::time::timeout;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 
+use super::admit::GateRefusal;
+use super::certificates::{Certificates, is_valid_for};
+use super::request::Request;
 use super::tls_stream::TlsStream;
-use crate::config;
-
-/// Why a certificate cannot be used; the operator's fault.
-#[derive(Debug, thiserror::Error)]
-pub enum CertificateError {
-    /// A file cannot be read or is not PEM.
-    #[error("{path}: {reason}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Chain and key do not belong together, or the key is of no use.
-    #[error("{chain} and {key} cannot be used together: {reason}")]
-    Pair {
-        /// The chain's file.
-        chain: PathBuf,
-        /// The key's file.
-        key: PathBuf,
-        /// What rustls says.
-        reason: String,
-    },
-}
-
-/// Chooses a certificate by SNI: the first that is valid for the name, else the first of all, which
-/// clients that connect by address get too.
-pub struct Certificates {
-    keys: Vec<Arc<CertifiedKey>>,
-}
-
-impl fmt::Debug for Certificates {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Certificates({})", self.keys.len())
-    }
-}
-
-impl Certificates {
-    /// Loads a listener's certificates.
-    ///
-    /// # Errors
-    /// [`CertificateError`] for the first that cannot be used.
-    pub fn load(tls: &config::Tls) -> Result<Self, CertificateError> {
-        let provider = provider();
-        let keys = tls
-            .certificates
-            .iter()
-            .map(|certificate| load(certificate, &provider).map(Arc::new))
-            .collect::<Result<_, _>>()?;
-        Ok(Certificates { keys })
-    }
-}
+use crate::config::Misdirected;
+use crate::observe::TlsMetrics;
 
 /// The installed provider; aws-lc-rs when the process has not installed another.
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     CryptoProvider::get_default().cloned().unwrap_or_else(|| {
         // Losing a race against another thread means that one is installed.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Arc::new(rustls::crypto::aws_lc_rs::default_provider())
     })
-}
-
-fn load(
-    certificate: &config::Certificate,
-    provider: &CryptoProvider,
-) -> Result<CertifiedKey, CertificateError> {
-    let unreadable =
-        |path: &PathBuf, error: rustls::pki_types::pem::Error| CertificateError::File {
-            path: path.clone(),
-            reason: error.to_string(),
-        };
-    let chain = CertificateDer::pem_file_iter(&certificate.chain)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| unreadable(&certificate.chain, error))?;
-    let key = PrivateKeyDer::from_pem_file(&certificate.key)
-        .map_err(|error| unreadable(&certificate.key, error))?;
-    CertifiedKey::from_der(chain, key, provider).map_err(|error| CertificateError::Pair {
-        chain: certificate.chain.clone(),
-        key: certificate.key.clone(),
-        reason: error.to_string(),
-    })
-}
-
-impl ResolvesServerCert for Certificates {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let named = hello.server_name().and_then(|name| {
-            let name = ServerName::try_from(name).ok()?;
-            self.keys.iter().find(|key| is_valid_for(key, &name))
-        });
-        named.or(self.keys.first()).cloned()
-    }
-}
-
-fn is_valid_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
-    key.end_entity_cert()
-        .and_then(ParsedCertificate::try_from)
-        .and_then(|leaf| rustls::client::verify_server_name(&leaf, name))
-        .is_ok()
 }
 
 /// Bytes on the wire of a record's header, of the type of its content and of its tag.
@@ -139,37 +52,109 @@ const FRAGMENT_BYTES: usize = RECORD_BYTES + 5;
 /// TLS on one listener.
 pub(super) struct TlsListener {
     config: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
+    refuses_misdirected: bool,
+    metrics: TlsMetrics,
 }
 
 impl TlsListener {
-    /// h2 and HTTP/1.1 by ALPN, sessions resumed by tickets that only this process can read.
+    /// h2 and HTTP/1.1 by ALPN, sessions resumed by tickets that only this process can read; their keys change
+    /// every six hours.
     ///
     /// # Errors
     /// What rustls says.
-    pub(super) fn new(certificates: Certificates) -> Result<Self, rustls::Error> {
+    pub(super) fn new(
+        certificates: Arc<Certificates>,
+        misdirected: Misdirected,
+        metrics: TlsMetrics,
+    ) -> Result<Self, rustls::Error> {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(certificates));
+            .with_cert_resolver(certificates.clone());
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.max_fragment_size = Some(FRAGMENT_BYTES);
         config.ticketer = Ticketer::new()?;
         Ok(TlsListener {
             config: Arc::new(config),
+            certificates,
+            refuses_misdirected: misdirected == Misdirected::Refuse,
+            metrics,
         })
     }
 
-    /// Takes the handshake with a client that has just connected; `None` when it fails.
-    pub(super) async fn handshake(&self, stream: Stream) -> Option<Stream> {
+    /// Its certificates.
+    pub(super) fn certificates(&self) -> &Arc<Certificates> {
+        &self.certificates
+    }
+
+    /// Takes the handshake with a client that has just connected, within `patience`; `None` when it fails.
+    pub(super) async fn handshake(
+        &self,
+        stream: Stream,
+        patience: Duration,
+    ) -> Option<(Stream, Option<Scope>)> {
         let plain = stream.into_any().downcast::<PlainStream>().ok()?;
-        match TlsStream::accept(self.config.clone(), *plain).await {
-            Ok(stream) => Some(Box::new(stream)),
-            Err(error) => {
+        let accept = TlsStream::accept(self.config.clone(), *plain);
+        // Boxed is what an idle connection on HTTP/1.1 would otherwise keep room for.
+        let accepted = timeout(patience, Box::pin(accept)).await;
+        let (result, stream) = match accepted {
+            Ok(Ok(stream)) if stream.is_resumed() => ("resumed", Some(stream)),
+            Ok(Ok(stream)) => ("full", Some(stream)),
+            Ok(Err(error)) => {
                 // Scanners fail all day: nothing that an operator has to see.
                 tracing::debug!(%error, "a TLS handshake failed");
-                None
+                ("failed", None)
             }
+            Err(_) => ("timed_out", None),
+        };
+        self.metrics.record_handshake(result);
+        let stream = stream?;
+        let name = stream.server_name().filter(|_| self.refuses_misdirected);
+        let scope = name.and_then(|name| {
+            let pair = self.certificates.pair_for(Some(name))?;
+            let name = name.to_owned();
+            Some(Scope { name, pair })
+        });
+        Some((Box::new(stream), scope))
+    }
+}
+
+/// For which hosts a connection was made: the one that its client named, and all others for which its
+/// certificate is good, which browsers ask for on the same connection (RFC 9113 §9.1.1). A client that named
+/// none has no scope.
+pub(super) struct Scope {
+    name: String,
+    pair: Arc<CertifiedKey>,
+}
+
+impl Scope {
+    /// Whether a request for `authority` may come on the connection.
+    pub(super) fn covers(&self, authority: &str) -> bool {
+        let host = host_of(authority);
+        if host.is_empty() || host.eq_ignore_ascii_case(&self.name) {
+            return true;
         }
+        ServerName::try_from(host).is_ok_and(|host| is_valid_for(&self.pair, &host))
+    }
+}
+
+/// Lets a request on that is meant for its connection.
+///
+/// # Errors
+/// [`GateRefusal::Misdirected`].
+pub(super) fn directed(request: Request, scope: Option<&Scope>) -> Result<Request, GateRefusal> {
+    match scope {
+        Some(scope) if !scope.covers(request.authority()) => Err(GateRefusal::Misdirected),
+        _ => Ok(request),
+    }
+}
+
+/// An authority without its port, an address without brackets.
+fn host_of(authority: &str) -> &str {
+    match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
     }
 }
 
@@ -179,5 +164,49 @@ pub(super) fn version_name(digest: &SslDigest) -> &'static str {
         "TLSv1_3" | "TLSv1.3" => "TLSv1.3",
         "TLSv1_2" | "TLSv1.2" => "TLSv1.2",
         _ => "TLS",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::pki_types::PrivateKeyDer;
+
+    #[test]
+    fn connection_is_made_for_its_name_and_for_those_of_its_certificate() {
+        let names = ["a.example", "*.b.example", "127.0.0.1", "::1"];
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(names.map(str::to_owned)).unwrap();
+        let certificate = certificate.self_signed(&key).unwrap();
+        let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let chain = vec![certificate.der().clone()];
+        let pair = CertifiedKey::from_der(chain, private, &provider()).unwrap();
+        let scope = Scope {
+            name: "named.example".to_owned(),
+            pair: Arc::new(pair),
+        };
+        for authority in [
+            "",
+            "named.example",
+            "NAMED.example:8443",
+            "a.example",
+            "A.example:443",
+            "x.b.example",
+            "127.0.0.1:8443",
+            "[::1]:8443",
+        ] {
+            assert!(scope.covers(authority), "{authority}");
+        }
+        for authority in [
+            "b.example",
+            "x.y.b.example",
+            "named.example.org",
+            "127.0.0.2",
+            "[::2]",
+            "a_b",
+        ] {
+            assert!(!scope.covers(authority), "{authority}");
+        }
     }
 }

@@ -21,7 +21,7 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream as Session;
@@ -66,6 +66,18 @@ impl<S: IO> TlsStream<S> {
             session,
             unsent_bytes: 0,
         })
+    }
+}
+
+impl<S> TlsStream<S> {
+    /// The host that the client named (SNI).
+    pub(super) fn server_name(&self) -> Option<&str> {
+        self.session.get_ref().1.server_name()
+    }
+
+    /// Whether the client came back with a ticket.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.session.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 }
 

@@ -180,12 +180,14 @@ impl Node {
         let readiness = Readiness::new();
         let (stop_edge, edge_stopping) = watch::channel(false);
         let (stop_rest, rest_stopping) = watch::channel(false);
+        let (reload, reloads) = watch::channel(0);
 
         let entered = background.enter();
         let mut signals = Signals::new()?;
         if let Some(keys) = (edge.as_ref()).and_then(|(edge, ..)| edge.key_reload()) {
             background.spawn(reload_keys_on_hangup(keys, signal(SignalKind::hangup())?));
         }
+        background.spawn(pass_on_hangups(signal(SignalKind::hangup())?, reload));
         let admin = tokio::net::TcpListener::from_std(admin)?;
         let endpoints = (edge.as_ref()).map_or_else(Vec::new, |(edge, ..)| edge.endpoints());
         let admin = admin::serve(
@@ -212,7 +214,7 @@ impl Node {
         let cache = edge.as_ref().map(|(edge, ..)| edge.cache());
         let edge = edge.map(|(edge, listeners, runtime)| {
             runtime.spawn(edge.cache().warm_up());
-            let serving = runtime.spawn(edge.serve(listeners, edge_stopping));
+            let serving = runtime.spawn(edge.serve(listeners, edge_stopping, reloads));
             edge_runtime = Some(runtime);
             readiness.condition("edge").ready();
             serving
@@ -352,6 +354,14 @@ async fn wait_for(part: Option<JoinHandle<()>>, limit: Duration, name: &'static 
 async fn reload_keys_on_hangup(keys: Arc<KeyReload>, mut hangups: Signal) {
     while hangups.recv().await.is_some() {
         keys.run().await;
+    }
+}
+
+/// SIGHUP asks to read again what may be exchanged while the node runs.
+async fn pass_on_hangups(mut hangups: Signal, reload: watch::Sender<u64>) {
+    while hangups.recv().await.is_some() {
+        info!("SIGHUP: reading files again");
+        reload.send_modify(|times| *times += 1);
     }
 }
 

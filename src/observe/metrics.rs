@@ -16,6 +16,7 @@ use super::origin_metrics::OriginMetrics;
 use super::purge_metrics::PurgeMetrics;
 use super::route_metrics::{RouteMetrics, RouteVectors};
 use super::sharded::{RouteHistograms, bounds_seconds};
+use super::tls_metrics::{TlsMetrics, TlsVectors};
 
 /// All metrics of the process.
 ///
@@ -39,7 +40,9 @@ pub struct Metrics {
     gate_refusals: IntCounterVec,
     policy_refusals: IntCounterVec,
     connection_refusals: IntCounterVec,
+    h2_abuse: IntCounterVec,
     connections: IntGaugeVec,
+    tls: TlsVectors,
     access_log_dropped: IntCounter,
     purges: PurgeMetrics,
     routes: Mutex<HashMap<String, Arc<RouteMetrics>>>,
@@ -155,12 +158,19 @@ impl Metrics {
                 "Connections closed before their first request.",
                 &["listener", "reason"],
             ),
+            h2_abuse: counters(
+                &registry,
+                "tidegate_h2_connections_cut_off_total",
+                "HTTP/2 connections that were ended because of what their clients sent.",
+                &["reason"],
+            ),
             connections: gauges(
                 &registry,
                 "tidegate_connections",
                 "Open client connections.",
                 &["listener"],
             ),
+            tls: TlsVectors::new(&registry),
             access_log_dropped: registered(
                 &registry,
                 valid(IntCounter::new(
@@ -254,6 +264,11 @@ impl Metrics {
         ConnectionMetrics(self.connections.with_label_values(&[listener]))
     }
 
+    /// The TLS metrics of a listener, named by its address.
+    pub fn tls_listener(&self, listener: &str) -> TlsMetrics {
+        TlsMetrics::new(listener, &self.tls)
+    }
+
     /// Counts a request refused before routing. `reason` is the refusal's name, never text from
     /// a client.
     pub fn record_gate_refusal(&self, reason: &'static str) {
@@ -273,6 +288,11 @@ impl Metrics {
         (self.connection_refusals)
             .with_label_values(&[listener, reason])
             .inc();
+    }
+
+    /// Counts an HTTP/2 connection that is cut off. `reason` is a name of ours.
+    pub fn record_h2_abuse(&self, reason: &'static str) {
+        self.h2_abuse.with_label_values(&[reason]).inc();
     }
 
     /// The counters of purges.

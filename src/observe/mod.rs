@@ -14,6 +14,7 @@ mod purge_metrics;
 mod readiness;
 mod route_metrics;
 mod sharded;
+mod tls_metrics;
 mod vocabulary;
 
 pub use access_log::{AccessLog, AccessLogError};
@@ -24,4 +25,5 @@ pub use origin_metrics::{OriginMetrics, OriginResult};
 pub use purge_metrics::PurgeMetrics;
 pub use readiness::{Condition, Readiness};
 pub use route_metrics::{Finished, RouteMetrics};
+pub use tls_metrics::TlsMetrics;
 pub use vocabulary::{Outcome, Protocol, Source};

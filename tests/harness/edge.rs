@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use super::tls::Identity;
 use super::{Client, Samples, own_address, within};
 
 /// How the line ends that the edge logs once it serves.
@@ -33,6 +34,10 @@ pub struct Setup {
     pub routes: &'static str,
     /// Further keys of `edge`, as YAML.
     pub edge: &'static str,
+    /// The names of each certificate of the TLS listener; without any there is no such listener.
+    pub certificates: Vec<Vec<&'static str>>,
+    /// Further keys of its `tls`, as YAML.
+    pub tls: &'static str,
 }
 
 impl Setup {
@@ -50,10 +55,12 @@ impl Setup {
             listener: "",
             routes: "- { name: all, path: /, origin: store, access: public }",
             edge: "",
+            certificates: Vec::new(),
+            tls: "",
         }
     }
 
-    fn yaml(&self, http: SocketAddr, admin: SocketAddr) -> String {
+    fn yaml(&self, http: SocketAddr, https: &str, admin: SocketAddr) -> String {
         let mut yaml = String::new();
         write!(
             yaml,
@@ -64,6 +71,7 @@ edge:
   listeners:
     - address: '{http}'
       {listener}
+{https}
   origins:
     store:
       servers: {servers:?}
@@ -93,7 +101,21 @@ edge:
         let folder = tempfile::tempdir().unwrap();
         let (http, admin) = (own_address(), own_address());
         let config = folder.path().join("tidegate.yaml");
-        std::fs::write(&config, self.yaml(http, admin)).unwrap();
+        let https = own_address();
+        let identities: Vec<_> = (self.certificates.iter().enumerate())
+            .map(|(number, names)| Identity::make(folder.path(), number, names))
+            .collect();
+        let mut listener = String::new();
+        if !identities.is_empty() {
+            let pairs: Vec<_> = identities.iter().map(Identity::yaml).collect();
+            let (pairs, further) = (pairs.join(", "), self.tls);
+            write!(
+                listener,
+                "    - {{ address: '{https}', tls: {{ certificates: [{pairs}], {further} }} }}"
+            )
+            .unwrap();
+        }
+        std::fs::write(&config, self.yaml(http, &listener, admin)).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .arg("edge")
             .arg("--config")
@@ -114,6 +136,8 @@ edge:
         let mut edge = Edge {
             child: Running(child),
             http,
+            https,
+            identities,
             admin,
             log,
             passed: Vec::new(),
@@ -131,6 +155,10 @@ pub struct Edge {
     child: Running,
     /// Where clients connect.
     pub http: SocketAddr,
+    /// Where clients connect by TLS, when the setup has certificates.
+    pub https: SocketAddr,
+    /// Its certificates.
+    pub identities: Vec<Identity>,
     /// Where operators connect.
     pub admin: SocketAddr,
     log: UnboundedReceiver<String>,
@@ -180,6 +208,11 @@ impl Edge {
         Client::connect(self.http).await
     }
 
+    /// A new connection to the TLS listener, on which nothing is said yet.
+    pub async fn tls_client(&self) -> Client {
+        Client::connect(self.https).await
+    }
+
     /// One GET on a connection of its own.
     pub async fn get(&self, path: &str) -> super::Response {
         self.client().await.get(path).await
@@ -195,6 +228,17 @@ impl Edge {
     /// Whether the process that was started still runs.
     pub fn is_alive(&mut self) -> bool {
         self.child.0.try_wait().unwrap().is_none()
+    }
+
+    /// Its resident memory in bytes.
+    pub async fn resident_bytes(&self) -> f64 {
+        let metrics = self.metrics().await;
+        metrics.sum("process_resident_memory_bytes", &[])
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child.0), signal).unwrap();
     }
 
     /// Asks the edge to stop (SIGTERM).

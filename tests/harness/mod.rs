@@ -9,13 +9,19 @@
 
 mod client;
 mod edge;
+pub mod h2;
 mod origin;
+mod recorder;
 mod samples;
+mod tls;
 
 pub use client::{Client, Response, Short};
 pub use edge::{Edge, Setup};
+pub use h2::{Frame, H2Client, block, frame};
 pub use origin::{AnsweringOrigin, Exchange, Origin, Request};
+pub use recorder::{Recorder, Seen};
 pub use samples::Samples;
+pub use tls::{Identity, TlsClient};
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
