@@ -44,7 +44,7 @@ simulate: ## The cache engine under SIMULATION_SEEDS (100000) seeds, its disk ti
 		cargo test --locked --lib cache::disk::tests -- --nocapture
 
 soak: ## Tests at full size, by hand: clients, seeds, crashes; SOAK="fleet" runs only that
-	@scripts/deps.sh build suites
+	@scripts/deps.sh build suites soak
 	@scripts/soak.sh
 
 compare: ## CPU per request beside nginx, Varnish, Traffic Server and HAProxy; COMPARE="h1 miss" runs only these

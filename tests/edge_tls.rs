@@ -204,3 +204,65 @@ async fn handshake_that_dribbles_or_agrees_on_nothing_is_ended() {
     assert_eq!(handshakes("result=\"timed_out\""), 2.0);
     assert_eq!(handshakes("result=\"failed\""), 2.0);
 }
+
+/// What testssl.sh says of a finding.
+fn severity<'a>(finding: &'a serde_json::Value) -> &'a str {
+    finding["severity"].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+#[ignore = "takes testssl.sh two minutes; make soak"]
+async fn testssl_finds_nothing_but_that_the_certificate_signed_itself() {
+    let (edge, _origin) = edge(&[&["localhost", "127.0.0.1"]], "").await;
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.json");
+    let address = edge.https.to_string();
+    let scan = {
+        let report = report.clone();
+        // It ends with another code than 0 whenever it has found something.
+        move || {
+            std::process::Command::new("testssl")
+                .args(["--quiet", "--warnings", "off", "--color", "0", "--jsonfile"])
+                .arg(report)
+                .args(["--ip", "one", &address])
+                .status()
+        }
+    };
+    tokio::task::spawn_blocking(scan).await.unwrap().unwrap();
+    let report = std::fs::read_to_string(&report).unwrap();
+    let findings: Vec<serde_json::Value> = serde_json::from_str(&report).unwrap();
+    assert!(findings.len() > 50, "{report}");
+    // The test's certificate is nobody's, names no revocation, and lasts too long.
+    let about_the_certificate = [
+        "cert_",
+        "chain_of_trust",
+        "OCSP",
+        "DNS_CAArecord",
+        "overall_grade",
+        "grade_cap",
+        "final_score",
+        "HSTS",
+        "HPKP",
+        "security_headers",
+        "HTTP_",
+        "scanTime",
+        "engine_problem",
+    ];
+    let is_ours = |finding: &&serde_json::Value| {
+        let id = finding["id"].as_str().unwrap_or_default();
+        let about = about_the_certificate
+            .iter()
+            .any(|beginning| id.starts_with(beginning));
+        !about && !matches!(severity(finding), "OK" | "INFO" | "DEBUG")
+    };
+    let ours: Vec<_> = findings.iter().filter(is_ours).collect();
+    for finding in &findings {
+        println!(
+            "{:8} {}: {}",
+            severity(finding),
+            finding["id"],
+            finding["finding"]
+        );
+    }
+    assert!(ours.is_empty(), "{ours:#?}");
+}

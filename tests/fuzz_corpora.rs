@@ -11,15 +11,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every target of `fuzz/Cargo.toml`.
-const TARGETS: [&str; 21] = [
+const TARGETS: [&str; 23] = [
     "aws_chunked",
     "cache_control",
     "cache_tags",
+    "chunked",
     "cloudfront",
     "conditional",
     "config",
     "disk_format",
     "forwarded",
+    "h2_frames",
     "http_date",
     "invalidation",
     "jwt",
@@ -179,4 +181,14 @@ fn a_token_opens_only_the_path_that_it_was_made_for() {
 #[test]
 fn a_jwt_opens_only_what_its_issuer_has_signed() {
     replay("jwt", checks::jwt::check);
+}
+
+#[test]
+fn a_chunked_body_has_one_end_however_it_arrives() {
+    replay("chunked", checks::chunked::check);
+}
+
+#[test]
+fn a_flood_of_frames_is_seen_however_it_arrives() {
+    replay("h2_frames", checks::h2_frames::check);
 }

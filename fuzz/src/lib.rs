@@ -10,12 +10,14 @@
 pub mod aws_chunked;
 pub mod cache_control;
 pub mod cache_tags;
+pub mod chunked;
 pub mod cloudfront;
 pub mod conditional;
 pub mod config;
 mod credentials;
 pub mod disk_format;
 pub mod forwarded;
+pub mod h2_frames;
 pub mod http_date;
 pub mod invalidation;
 pub mod jwt;

@@ -1,5 +1,9 @@
 //! Requests that two parsers might read in two ways, and what must become of each.
 
+mod h2;
+
+pub use h2::{H2Case, H2Verdict, h2_table};
+
 use Verdict::{Closed, Cut, Refused, Served};
 
 /// What must become of the bytes of a case, and of the request that is pipelined behind them.
