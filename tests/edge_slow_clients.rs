@@ -90,7 +90,8 @@ async fn be_slow(kind: Kind, mut stream: TcpStream, mut over: watch::Receiver<bo
                     return;
                 }
             }
-            _ = over.wait_for(|over| *over), if kind == Kind::Reader => return,
+            () = async { over.wait_for(|over| *over).await.map(drop).unwrap_or_default() },
+                if kind == Kind::Reader => return,
         }
     }
 }

@@ -279,7 +279,7 @@ async fn pass(
     behind: Behind,
     shutdown: &ShutdownWatch,
 ) -> Option<Stream> {
-    let mut replay = BytesMut::from(&head[..]);
+    let mut replay = origin_form(&head, &ticket.visit.request.target);
     replay.extend_from_slice(&buf.split_to(behind.known_bytes));
     let held = HeldStream::new(stream, replay.freeze(), behind.rest);
     let mut session = ServerSession::new_http1(Box::new(held));
@@ -296,6 +296,20 @@ async fn pass(
     let (stream, next) = held.into_parts();
     buf.extend_from_slice(&next);
     Some(stream)
+}
+
+/// The head with `target` for what the client wrote there: an absolute target was for us, and pingora compares
+/// it with `Host` by rules of its own.
+fn origin_form(head: &[u8], target: &[u8]) -> BytesMut {
+    let mut spaces = memchr::memchr_iter(b' ', head);
+    let (Some(before), Some(behind)) = (spaces.next(), spaces.next()) else {
+        return BytesMut::from(head);
+    };
+    let mut rewritten = BytesMut::with_capacity(head.len() + target.len());
+    rewritten.extend_from_slice(&head[..=before]);
+    rewritten.extend_from_slice(target);
+    rewritten.extend_from_slice(&head[behind..]);
+    rewritten
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -599,9 +599,8 @@ fn forwarded_target(request: &Request, rules: &CacheRules) -> String {
 /// The client's address is the only one in `X-Forwarded-For`: what stood before it is the client's own
 /// invention, and an origin that reads the list from either end finds the same.
 fn add_forwarding_fields(forwarded: &mut HeaderMap, request: &Request, host: &[u8]) {
-    if let Ok(host) = HeaderValue::from_bytes(host)
-        && !host.is_empty()
-    {
+    // Empty for a client on HTTP/1.0 that named none (RFC 9112 §3.2).
+    if let Ok(host) = HeaderValue::from_bytes(host) {
         forwarded.insert(HOST, host);
     }
     let client = request.peer.client.to_string();

@@ -169,6 +169,15 @@ impl H2Client {
         frames
     }
 
+    /// The body that comes on `stream`, up to its end.
+    pub async fn body_of(&mut self, stream: u32) -> Vec<u8> {
+        let frames = self.until_end_of(stream).await;
+        let data = frames
+            .into_iter()
+            .filter(|frame| frame.kind == kind::DATA && frame.stream == stream);
+        data.flat_map(|frame| frame.payload).collect()
+    }
+
     /// The error code with which the edge ends the connection; `None` when it says none.
     pub async fn goaway(&mut self) -> Option<u32> {
         let mut code = None;

@@ -382,10 +382,13 @@ fn codings(table: &mut Table) {
     );
     table.add(
         "HTTP/1.0: no length ends at once",
-        on_http10("Connection: keep-alive\r\n", SMUGGLED),
+        on_http10(
+            "Connection: keep-alive\r\n",
+            &format!("GET {PATH}/next HTTP/1.1\r\nHost: media.example\r\n\r\n"),
+        ),
         Served(vec![
             ("POST", PATH.to_owned(), String::new()),
-            ("GET", "/smuggled".to_owned(), String::new()),
+            ("GET", format!("{PATH}/next"), String::new()),
         ]),
     );
     table.add(
@@ -933,24 +936,25 @@ fn pipelines(table: &mut Table) {
     let two = |first: &'static str, body: &str| {
         Served(vec![
             (first, PATH.to_owned(), body.to_owned()),
-            ("GET", "/smuggled".to_owned(), String::new()),
+            ("GET", format!("{PATH}/next"), String::new()),
         ])
     };
+    let next = format!("GET {PATH}/next HTTP/1.1\r\nHost: media.example\r\n\r\n");
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "GET", "HEAD"] {
         let head = format!("{method} {PATH} HTTP/1.1\r\nHost: media.example\r\n");
         table.add(
             &format!("{method} with a body, and a request behind"),
-            format!("{head}{hello}{SMUGGLED}"),
+            format!("{head}{hello}{next}"),
             two(method, "hello"),
         );
         table.add(
             &format!("{method} with chunks, and a request behind"),
-            format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n{SMUGGLED}"),
+            format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n{next}"),
             two(method, "hello"),
         );
         table.add(
             &format!("{method} without body, and a request behind"),
-            format!("{head}\r\n{SMUGGLED}"),
+            format!("{head}\r\n{next}"),
             two(method, ""),
         );
     }
