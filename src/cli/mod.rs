@@ -161,11 +161,12 @@ fn secret(file: &Path) -> Result<Secret, String> {
     })
 }
 
-/// Our own records from the given level on, those of libraries from `warn` on; `RUST_LOG` overrides both.
+/// Our own records from the given level on, those of libraries from `warn` on; `RUST_LOG` overrides both. h2 warns of
+/// what its peers do, which they could fill the log with: we say that ourselves.
 fn start_log(level: &str) -> Result<(), Failure> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(filter) if !filter.is_empty() => EnvFilter::try_new(filter),
-        _ => EnvFilter::try_new(format!("warn,tidegate={level}")),
+        _ => EnvFilter::try_new(format!("warn,h2=error,tidegate={level}")),
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter.map_err(Failure::LogFilter)?)

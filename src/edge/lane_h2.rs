@@ -126,7 +126,9 @@ pub(super) async fn serve(
     if let Some(abuse) = abuse {
         let (client, reason) = (peer.client, abuse.reason());
         node.metrics.record_h2_abuse(reason);
-        tracing::warn!(%client, reason, "an HTTP/2 connection is cut off");
+        if let Some(unsaid) = node.h2_abuse_log.turn(node.clock.monotonic()) {
+            tracing::warn!(%client, reason, unsaid, "an HTTP/2 connection is cut off");
+        }
         if matches!(abuse, Abuse::Flood(_) | Abuse::MalformedRequests) {
             // Otherwise h2 has said why itself.
             connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);

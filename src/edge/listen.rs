@@ -161,6 +161,7 @@ impl Edge {
             cache,
             limits: config.limits.clone(),
             h2: config.h2,
+            h2_abuse_log: RefusalLog::default(),
             timeouts: config.timeouts.clone(),
             unrouted: metrics.route(""),
             access_log: AccessLog::open(&config.access_log, &metrics)?,

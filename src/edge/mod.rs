@@ -131,6 +131,7 @@ pub struct Node {
     cache: Arc<Cache>,
     limits: config::Limits,
     h2: config::H2Limits,
+    h2_abuse_log: policy::RefusalLog,
     range_credit: RangeCredit,
     timeouts: config::Timeouts,
     metrics: Arc<Metrics>,

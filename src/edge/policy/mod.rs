@@ -316,8 +316,8 @@ fn charge(rate: Option<&RequestRate>, request: &Request) -> Result<(), PolicyRef
     Ok(rate.charge(client, request.started.monotonic)?)
 }
 
-/// Log lines about refused connections, at most one a second for each listener: whoever is refused comes
-/// again, and a flood of connections must not become a flood of lines.
+/// Log lines about refused connections, at most one a second: whoever is refused comes again, and a flood of
+/// connections must not become a flood of lines.
 #[derive(Debug, Default)]
 pub(super) struct RefusalLog {
     /// The second of the last line, counted from 1.
@@ -335,15 +335,21 @@ impl RefusalLog {
         refusal: ConnectionRefusal,
         now: Duration,
     ) {
+        if let Some(unsaid) = self.turn(now) {
+            let reason = refusal.reason();
+            tracing::info!(listener, %client, reason, %refusal, unsaid, "connection refused");
+        }
+    }
+
+    /// Whether a line may be written now, and how many were not since the last one.
+    pub(super) fn turn(&self, now: Duration) -> Option<u64> {
         let second = now.as_secs() + 1;
         let last = self.last.swap(second, Ordering::Relaxed);
         if last == second {
             self.unsaid.fetch_add(1, Ordering::Relaxed);
-            return;
+            return None;
         }
-        let unsaid = self.unsaid.swap(0, Ordering::Relaxed);
-        let reason = refusal.reason();
-        tracing::info!(listener, %client, reason, %refusal, unsaid, "connection refused");
+        Some(self.unsaid.swap(0, Ordering::Relaxed))
     }
 }
 
