@@ -9,7 +9,7 @@
 #             delays of hits; needs root for a slow disk of its own
 #   floods    each HTTP/2 flood at full speed for FLOOD_SECONDS (30): cut off, and what another client sees meanwhile
 #   slow      SLOW_CLIENTS (10,000) of each kind of slow client: cut off, and what another client sees meanwhile
-#   tls       testssl.sh against a listener: no finding but that its certificate signed itself
+#   tls       testssl.sh against a listener: no weak protocol, no weak cipher
 #
 # SOAK_PROFILE is the cargo profile; release unless something else is set.
 set -euo pipefail

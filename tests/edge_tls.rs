@@ -205,8 +205,8 @@ fn severity(finding: &serde_json::Value) -> &str {
 }
 
 #[tokio::test]
-#[ignore = "takes testssl.sh two minutes; make soak"]
-async fn testssl_finds_nothing_but_that_the_certificate_signed_itself() {
+#[ignore = "takes testssl.sh a minute; make soak"]
+async fn testssl_finds_no_weak_protocol_and_no_weak_cipher() {
     let (edge, _origin) = edge(&[&["localhost", "127.0.0.1"]], "").await;
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("report.json");
@@ -227,7 +227,7 @@ async fn testssl_finds_nothing_but_that_the_certificate_signed_itself() {
     let findings: Vec<serde_json::Value> = serde_json::from_str(&report).unwrap();
     assert!(findings.len() > 50, "{report}");
     // The test's certificate is nobody's, names no revocation, and lasts too long.
-    let about_the_certificate = [
+    let not_ours = [
         "cert_",
         "chain_of_trust",
         "OCSP",
@@ -241,6 +241,8 @@ async fn testssl_finds_nothing_but_that_the_certificate_signed_itself() {
         "HTTP_",
         "scanTime",
         "engine_problem",
+        // Clients choose among suites that are all good: those without AES in hardware choose better.
+        "cipher_order",
     ];
     let is_ours = |finding: &&serde_json::Value| {
         let id = finding["id"].as_str().unwrap_or_default();
