@@ -230,6 +230,21 @@ impl Edge {
         self.child.0.try_wait().unwrap().is_none()
     }
 
+    /// Waits until a counter has come to `count`: what a client is told may arrive before it is counted.
+    pub async fn counted(&self, name: &str, labels: &[&str], count: f64) {
+        let counted = async {
+            while self.metrics().await.sum(name, labels) < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(&format!("{name} {labels:?} comes to {count}"), counted).await;
+        assert_eq!(
+            self.metrics().await.sum(name, labels),
+            count,
+            "{name} {labels:?}"
+        );
+    }
+
     /// Its resident memory in bytes.
     pub async fn resident_bytes(&self) -> f64 {
         let metrics = self.metrics().await;
