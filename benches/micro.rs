@@ -46,6 +46,8 @@ const FIELDS: &str = "Host: media.example\r\n\
 const LIMITS: config::Limits = config::Limits {
     request_head_bytes: 32 * 1024,
     request_fields: 100,
+    min_receive_rate: None,
+    min_send_rate: None,
 };
 
 fn now() -> Moment {

@@ -17,6 +17,8 @@ use super::percent_decoded;
 const LIMITS: Limits = Limits {
     request_head_bytes: 512,
     request_fields: 8,
+    min_receive_rate: None,
+    min_send_rate: None,
 };
 
 /// The most cuts that are tried per input.

@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::policies::{AddressRules, ListenerLimits, ProxyProtocol, RouteLimits, Trust};
+use super::policies::{
+    AddressRules, ClientCertificates, Cors, HeaderEdits, ListenerLimits, MinRate, ProxyProtocol,
+    RouteLimits, Trust,
+};
 use super::rules::CacheRules;
 use crate::secret::Secret;
 use crate::signing::{Accept, Key};
@@ -96,6 +99,8 @@ pub struct Tls {
     pub reload_interval: Duration,
     /// `misdirected`, default `refuse`.
     pub misdirected: Misdirected,
+    /// `client_certificates`; absent = clients are not asked for any.
+    pub client_certificates: Option<ClientCertificates>,
 }
 
 /// `edge.listeners[].tls.misdirected`: what becomes of a request for a host that its connection was not made for.
@@ -169,6 +174,12 @@ pub struct Route {
     pub limits: RouteLimits,
     /// `signing`: which of [`Signing::keys`] count on a signed route; default all.
     pub signing: Accept,
+    /// `cors`; absent = what the origin says is passed on.
+    pub cors: Option<Cors>,
+    /// `response_headers`: what clients get.
+    pub response_headers: HeaderEdits,
+    /// `request_headers`: what the origin gets.
+    pub request_headers: HeaderEdits,
     /// `cache`: the rules of its stored responses, those of `edge.cache` filled in.
     pub cache: Arc<CacheRules>,
 }
@@ -223,6 +234,10 @@ pub struct Limits {
     pub request_head_bytes: usize,
     /// `request_fields`: number of fields, default 100.
     pub request_fields: usize,
+    /// `min_receive_rate`, of request bodies; absent = no limit.
+    pub min_receive_rate: Option<MinRate>,
+    /// `min_send_rate`, of responses; absent = no limit.
+    pub min_send_rate: Option<MinRate>,
 }
 
 /// `edge.limits`: of one HTTP/2 connection.
@@ -240,6 +255,8 @@ pub struct H2Limits {
 pub struct Timeouts {
     /// `request_head`: from the first byte of a request to the end of its head, default 30s.
     pub request_head: Duration,
+    /// `request_body`: the longest silence while the body of a request is awaited, default 60s.
+    pub request_body: Duration,
     /// `keep_alive`: an idle connection is closed after this, default 75s.
     pub keep_alive: Duration,
     /// `write`: the longest a write to the client may make no progress, default 60s.

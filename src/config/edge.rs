@@ -98,10 +98,12 @@ fn read_listener(
                 &[Misdirected::Refuse, Misdirected::Serve],
             ),
         );
+        let clients = gate::read_client_certificates(tls, relations.base_dir);
         Some(Tls {
             certificates: certificates?,
             reload_interval: reload_interval?,
             misdirected: misdirected?,
+            client_certificates: clients?,
         })
     });
     Some(Listener {
@@ -217,6 +219,10 @@ fn read_route(
     let accept = signing::read_of_route(route, access, signing);
     let addresses = gate::read_address_rules(route);
     let limits = gate::read_route_limits(route);
+    let cors = gate::read_cors(route);
+    let has_cors = route.gives("cors");
+    let response_headers = gate::read_response_headers(route, has_cors);
+    let request_headers = gate::read_request_headers(route);
     let cache = cache::read_of_route(route, rules);
     let (host, path) = (host?, path?);
     let default_name = || format!("{}{path}", host.as_deref().unwrap_or_default());
@@ -229,6 +235,9 @@ fn read_route(
         addresses: addresses?,
         limits: limits?,
         signing: accept?,
+        cors: cors?,
+        response_headers: response_headers?,
+        request_headers: request_headers?,
         cache: cache?,
     })
 }
@@ -240,10 +249,14 @@ fn read_limits(limits: &Section<'_>) -> Option<(Limits, H2Limits, u64)> {
     let h2_streams = limits.or_default("h2_streams", "100", count(1..=10_000));
     let h2_control_frames = limits.or_default("h2_control_frames", "200", count(50..=1_000_000));
     let range_fetch_credit = limits.or_default("range_fetch_credit", "64MiB", size(MIB..=TIB));
+    let min_receive_rate = gate::read_min_rate(limits, "min_receive_rate");
+    let min_send_rate = gate::read_min_rate(limits, "min_send_rate");
     let limits = Limits {
         request_head_bytes: usize::try_from(request_head?)
             .expect("the range ends at 1MiB, which every usize holds"),
         request_fields: request_fields?,
+        min_receive_rate: min_receive_rate?,
+        min_send_rate: min_send_rate?,
     };
     let h2 = H2Limits {
         streams: u32::try_from(h2_streams?).expect("the range ends at 10,000"),
@@ -255,11 +268,13 @@ fn read_limits(limits: &Section<'_>) -> Option<(Limits, H2Limits, u64)> {
 fn read_timeouts(timeouts: &Section<'_>) -> Option<Timeouts> {
     let span = || duration(100 * MILLISECOND..=HOUR);
     let request_head = timeouts.or_default("request_head", "30s", span());
+    let request_body = timeouts.or_default("request_body", "60s", span());
     let keep_alive = timeouts.or_default("keep_alive", "75s", span());
     let write = timeouts.or_default("write", "60s", span());
     let drain = timeouts.or_default("drain", "5s", duration(Duration::ZERO..=DAY));
     Some(Timeouts {
         request_head: request_head?,
+        request_body: request_body?,
         keep_alive: keep_alive?,
         write: write?,
         drain: drain?,

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_yaml::Value;
@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::checked::AccessLog;
 use super::network::{Network, NetworkFault};
+use super::policies::CorsOrigin;
 use super::problem::Reason;
 use super::reader::{Parser, wrong_type};
 use super::rules::StatusKey;
@@ -197,6 +198,37 @@ pub(super) fn field_name() -> Parser<'static, HeaderName> {
     })
 }
 
+/// The value of a field, as it is sent.
+pub(super) fn field_value() -> Parser<'static, HeaderValue> {
+    checked_text("a value", |text| {
+        let visible = |byte: u8| byte.is_ascii_graphic() || byte == b' ' || byte == b'\t';
+        let trimmed = text.trim_ascii().len() == text.len();
+        HeaderValue::from_str(text)
+            .ok()
+            .filter(|_| trimmed && text.bytes().all(visible))
+            .ok_or_else(|| Reason::NotAFieldValue(text.to_owned()))
+    })
+}
+
+/// A method, in upper case as clients send it.
+pub(super) fn method() -> Parser<'static, Method> {
+    checked_text("a method", |text| {
+        let upper_case = text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
+        let method = Method::from_bytes(text.as_bytes()).ok();
+        method
+            // The gate lets neither in (`admit`).
+            .filter(|method| upper_case && *method != Method::CONNECT && *method != Method::TRACE)
+            .ok_or_else(|| Reason::NotAMethod(text.to_owned()))
+    })
+}
+
+/// A web origin, or all below a domain.
+pub(super) fn cors_origin() -> Parser<'static, CorsOrigin> {
+    checked_text("an origin", |text| {
+        CorsOrigin::read(text).ok_or_else(|| Reason::NotAnOrigin(text.to_owned()))
+    })
+}
+
 /// One of a few words, each with what it stands for.
 pub(super) fn one_of<T: Copy>(
     words: &'static [&'static str],
@@ -260,7 +292,7 @@ fn is_port(text: &str) -> bool {
     digits && port.is_ok_and(|port| port != 0)
 }
 
-fn is_server_host(host: &str) -> bool {
+pub(super) fn is_server_host(host: &str) -> bool {
     match host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
@@ -348,17 +380,6 @@ pub(super) fn access_log(base: &Path) -> Parser<'_, AccessLog> {
             "stdout" => AccessLog::Stdout,
             file => AccessLog::File(base.join(file)),
         })
-    })
-}
-
-/// A method, in upper case.
-pub(super) fn method() -> Parser<'static, String> {
-    checked_text("a method", |text| {
-        if text.bytes().all(|byte| byte.is_ascii_uppercase()) {
-            Ok(text.to_owned())
-        } else {
-            Err(Reason::NotAMethod(text.to_owned()))
-        }
     })
 }
 
@@ -489,7 +510,16 @@ fn read_bounded(file: &Path, handle: File) -> Result<Zeroizing<Vec<u8>>, Reason>
 
 /// A certificate chain in PEM, parsed and then forgotten: the listener reads it again.
 pub(super) fn chain_file(base: &Path) -> Parser<'_, PathBuf> {
-    checked_text("a PEM file, leaf first", |text| {
+    certificates_file("a PEM file, leaf first", base)
+}
+
+/// Certificates of authorities in PEM, likewise.
+pub(super) fn ca_file(base: &Path) -> Parser<'_, PathBuf> {
+    certificates_file("a PEM file", base)
+}
+
+fn certificates_file<'p>(values: &'static str, base: &'p Path) -> Parser<'p, PathBuf> {
+    checked_text(values, |text| {
         let file = base.join(text);
         open_regular(&file)?;
         let chain = CertificateDer::pem_file_iter(&file)

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use http::StatusCode;
 
+use super::policies::FieldOwner;
 use super::units::UnitFault;
 use crate::signing::{ExpressionFault, JwksFault, PublicKeyFault, Scheme};
 
@@ -181,6 +182,29 @@ pub enum Reason {
     /// Not a field name.
     #[error("{0:?} is not the name of a field")]
     NotAField(String),
+    /// Not a field value.
+    #[error("{0:?} is not a value: visible ASCII, with no white space around it")]
+    NotAFieldValue(String),
+    /// Not a method that requests here can have.
+    #[error("{0:?} is not a method that is served: in upper case, neither CONNECT nor TRACE")]
+    NotAMethod(String),
+    /// Not what a browser sends as `Origin`.
+    #[error(
+        "{0:?} is no origin as browsers send it: http or https, host in lower case, a port unless it is \
+         the default, such as https://a.example, https://*.a.example or http://localhost:8080"
+    )]
+    NotAnOrigin(String),
+    /// Every site could act as every user.
+    #[error("credentials cannot go along with origins '*': list them")]
+    CredentialsForAll,
+    /// A field that is not the operator's to change.
+    #[error("{name} cannot be changed here: {owner}")]
+    ForeignField {
+        /// The field.
+        name: String,
+        /// Whose it is.
+        owner: FieldOwner,
+    },
     /// `normalise` for a field whose values have no normal form here.
     #[error("normalise is for accept-encoding and accept-language; write passthrough or bypass")]
     NoNormalForm,
@@ -242,9 +266,6 @@ pub enum Reason {
     /// Not the name of an environment variable.
     #[error("{0:?} is not the name of an environment variable")]
     NotAVariable(String),
-    /// Not a method.
-    #[error("{0:?} is not a method in upper case")]
-    NotAMethod(String),
     /// A secret that is not written in the way that is said.
     #[error("the secret is not {0}")]
     NotEncoded(&'static str),

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use serde_yaml::{Mapping, Value};
 
+use super::policies::Listed;
 use super::problem::{Problem, Reason};
 use super::spelling::closest;
 
@@ -350,6 +351,38 @@ impl<'r> Section<'r> {
                 None
             }
             Found::Refused => None,
+            Found::Absent => Some(None),
+        }
+    }
+
+    /// A list of scalars without repetitions, or `'*'` for all there are; `absent` says what happens
+    /// without, and nothing that it has to be there.
+    pub(super) fn scalars_or_all<T: PartialEq + ToString>(
+        &self,
+        key: &'static str,
+        absent: Option<&'static str>,
+        parser: Parser<'_, T>,
+    ) -> Option<Option<Listed<T>>> {
+        let required = absent.map_or("required".to_owned(), |absent| format!("absent = {absent}"));
+        match self.find(key, format!("{required}; '*' or a list of at least one")) {
+            Found::Value(Value::String(word)) if word == "*" => Some(Some(Listed::All)),
+            Found::Value(Value::Sequence(list)) if list.is_empty() => {
+                self.problem(key, Reason::NoEntries);
+                None
+            }
+            Found::Value(Value::Sequence(list)) => {
+                let list = self.distinct(key, list, &parser)?;
+                Some(Some(Listed::These(list)))
+            }
+            Found::Value(other) => {
+                self.problem(key, wrong_type("'*' or a list", other));
+                None
+            }
+            Found::Refused => None,
+            Found::Absent if absent.is_none() => {
+                self.problem(key, Reason::Missing);
+                None
+            }
             Found::Absent => Some(None),
         }
     }

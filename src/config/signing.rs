@@ -106,7 +106,7 @@ fn read_key(key: &Section<'_>, ids: &mut Names, relations: &Relations<'_>) -> Op
         issuer: issuer?,
         audience: audience?,
         path_claim: path_claim?,
-        methods: methods?,
+        methods: methods?.map(|methods| methods.iter().map(ToString::to_string).collect()),
     };
     let methods = given.methods.clone().map(Methods);
     let kind = given.into_kind(&id, scheme, key)?;

@@ -179,6 +179,7 @@ pub fn admit(
         target,
         path_end,
         fields: raw.fields,
+        asking_origin: None,
         presence,
         body,
         upgrade,

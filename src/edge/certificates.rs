@@ -273,6 +273,7 @@ mod tests {
             certificates: certificates.collect(),
             reload_interval: Duration::from_secs(10),
             misdirected: config::Misdirected::Refuse,
+            client_certificates: None,
         }
     }
 

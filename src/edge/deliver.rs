@@ -14,6 +14,7 @@ use super::downstream::{
 use super::failure::{Failure, FailureReply};
 use super::multipart::{Multipart, ReplyBody};
 use super::part::{self, NoPart, Part};
+use super::policy::{PolicyRefusal, Preflight};
 use super::range_credit::Reservation;
 use super::record::{Ending, log_failure};
 use super::request::Request;
@@ -25,6 +26,9 @@ use crate::cache::turn::Turn;
 use crate::cache::{BodyError, BodyReader, Piece, StoredResponse};
 use crate::clock::Moment;
 use crate::observe::Outcome;
+
+/// The reason in the access log, and the detail in `Cache-Status`, of an answer to a preflight.
+const PREFLIGHT: &str = "preflight";
 
 /// A response and how we came by it.
 pub(super) struct Delivery {
@@ -137,9 +141,16 @@ impl Node {
                     .map(|(name, value)| (name.clone(), value.clone())),
             );
         }
+        let mut withheld: &[HeaderName] = &[];
+        if let Some(policy) = &self.routes[visit.route].policy {
+            withheld = policy.withheld();
+            own_fields.retain(|(name, _)| !withheld.contains(name));
+            policy.add_to(request, &mut own_fields);
+        }
         let head = ReplyHead {
             status,
             stored: Some((&response.head, selection)),
+            withheld,
             fields: &own_fields,
             length: reply_length,
             content_range: content_range.clone(),
@@ -207,6 +218,9 @@ impl Node {
             reserved.used(written, body.stored().asked_bytes);
         }
         ending.aborted = sent.is_err() || fault.is_some();
+        if sent.is_err() && client.is_too_slow() {
+            ending.reason = Some(self.refuse_slow_client(visit.route));
+        }
         if let Some(error) = fault {
             let failure = self.body_failure(visit, error);
             let reply = failure.reply();
@@ -271,6 +285,60 @@ impl Node {
         })
     }
 
+    /// Tells a browser what scripts of other origins may do.
+    pub(super) async fn answer_preflight<D: Downstream>(
+        &self,
+        request: &Request,
+        route: usize,
+        preflight: Preflight,
+        client: &mut D,
+    ) {
+        let Preflight { status, mut fields } = preflight;
+        if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(self.clock.wall())) {
+            fields.push((DATE, date));
+        }
+        if let Some(policy) = &self.routes[route].policy {
+            policy.add_to_own(request, &mut fields);
+        }
+        let head = ReplyHead {
+            status,
+            stored: None,
+            withheld: &[],
+            fields: &fields,
+            length: ReplyLength::Nothing,
+            content_range: None,
+            age_seconds: None,
+            cache_status: Some(CacheStatus::Own {
+                detail: Some(PREFLIGHT),
+            }),
+            key_parameter: None,
+            request_id: request.id,
+            close: false,
+        };
+        let mut ending = Ending::new(Outcome::Own);
+        ending.route = Some(route);
+        ending.status = Some(status.as_u16());
+        ending.reason = Some(PREFLIGHT);
+        ending.first_byte = Some(self.clock.monotonic());
+        ending.aborted = client.head(&head, Bytes::new(), true).await.is_err();
+        self.record(request, &ending);
+    }
+
+    /// Counts what a policy has refused.
+    pub(super) fn count_refusal(&self, route: Option<usize>, refusal: PolicyRefusal) {
+        let route = route.map_or("", |route| &self.routes[route].config.name);
+        self.metrics.record_policy_refusal(route, refusal.reason());
+    }
+
+    /// Counts a response that was cut off because its client took too little of it; gives the reason.
+    pub(super) fn refuse_slow_client(&self, route: usize) -> &'static str {
+        let refusal = PolicyRefusal::ClientTooSlow;
+        self.count_refusal(Some(route), refusal);
+        let reason = refusal.reason();
+        tracing::debug!(reason, "response cut off");
+        reason
+    }
+
     /// The one door: answers with a failure and records it. `cache_status` is what the cache had to
     /// say before that, once it was asked.
     ///
@@ -293,11 +361,14 @@ impl Node {
                 .record_signature_refusal(refusal.reason());
         }
         if let Failure::Policy(refusal) = &failure {
-            let route = route.map_or("", |route| &self.routes[route].config.name);
-            self.metrics.record_policy_refusal(route, refusal.reason());
+            self.count_refusal(route, *refusal);
         }
         let body = reply.body(&request.id);
-        let fields = failure_fields(&reply, self.clock.wall());
+        let mut fields = failure_fields(&reply, self.clock.wall());
+        let policy = route.and_then(|route| self.routes[route].policy.as_ref());
+        if let Some(policy) = policy {
+            policy.add_to_own(request, &mut fields);
+        }
         let content_range = match failure {
             Failure::RangeNotSatisfiable { length } => {
                 Some(ContentRange::Unsatisfied { complete: length })

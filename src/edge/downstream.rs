@@ -201,6 +201,8 @@ pub struct ReplyHead<'a> {
     pub status: StatusCode,
     /// The stored fields, and which of them.
     pub stored: Option<(&'a Head, Selection)>,
+    /// Stored fields that are not sent, whatever the selection.
+    pub withheld: &'a [HeaderName],
     /// Fields of our own making.
     pub fields: &'a [(HeaderName, HeaderValue)],
     /// Framing.
@@ -230,6 +232,7 @@ impl<'a> ReplyHead<'a> {
         ReplyHead {
             status: reply.status,
             stored: None,
+            withheld: &[],
             fields,
             length: ReplyLength::Known(body_bytes),
             content_range: None,
@@ -239,6 +242,18 @@ impl<'a> ReplyHead<'a> {
             request_id,
             close: reply.close,
         }
+    }
+}
+
+impl ReplyHead<'_> {
+    /// The stored fields that are sent.
+    pub fn stored_fields(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        let stored = self.stored.into_iter();
+        stored.flat_map(move |(stored, selection)| {
+            let fields = stored.fields.iter();
+            fields
+                .filter(move |(name, _)| selection.includes(name) && !self.withheld.contains(name))
+        })
     }
 }
 
@@ -307,6 +322,11 @@ pub trait Downstream: Send {
     /// # Errors
     /// [`ClientGone`].
     fn finish(&mut self) -> impl Future<Output = Result<(), ClientGone>> + Send;
+
+    /// Whether it was given up because it takes too little.
+    fn is_too_slow(&self) -> bool {
+        false
+    }
 
     /// The body cannot be completed: lets the client see that it is cut short.
     fn abort(&mut self) -> impl Future<Output = ()> + Send;

@@ -118,12 +118,15 @@ impl Node {
         let key = cache_key(&request, rules);
         let not_for_the_cache = not_for_the_cache(&request, authorized);
         let directives = directives_of(&request, rules);
-        let visit = Visit {
+        let mut visit = Visit {
             request,
             route: number,
             key,
             stripped: judged.stripped,
         };
+        if let (None, Some(policy)) = (not_for_the_cache, &self.routes[number].policy) {
+            policy.take_asking_origin(&mut visit.request);
+        }
         let fields = &visit.request.fields;
         let known = self.cache.known(&visit.key).await;
         let state = (self.cache).explain(&known, &visit.key, fields, &directives, rules, now);

@@ -235,6 +235,22 @@ fn gate(refusal: GateRefusal) -> FailureReply {
 fn policy(refusal: PolicyRefusal) -> FailureReply {
     let (status, code, message) = match refusal {
         PolicyRefusal::AddressDenied => (StatusCode::FORBIDDEN, "AccessDenied", "Access Denied."),
+        PolicyRefusal::BodyTooLarge => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "EntityTooLarge",
+            "Your proposed upload exceeds the maximum allowed size.",
+        ),
+        PolicyRefusal::BodyTooSlow | PolicyRefusal::ClientTooSlow => (
+            StatusCode::REQUEST_TIMEOUT,
+            "RequestTimeout",
+            "Your socket connection to the server was not read from or written to within the timeout \
+             period.",
+        ),
+        PolicyRefusal::CorsOrigin | PolicyRefusal::CorsMethod | PolicyRefusal::CorsField => (
+            StatusCode::FORBIDDEN,
+            "AccessForbidden",
+            "CORSResponse: This CORS request is not allowed.",
+        ),
         PolicyRefusal::RateLimited { .. } => (
             StatusCode::TOO_MANY_REQUESTS,
             "SlowDown",
@@ -252,9 +268,19 @@ fn policy(refusal: PolicyRefusal) -> FailureReply {
             PolicyRefusal::RateLimited {
                 retry_after_seconds,
             } => Some(retry_after_seconds),
-            PolicyRefusal::AddressDenied => None,
+            PolicyRefusal::AddressDenied
+            | PolicyRefusal::BodyTooLarge
+            | PolicyRefusal::BodyTooSlow
+            | PolicyRefusal::ClientTooSlow
+            | PolicyRefusal::CorsOrigin
+            | PolicyRefusal::CorsMethod
+            | PolicyRefusal::CorsField => None,
         },
-        close: false,
+        // What is left of the body is not worth reading.
+        close: matches!(
+            refusal,
+            PolicyRefusal::BodyTooLarge | PolicyRefusal::BodyTooSlow | PolicyRefusal::ClientTooSlow
+        ),
     }
 }
 

@@ -204,6 +204,8 @@ mod tests {
             let limits = Limits {
                 request_head_bytes,
                 request_fields: 1,
+                min_receive_rate: None,
+                min_send_rate: None,
             };
             let started = Moment {
                 wall: std::time::SystemTime::UNIX_EPOCH,

@@ -10,6 +10,7 @@
 //! Where there is no end (an upgrade), nothing is held back; pingora then closes the connection if a client
 //! pipelined behind such a request, which RFC 9112 §9.3.2 tells clients to expect.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::chunked::{ChunkFault, ChunkedBody};
+use super::pace::PolledPace;
 
 /// What of a request is still to be read from its client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +40,6 @@ pub enum Rest {
 }
 
 /// See the module's documentation.
-#[derive(Debug)]
 pub struct HeldStream {
     inner: Stream,
     /// Read by the loop already, part of this request.
@@ -46,6 +47,10 @@ pub struct HeldStream {
     rest: Rest,
     /// Read behind the end of this request: the next one's.
     held: BytesMut,
+    /// How the client sends the body.
+    receiving: Option<PolledPace>,
+    /// How the client takes the response.
+    sending: Option<PolledPace>,
 }
 
 impl HeldStream {
@@ -56,7 +61,20 @@ impl HeldStream {
             replay,
             rest,
             held: BytesMut::new(),
+            receiving: None,
+            sending: None,
         }
+    }
+
+    /// Cuts the client off when it sends the body, or takes the response, more slowly than these.
+    pub(super) fn paced(
+        mut self,
+        receiving: Option<PolledPace>,
+        sending: Option<PolledPace>,
+    ) -> Self {
+        self.receiving = receiving;
+        self.sending = sending;
+        self
     }
 
     /// The connection, and what was read of the next request.
@@ -79,7 +97,12 @@ impl AsyncRead for HeldStream {
             return Poll::Ready(Ok(()));
         }
         match &mut this.rest {
-            Rest::Endless => Pin::new(&mut this.inner).poll_read(cx, buf),
+            Rest::Endless => {
+                let before = buf.filled().len();
+                let read = Pin::new(&mut this.inner).poll_read(cx, buf);
+                let read = read.map_ok(|()| buf.filled().len() - before);
+                paced(&mut this.receiving, read, cx).map_ok(|_| ())
+            }
             Rest::Counted(0) => {
                 if !this.held.is_empty() {
                     // The next request is here and waits its turn.
@@ -101,8 +124,9 @@ impl AsyncRead for HeldStream {
                     .min(buf.remaining());
                 // `part` writes into the unfilled bytes of `buf`, which then has to be told.
                 let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
-                std::task::ready!(Pin::new(&mut this.inner).poll_read(cx, &mut part))?;
-                let len = part.filled().len();
+                let read = Pin::new(&mut this.inner).poll_read(cx, &mut part);
+                let read = read.map_ok(|()| part.filled().len());
+                let len = std::task::ready!(paced(&mut this.receiving, read, cx))?;
                 buf.advance(len);
                 *remaining -= len as u64;
                 Poll::Ready(Ok(()))
@@ -110,7 +134,9 @@ impl AsyncRead for HeldStream {
             Rest::Chunked(body) => {
                 let room = buf.remaining();
                 let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
-                std::task::ready!(Pin::new(&mut this.inner).poll_read(cx, &mut part))?;
+                let read = Pin::new(&mut this.inner).poll_read(cx, &mut part);
+                let read = read.map_ok(|()| part.filled().len());
+                std::task::ready!(paced(&mut this.receiving, read, cx))?;
                 let read = part.filled();
                 let len = body.take(read).map_err(refused)?;
                 this.held.extend_from_slice(&read[len..]);
@@ -139,7 +165,8 @@ impl AsyncWrite for HeldStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = std::task::ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
+        let written = Pin::new(&mut self.inner).poll_write(cx, buf);
+        let written = std::task::ready!(paced(&mut self.sending, written, cx))?;
         // pingora flushes after a head and at the end of a body. Bytes of a body that trickles would
         // sit in the write buffer until then. Whether the flush is done now or later is all one.
         let _ = Pin::new(&mut self.inner).poll_flush(cx)?;
@@ -159,11 +186,41 @@ impl AsyncWrite for HeldStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        paced(&mut self.sending, written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.inner.is_write_vectored()
+    }
+}
+
+impl fmt::Debug for HeldStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeldStream")
+            .field("inner", &self.inner)
+            .field("rest", &self.rest)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Notes what has moved, or how long it is waited for; an error when that is too long.
+fn paced(
+    pace: &mut Option<PolledPace>,
+    moved: Poll<io::Result<usize>>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let Some(pace) = pace else { return moved };
+    match moved {
+        Poll::Ready(Ok(bytes)) => {
+            pace.moved(bytes);
+            Poll::Ready(Ok(bytes))
+        }
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        Poll::Pending => match pace.poll_too_slow(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        },
     }
 }
 

@@ -27,13 +27,15 @@ use super::head_h1::{Scan, admit_head};
 use super::held_stream::{HeldStream, Rest};
 use super::listen::Lanes;
 use super::next_request::{NextRequest, READ_BYTES};
+use super::pace::{Pace, PolledPace, TooSlow};
 use super::presence::Presence;
 use super::request::{BodyLength, Peer, Request, RequestId};
 use super::tls::{self, Scope, directed};
 use super::{Answered, LINGER, Ticket};
 use crate::cache::disk::file_span::FileSpan;
 use crate::cache::fetch::InterimResponse;
-use crate::clock::Moment;
+use crate::clock::{Moment, SharedClock};
+use crate::config::MinRate;
 use crate::observe::Protocol;
 
 /// A body up to this long is copied behind its head; a longer one leaves with it from where it lies.
@@ -279,11 +281,25 @@ async fn pass(
     behind: Behind,
     shutdown: &ShutdownWatch,
 ) -> Option<Stream> {
+    let has_body = behind.rest != Rest::Endless && behind.rest != Rest::Counted(0);
     let mut replay = origin_form(&head, &ticket.visit.request.target);
     replay.extend_from_slice(&buf.split_to(behind.known_bytes));
-    let held = HeldStream::new(stream, replay.freeze(), behind.rest);
+    let node = &lanes.node;
+    let (limits, slowness) = (&node.limits, &ticket.pace);
+    let pace = |rate: Option<MinRate>, too_slow: &TooSlow| {
+        rate.map(|rate| PolledPace::new(rate, node.clock.clone(), too_slow.clone()))
+    };
+    let receiving = limits.min_receive_rate.filter(|_| has_body);
+    let sending = limits
+        .min_send_rate
+        .filter(|_| behind.rest != Rest::Endless);
+    let held = HeldStream::new(stream, replay.freeze(), behind.rest).paced(
+        pace(receiving, &slowness.sending),
+        pace(sending, &slowness.taking),
+    );
     let mut session = ServerSession::new_http1(Box::new(held));
     session.set_keepalive(Some(lanes.node.timeouts.keep_alive.as_secs()));
+    session.set_read_timeout(Some(lanes.node.timeouts.request_body));
     session.set_write_timeout(Some(lanes.node.timeouts.write));
     // An interim 100 must not end the connection. What a client still sends after a final response
     // is read and dropped for a while.
@@ -323,7 +339,11 @@ enum Framing {
 /// An HTTP/1.x client that awaits one response.
 struct Client<'a> {
     stream: &'a mut Stream,
+    clock: &'a SharedClock,
     write_timeout: Duration,
+    /// How it takes the response.
+    pace: Option<Pace>,
+    is_too_slow: bool,
     via: &'static str,
     protocol: Protocol,
     is_head: bool,
@@ -334,10 +354,13 @@ struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    fn new(lanes: &Lanes, stream: &'a mut Stream, request: &Request, stopping: bool) -> Self {
+    fn new(lanes: &'a Lanes, stream: &'a mut Stream, request: &Request, stopping: bool) -> Self {
         Client {
             stream,
+            clock: &lanes.node.clock,
             write_timeout: lanes.node.timeouts.write,
+            pace: lanes.node.limits.min_send_rate.map(Pace::new),
+            is_too_slow: false,
             via: super::via(request),
             protocol: request.protocol,
             is_head: request.method == Method::HEAD,
@@ -357,24 +380,48 @@ impl<'a> Client<'a> {
         // Leaves out what is empty.
         IoSlice::advance_slices(&mut left, 0);
         while !left.is_empty() {
+            let since = self.pace.map(|_| self.clock.monotonic());
+            let patience = self.patience();
             let write = async {
                 match &*left {
                     [only] => self.stream.write(only).await,
                     both => self.stream.write_vectored(both).await,
                 }
             };
-            match timeout(self.write_timeout, write).await {
-                Ok(Ok(written)) if written > 0 => IoSlice::advance_slices(&mut left, written),
-                _ => return self.gone(),
+            match timeout(patience, write).await {
+                Ok(Ok(written)) if written > 0 => {
+                    if let (Some(pace), Some(since)) = (&mut self.pace, since) {
+                        let waited = self.clock.monotonic().saturating_sub(since);
+                        pace.moved(written as u64, waited);
+                    }
+                    IoSlice::advance_slices(&mut left, written);
+                }
+                Ok(_) => return self.gone(),
+                Err(_) => {
+                    self.is_too_slow = true;
+                    return self.gone();
+                }
             }
         }
         Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), ClientGone> {
-        match timeout(self.write_timeout, self.stream.flush()).await {
+        match timeout(self.patience(), self.stream.flush()).await {
             Ok(Ok(())) => Ok(()),
-            _ => self.gone(),
+            Ok(Err(_)) => self.gone(),
+            Err(_) => {
+                self.is_too_slow = true;
+                self.gone()
+            }
+        }
+    }
+
+    /// How long one write may wait.
+    fn patience(&self) -> Duration {
+        match &self.pace {
+            Some(pace) => self.write_timeout.min(pace.allowance()),
+            None => self.write_timeout,
         }
     }
 
@@ -510,6 +557,10 @@ impl Downstream for Client<'_> {
         self.flush().await
     }
 
+    fn is_too_slow(&self) -> bool {
+        self.is_too_slow
+    }
+
     async fn abort(&mut self) {
         // Without the last bytes or the last chunk, the end of the connection tells the client
         // that the body is incomplete (RFC 9112 §8).
@@ -535,15 +586,14 @@ fn write_head(out: &mut Vec<u8>, head: &ReplyHead<'_>, via: &str, framing: Frami
     use std::io::Write as _;
     write_status_line(out, head.status);
     match head.stored {
-        Some((stored, Selection::All)) => out.extend_from_slice(&stored.wire),
-        Some((stored, selection)) => {
-            for (name, value) in &stored.fields {
-                if selection.includes(name) {
-                    write_field(out, name.as_str(), value.as_bytes());
-                }
+        Some((stored, Selection::All)) if head.withheld.is_empty() => {
+            out.extend_from_slice(&stored.wire);
+        }
+        _ => {
+            for (name, value) in head.stored_fields() {
+                write_field(out, name.as_str(), value.as_bytes());
             }
         }
-        None => {}
     }
     for (name, value) in head.fields {
         write_field(out, name.as_str(), value.as_bytes());

@@ -31,6 +31,7 @@ use super::failure::Failure;
 use super::frame_meter::Flood;
 use super::gathered_stream::{GatheredWrites, gathered};
 use super::listen::Lanes;
+use super::pace::Pace;
 use super::request::{Peer, RequestId};
 use super::tls::{Scope, directed};
 use super::tls_stream::TlsStream;
@@ -362,7 +363,10 @@ async fn answer(
     let mut client = Client {
         is_head: session.req_header().method == Method::HEAD,
         session: &mut session,
+        clock: &node.clock,
         write_timeout: node.timeouts.write,
+        pace: node.limits.min_send_rate.map(Pace::new),
+        is_too_slow: false,
         ended: false,
     };
     match admitted {
@@ -442,17 +446,36 @@ fn check_limits(raw: &RawHead<'_>, limits: &Limits) -> Result<(), GateRefusal> {
 /// An h2 client that awaits one response.
 struct Client<'a> {
     session: &'a mut ServerSession,
+    clock: &'a SharedClock,
     write_timeout: Duration,
+    /// How it takes the response.
+    pace: Option<Pace>,
+    is_too_slow: bool,
     is_head: bool,
     ended: bool,
 }
 
 impl Client<'_> {
     async fn body(&mut self, bytes: Bytes, end: bool) -> Result<(), ClientGone> {
+        let length = bytes.len() as u64;
+        let since = self.pace.map(|_| self.clock.monotonic());
+        let patience = match &self.pace {
+            Some(pace) => self.write_timeout.min(pace.allowance()),
+            None => self.write_timeout,
+        };
         let write = self.session.write_response_body(bytes, end);
-        match timeout(self.write_timeout, write).await {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(ClientGone),
+        match timeout(patience, write).await {
+            Ok(Ok(())) => {
+                if let (Some(pace), Some(since)) = (&mut self.pace, since) {
+                    pace.moved(length, self.clock.monotonic().saturating_sub(since));
+                }
+                Ok(())
+            }
+            Ok(Err(_)) => Err(ClientGone),
+            Err(_) => {
+                self.is_too_slow = true;
+                Err(ClientGone)
+            }
         }
     }
 
@@ -516,6 +539,10 @@ impl Downstream for Client<'_> {
         self.end().await
     }
 
+    fn is_too_slow(&self) -> bool {
+        self.is_too_slow
+    }
+
     async fn abort(&mut self) {
         self.ended = true;
         // RST_STREAM: the client must not take what it has for the whole.
@@ -531,12 +558,8 @@ fn response_header(head: &ReplyHead<'_>) -> Option<ResponseHeader> {
     let stored = head.stored.map_or(0, |(stored, _)| stored.fields.len());
     let mut fields = HeaderMap::with_capacity(stored + head.fields.len() + OWN_FIELDS);
     let mut add = |name: HeaderName, value: HeaderValue| fields.try_append(name, value).ok();
-    if let Some((stored, selection)) = head.stored {
-        for (name, value) in &stored.fields {
-            if selection.includes(name) {
-                add(name.clone(), value.clone())?;
-            }
-        }
+    for (name, value) in head.stored_fields() {
+        add(name.clone(), value.clone())?;
     }
     for (name, value) in head.fields {
         add(name.clone(), value.clone())?;

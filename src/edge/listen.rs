@@ -24,11 +24,13 @@ use super::explain::endpoint::ExplainEndpoint;
 use super::key_reload::KeyReload;
 use super::origin_client::OriginClient;
 use super::pass::PassLane;
-use super::policy::{ConnectionRefusal, LetIn, ListenerPolicy, RefusalLog, RoutePolicy};
+use super::policy::{
+    ConnectionRefusal, LetIn, ListenerPolicy, PolicyOfAll, RefusalLog, RoutePolicy,
+};
 use super::purge::PurgeEndpoint;
 use super::range_credit::RangeCredit;
 use super::request::Peer;
-use super::tls::TlsListener;
+use super::tls::{HandshakeFault, Secured, TlsListener, client_verifier};
 use super::{Node, Routed, lane_h1, lane_h2};
 use crate::cache::Cache;
 use crate::cache::disk::DiskTier;
@@ -115,20 +117,24 @@ impl Edge {
             })?;
             pools.push(Arc::new(client));
         }
-        let trust = Arc::new(config.trust.clone());
+        let shared = Arc::new(PolicyOfAll::new(config));
         let mut listeners = Vec::new();
         for (index, listener) in config.listeners.iter().enumerate() {
             let tls = listener.tls.as_ref().map(|tls| {
                 let counted = metrics.tls_listener(&listener.address.to_string());
                 let certificates = Certificates::load(tls, counted.clone())
                     .map_err(|error| StartError::Certificate { index, error })?;
-                TlsListener::new(Arc::new(certificates), tls.misdirected, counted)
+                let clients = (tls.client_certificates.as_ref())
+                    .map(client_verifier)
+                    .transpose()
+                    .map_err(|error| StartError::Certificate { index, error })?;
+                TlsListener::new(Arc::new(certificates), clients, tls.misdirected, counted)
                     .map_err(|error| StartError::Tls { index, error })
             });
             let patience = config.timeouts.request_head;
             listeners.push(Prepared {
                 config: listener.clone(),
-                policy: ListenerPolicy::new(listener, trust.clone(), patience),
+                policy: ListenerPolicy::new(listener, shared.clone(), patience),
                 tls: tls.transpose()?,
                 connections: metrics.listener(&listener.address.to_string()),
             });
@@ -360,19 +366,26 @@ impl Acceptor {
         let LetIn {
             stream,
             client,
-            terms,
+            is_trusted_proxy,
             places: _places,
         } = match self.policy.let_in(stream, address).await {
             Ok(let_in) => let_in,
             Err(refusal) => return self.refused(refusal, address),
         };
-        let (stream, scope) = match &self.tls {
-            None => (stream, None),
+        let (stream, subject, scope) = match &self.tls {
+            None => (stream, None, None),
             Some(tls) => {
                 let patience = self.lanes.node.timeouts.request_head;
                 match tls.handshake(stream, patience).await {
-                    Some(shaken) => shaken,
-                    None => return,
+                    Ok(Secured {
+                        stream,
+                        subject,
+                        scope,
+                    }) => (stream, subject, scope),
+                    Err(HandshakeFault::ClientCertificate) => {
+                        return self.refused(ConnectionRefusal::ClientCertificate, client);
+                    }
+                    Err(HandshakeFault::Other) => return,
                 }
             }
         };
@@ -381,7 +394,7 @@ impl Acceptor {
         let peer = Peer {
             client,
             tls: tls.as_deref().map(super::tls::version_name),
-            terms,
+            terms: self.policy.terms(is_trusted_proxy, subject),
         };
         drop(tls);
         if stream.selected_alpn_proto() == Some(ALPN::H2) {

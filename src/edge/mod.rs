@@ -63,6 +63,7 @@ mod held_stream;
 mod idle_connections;
 mod multipart;
 mod next_request;
+mod pace;
 mod part;
 mod range_cost;
 mod range_credit;
@@ -103,6 +104,7 @@ use course::{Course, course, directives_of, not_for_the_cache};
 use deliver::{Delivered, Delivery};
 use downstream::{CacheStatus, Downstream, KeyParameter};
 use origin_client::OriginClient;
+use pace::TooSlow;
 use part::wanted_range;
 use policy::RoutePolicy;
 use range_credit::{RANGE_BUDGET, RangeCredit};
@@ -167,6 +169,15 @@ pub struct Ticket {
     pub why: Outcome,
     /// More about that, in the words of `Cache-Status` detail.
     pub detail: Option<&'static str>,
+    /// Set when the client sends its body, or takes the response, too slowly.
+    pace: Slowness,
+}
+
+/// In which direction a client of the pass lane was too slow.
+#[derive(Debug, Clone, Default)]
+struct Slowness {
+    sending: TooSlow,
+    taking: TooSlow,
 }
 
 impl Answered {
@@ -175,7 +186,12 @@ impl Answered {
     }
 
     fn pass(visit: Visit, why: Outcome, detail: Option<&'static str>) -> Self {
-        Answered::Pass(Box::new(Ticket { visit, why, detail }))
+        Answered::Pass(Box::new(Ticket {
+            visit,
+            why,
+            detail,
+            pace: Slowness::default(),
+        }))
     }
 }
 
@@ -206,6 +222,10 @@ impl Node {
         if let Some(terms) = request.peer.terms.clone()
             && let Err(refusal) = terms.admit(&mut request)
         {
+            // Not even a log is told what the edge alone verifies.
+            if let Some(route) = self.table.find(request.authority(), request.path()) {
+                self.authorizer.strip(route, &mut request);
+            }
             self.fail(&request, None, refusal.into(), None, client)
                 .await;
             return Answered::Done;
@@ -215,14 +235,22 @@ impl Node {
                 .await;
             return Answered::Done;
         };
-        if let Some(policy) = &self.routes[route].policy
-            && let Err(refusal) = policy.admit(&request)
-        {
-            // Not even a log is told what the edge alone verifies.
-            self.authorizer.strip(route, &mut request);
-            self.fail(&request, Some(route), refusal.into(), None, client)
-                .await;
-            return Answered::Done;
+        if let Some(policy) = &self.routes[route].policy {
+            match policy.admit(&request) {
+                Ok(None) => {}
+                Ok(Some(preflight)) => {
+                    self.authorizer.strip(route, &mut request);
+                    self.answer_preflight(&request, route, preflight, client)
+                        .await;
+                    return Answered::Done;
+                }
+                Err(refusal) => {
+                    self.authorizer.strip(route, &mut request);
+                    self.fail(&request, Some(route), refusal.into(), None, client)
+                        .await;
+                    return Answered::Done;
+                }
+            }
         }
         let mut now = request.received;
         let judged = self.authorizer.judge(route, &mut request, now.wall);
@@ -239,7 +267,7 @@ impl Node {
             request.fields.remove(RANGE);
         }
         let key = cache_key(&request, &self.routes[route].config.cache);
-        let visit = Visit {
+        let mut visit = Visit {
             request,
             route,
             key,
@@ -247,6 +275,9 @@ impl Node {
         };
         if let Some(why) = not_for_the_cache(&visit.request, authorized) {
             return Answered::pass(visit, why.outcome(), None);
+        }
+        if let Some(policy) = &self.routes[route].policy {
+            policy.take_asking_origin(&mut visit.request);
         }
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
@@ -525,6 +556,9 @@ impl Node {
         }
         let (name, value) = targeted::SURROGATE_CAPABILITY;
         forwarded.append(name, HeaderValue::from_static(value));
+        if let Some(policy) = &self.routes[visit.route].policy {
+            policy.edit_request(&mut forwarded);
+        }
         OriginRequest {
             target: forwarded_target(request, self.rules_of(visit)),
             fields: forwarded,

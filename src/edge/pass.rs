@@ -24,11 +24,10 @@ use super::downstream::{CacheStatus, OrNothing};
 use super::failure::Failure;
 use super::held_stream::chunk_fault;
 use super::origin_client::OriginClient;
+use super::policy::{PolicyRefusal, RoutePolicy};
 use super::range_credit::RANGE_BUDGET;
 use super::record::{Ending, log_failure};
-use super::{
-    Node, Request, Ticket, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID, add_forwarding_fields,
-};
+use super::{Node, Request, Ticket, X_REQUEST_ID, add_forwarding_fields};
 use crate::cache::fetch::Phase;
 use crate::cache::policy::{fields, invalidation};
 use crate::cache::purge::Sequence;
@@ -54,6 +53,8 @@ pub struct Passage {
     asked_sequence: Option<Sequence>,
     /// By the monotonic clock.
     first_byte: Option<Duration>,
+    /// Bytes of the request's body.
+    received: u64,
     failure: Option<Failure>,
     kept: Option<Kept>,
 }
@@ -86,6 +87,10 @@ impl PassLane {
 
     fn pool(&self, ticket: &Ticket) -> &Arc<OriginClient> {
         self.node.pool_of(ticket.visit.route)
+    }
+
+    fn policy(&self, ticket: &Ticket) -> Option<&RoutePolicy> {
+        self.node.routes[ticket.visit.route].policy.as_ref()
     }
 
     /// Counts an attempt at an origin server.
@@ -217,6 +222,26 @@ impl PassLane {
     }
 }
 
+/// Gives `head` the fields `fields`; pingora keeps the spelling of names beside the map, so that each change
+/// has to be told.
+fn replace_fields(head: &mut RequestHeader, fields: &HeaderMap) -> Result<()> {
+    let before = head.headers.clone();
+    for name in before.keys().filter(|name| !fields.contains_key(*name)) {
+        head.remove_header(name);
+    }
+    for name in fields.keys() {
+        let values: Vec<_> = fields.get_all(name).iter().collect();
+        if before.get_all(name).iter().collect::<Vec<_>>() == values {
+            continue;
+        }
+        head.remove_header(name);
+        for value in values {
+            head.append_header(name.clone(), value.clone())?;
+        }
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl ProxyHttp for PassLane {
     type CTX = Passage;
@@ -320,29 +345,41 @@ impl ProxyHttp for PassLane {
         let Some(ticket) = &passage.ticket else {
             return Err(Error::new_in(ErrorType::InternalError));
         };
-        let mut forwarded = upstream.headers.clone();
-        fields::remove_claims(&mut forwarded);
-        for name in upstream.headers.keys().cloned().collect::<Vec<_>>() {
-            if !forwarded.contains_key(&name) {
-                upstream.remove_header(&name);
-            }
-        }
         let request = &ticket.visit.request;
         if ticket.visit.stripped {
             forward_without_credentials(request, upstream)?;
         }
+        let mut forwarded = upstream.headers.clone();
+        fields::remove_claims(&mut forwarded);
         add_forwarding_fields(&mut forwarded, request, &request.authority);
-        for name in [
-            http::header::HOST,
-            X_FORWARDED_FOR,
-            X_FORWARDED_PROTO,
-            X_REQUEST_ID,
-        ] {
-            if let Some(value) = forwarded.get(&name) {
-                upstream.insert_header(name, value)?;
-            }
+        if let Some(terms) = &request.peer.terms {
+            terms.edit_request(&mut forwarded);
         }
-        upstream.append_header(VIA, super::via(&ticket.visit.request))?;
+        if let Some(policy) = self.policy(ticket) {
+            policy.edit_request(&mut forwarded);
+        }
+        replace_fields(upstream, &forwarded)
+    }
+
+    /// A body whose length was not announced is measured as it arrives.
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        passage.received += body.as_ref().map_or(0, Bytes::len) as u64;
+        let policy = passage
+            .ticket
+            .as_ref()
+            .and_then(|ticket| self.policy(ticket));
+        if let Some(policy) = policy
+            && let Err(refusal) = policy.admit_body(passage.received)
+        {
+            passage.failure = Some(refusal.into());
+            return Err(Error::new_in(ErrorType::HTTPStatus(413)));
+        }
         Ok(())
     }
 
@@ -368,6 +405,16 @@ impl ProxyHttp for PassLane {
             stored: false,
             detail: ticket.detail,
         };
+        if let Some(policy) = self.policy(&ticket) {
+            for name in policy.withheld() {
+                response.remove_header(name);
+            }
+            let mut fields = Vec::new();
+            policy.add_to(request, &mut fields);
+            for (name, value) in fields {
+                response.append_header(name, value)?;
+            }
+        }
         let key = self.node.key_parameter(&ticket.visit);
         let status = format!("{status}{}", OrNothing(&key));
         response.append_header("Cache-Status", status)?;
@@ -399,16 +446,23 @@ impl ProxyHttp for PassLane {
             can_reuse_downstream: false,
         };
         if session.response_written().is_some() {
+            passage.failure = None;
             return closed;
         }
-        let failure = match error.esource() {
-            ErrorSource::Downstream if is_about_chunks(error) => {
+        let failure = match passage.failure.take() {
+            Some(failure) => failure,
+            None if *error.esource() == ErrorSource::Downstream && is_about_chunks(error) => {
                 let refusal = GateRefusal::Chunks;
                 self.node.metrics.record_gate_refusal(refusal.reason());
                 Failure::Gate(refusal)
             }
-            ErrorSource::Downstream => return closed,
-            _ => self.failure(error, passage),
+            None if *error.esource() == ErrorSource::Downstream => {
+                match self.body_too_slow(error, passage) {
+                    Some(refusal) => refusal.into(),
+                    None => return closed,
+                }
+            }
+            None => self.failure(error, passage),
         };
         let reply = failure.reply();
         let Some(ticket) = passage.ticket.clone() else {
@@ -416,6 +470,9 @@ impl ProxyHttp for PassLane {
         };
         let request = &ticket.visit.request;
         log_failure(request, &failure, reply.fault);
+        if let Failure::Policy(refusal) = failure {
+            self.node.count_refusal(Some(ticket.visit.route), refusal);
+        }
         passage.failure = Some(failure);
         let body = reply.body(&request.id);
         let mut header = match ResponseHeader::build(reply.status, Some(8)) {
@@ -429,7 +486,10 @@ impl ProxyHttp for PassLane {
             stored: false,
             detail: Some(reply.reason),
         };
-        let own = failure_fields(&reply, self.node.clock.wall());
+        let mut own = failure_fields(&reply, self.node.clock.wall());
+        if let Some(policy) = self.policy(&ticket) {
+            policy.add_to_own(request, &mut own);
+        }
         let built = own
             .into_iter()
             .chain([
@@ -502,6 +562,11 @@ impl ProxyHttp for PassLane {
         ending.first_byte = passage.first_byte;
         ending.origin_server = passage.server.as_ref().map(|server| server.name.as_str());
         ending.aborted = error.is_some() && reply.is_none();
+        let write_timeout = error.is_some_and(|error| *error.etype() == ErrorType::WriteTimedout);
+        let from_client = error.is_some_and(|error| *error.esource() == ErrorSource::Downstream);
+        if ticket.pace.taking.is_set() || (write_timeout && from_client) {
+            ending.reason = Some(self.node.refuse_slow_client(ticket.visit.route));
+        }
         if ending.aborted && status.is_none() {
             ending.outcome = Outcome::Error;
         }
@@ -529,6 +594,13 @@ fn is_about_chunks(error: &Error) -> bool {
 }
 
 impl PassLane {
+    /// Whether reading the request failed because its client sends too little.
+    fn body_too_slow(&self, error: &Error, passage: &Passage) -> Option<PolicyRefusal> {
+        let ticket = passage.ticket.as_ref()?;
+        let silent = *error.etype() == ErrorType::ReadTimedout;
+        (silent || ticket.pace.sending.is_set()).then_some(PolicyRefusal::BodyTooSlow)
+    }
+
     fn failure(&self, error: &Error, passage: &Passage) -> Failure {
         let (Some(ticket), Some(server)) = (
             &passage.ticket,

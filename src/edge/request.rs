@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::{HeaderValue, ORIGIN};
 use http::{HeaderMap, Method};
 
 use super::policy::Terms;
@@ -124,6 +125,8 @@ pub struct Request {
     pub path_end: usize,
     /// The fields exactly as sent.
     pub fields: HeaderMap,
+    /// `Origin`, when it was taken out of `fields` because the edge answers for it.
+    pub asking_origin: Option<HeaderValue>,
     /// Which of them may be there.
     pub presence: Presence,
     /// The body that follows.
@@ -149,6 +152,11 @@ impl Request {
     /// The authority.
     pub fn authority(&self) -> &str {
         text(&self.authority)
+    }
+
+    /// The web origin whose script or page asks (RFC 6454 §7).
+    pub fn asking_origin(&self) -> Option<&HeaderValue> {
+        (self.asking_origin.as_ref()).or_else(|| self.fields.get(ORIGIN))
     }
 
     /// The request as signatures see it.

@@ -3,21 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::Stream as PlainStream;
 use pingora::protocols::tls::SslDigest;
 use pingora::time::timeout;
-use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::admit::GateRefusal;
-use super::certificates::{Certificates, is_valid_for};
+use super::certificates::{CertificateError, Certificates, is_valid_for};
 use super::request::Request;
 use super::tls_stream::TlsStream;
-use crate::config::Misdirected;
+use crate::config::{self, Misdirected};
 use crate::observe::TlsMetrics;
 
 /// The installed provider; aws-lc-rs when the process has not installed another.
@@ -65,13 +70,17 @@ impl TlsListener {
     /// What rustls says.
     pub(super) fn new(
         certificates: Arc<Certificates>,
+        clients: Option<Arc<dyn ClientCertVerifier>>,
         misdirected: Misdirected,
         metrics: TlsMetrics,
     ) -> Result<Self, rustls::Error> {
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(certificates.clone());
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?;
+        let builder = match clients {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(certificates.clone());
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.max_fragment_size = Some(FRAGMENT_BYTES);
         config.ticketer = Ticketer::new()?;
@@ -88,25 +97,29 @@ impl TlsListener {
         &self.certificates
     }
 
-    /// Takes the handshake with a client that has just connected, within `patience`; `None` when it fails.
+    /// Takes the handshake with a client that has just connected, within `patience`.
+    ///
+    /// # Errors
+    /// [`HandshakeFault`].
     pub(super) async fn handshake(
         &self,
         stream: Stream,
         patience: Duration,
-    ) -> Option<(Stream, Option<Scope>)> {
-        let plain = stream.into_any().downcast::<PlainStream>().ok()?;
+    ) -> Result<Secured, HandshakeFault> {
+        let plain = stream.into_any().downcast::<PlainStream>();
+        let plain = plain.map_err(|_| HandshakeFault::Other)?;
         let accept = TlsStream::accept(self.config.clone(), *plain);
         // Boxed is what an idle connection on HTTP/1.1 would otherwise keep room for.
         let accepted = timeout(patience, Box::pin(accept)).await;
         let (result, stream) = match accepted {
-            Ok(Ok(stream)) if stream.is_resumed() => ("resumed", Some(stream)),
-            Ok(Ok(stream)) => ("full", Some(stream)),
+            Ok(Ok(stream)) if stream.is_resumed() => ("resumed", Ok(stream)),
+            Ok(Ok(stream)) => ("full", Ok(stream)),
             Ok(Err(error)) => {
                 // Scanners fail all day: nothing that an operator has to see.
                 tracing::debug!(%error, "a TLS handshake failed");
-                ("failed", None)
+                ("failed", Err(HandshakeFault::of(&error)))
             }
-            Err(_) => ("timed_out", None),
+            Err(_) => ("timed_out", Err(HandshakeFault::Other)),
         };
         self.metrics.record_handshake(result);
         let stream = stream?;
@@ -116,7 +129,11 @@ impl TlsListener {
             let name = name.to_owned();
             Some(Scope { name, pair })
         });
-        Some((Box::new(stream), scope))
+        Ok(Secured {
+            subject: stream.client_certificate().and_then(subject),
+            stream: Box::new(stream),
+            scope,
+        })
     }
 }
 
@@ -156,6 +173,73 @@ fn host_of(authority: &str) -> &str {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => authority.split(':').next().unwrap_or_default(),
     }
+}
+
+/// A connection behind its handshake.
+pub(super) struct Secured {
+    pub(super) stream: Stream,
+    /// The subject of the client's certificate, if it was asked for one and has shown it.
+    pub(super) subject: Option<String>,
+    /// What may be asked for on it; `None`: anything.
+    pub(super) scope: Option<Scope>,
+}
+
+/// Why a handshake failed, as far as it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HandshakeFault {
+    /// The client's certificate is missing or wrong.
+    ClientCertificate,
+    /// It broke off, or there was nothing to agree on.
+    Other,
+}
+
+impl HandshakeFault {
+    fn of(error: &std::io::Error) -> Self {
+        let inner = (error.get_ref()).and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match inner {
+            Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_)) => {
+                HandshakeFault::ClientCertificate
+            }
+            _ => HandshakeFault::Other,
+        }
+    }
+}
+
+/// Judges clients' certificates.
+///
+/// # Errors
+/// [`CertificateError`] when the authorities' certificates cannot be used.
+pub(super) fn client_verifier(
+    clients: &config::ClientCertificates,
+) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
+    let unusable = |reason: String| CertificateError::File {
+        path: clients.ca_file.clone(),
+        reason,
+    };
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(&clients.ca_file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| unusable(error.to_string()))?;
+    for certificate in certificates {
+        roots
+            .add(certificate)
+            .map_err(|error| unusable(error.to_string()))?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+    let builder = match clients.required {
+        true => builder,
+        false => builder.allow_unauthenticated(),
+    };
+    builder.build().map_err(|error| unusable(error.to_string()))
+}
+
+/// The subject of a certificate that was found good, in visible ASCII: what else a name holds is
+/// percent-encoded, since it goes into a log and a field.
+fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
+    const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let subject = parsed.subject().to_string();
+    Some(utf8_percent_encode(&subject, ENCODED).to_string())
 }
 
 /// The protocol version for the access log.

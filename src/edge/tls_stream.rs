@@ -21,6 +21,7 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
+use rustls::pki_types::CertificateDer;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::TlsAcceptor;
@@ -87,7 +88,7 @@ fn digest(connection: &ServerConnection) -> SslDigest {
     let version = connection
         .protocol_version()
         .and_then(|version| version.as_str());
-    // Clients show no certificates.
+    // What a client's certificate says is kept in its terms (`policy`), not here.
     SslDigest::new(
         cipher.unwrap_or_default(),
         version.unwrap_or_default(),
@@ -95,6 +96,13 @@ fn digest(connection: &ServerConnection) -> SslDigest {
         None,
         Vec::new(),
     )
+}
+
+impl<S> TlsStream<S> {
+    /// The certificate that the client has shown, and that was found good.
+    pub(super) fn client_certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.session.get_ref().1.peer_certificates()?.first()
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {

@@ -24,6 +24,8 @@ pub struct AccessRecord<'a> {
     pub protocol: Protocol,
     /// The TLS version; `None` for plain HTTP.
     pub tls: Option<&'a str>,
+    /// The subject of the client's certificate, when it has shown one.
+    pub certificate: Option<&'a str>,
     /// The request method, as sent.
     pub method: &'a str,
     /// The authority, as sent.
@@ -86,6 +88,7 @@ impl AccessRecord<'_> {
         write_address(line, name!("client"), self.client);
         write_word(line, name!("protocol"), self.protocol.as_str());
         write_text_if(line, name!("tls"), self.tls);
+        write_text_if(line, name!("certificate"), self.certificate);
         write_text(line, name!("method"), self.method);
         write_text(line, name!("host"), self.host);
         write_text(line, name!("path"), self.path);
@@ -280,6 +283,7 @@ pub(super) mod tests {
             client: "2001:db8::7".parse().unwrap(),
             protocol: Protocol::Http11,
             tls: None,
+            certificate: None,
             method: "GET",
             host: "media.example",
             path: "/v/a.mp4",
@@ -327,6 +331,7 @@ pub(super) mod tests {
     fn every_field_is_told() {
         let full = AccessRecord {
             tls: Some("TLSv1.3"),
+            certificate: Some("CN=player"),
             query: Some("x=1"),
             status: Some(206),
             reason: Some("expired"),
@@ -349,7 +354,7 @@ pub(super) mod tests {
             parsed(&full),
             json!({
                 "time": "2026-10-14T17:46:40.042Z", "request_id": "a1", "client": "2001:db8::7",
-                "protocol": "h2", "tls": "TLSv1.3", "method": "GET", "host": "media.example",
+                "protocol": "h2", "tls": "TLSv1.3", "certificate": "CN=player", "method": "GET", "host": "media.example",
                 "path": "/v/a.mp4", "query": "x=1", "status": 206, "outcome": "hit",
                 "reason": "expired", "route": "media", "bytes": u64::MAX, "source": "origin",
                 "duration_ms": 61005.0, "ttfb_ms": 1.5, "range": "bytes=0-9",

@@ -179,7 +179,7 @@ fn status_in(slot: usize) -> Option<usize> {
 }
 
 /// The requests of one outcome and protocol by status. The slots (7 KiB) are allocated with the first
-/// request, since most of the 33 pages of a route are never used.
+/// request, since most of the 36 pages of a route are never used.
 #[derive(Debug, Default)]
 struct StatusPage(OnceLock<Box<[Count]>>);
 

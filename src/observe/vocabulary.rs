@@ -3,7 +3,7 @@
 /// How the edge answered a request.
 ///
 /// The words of RFC 9211: `hit`, else the reason in `fwd` for which the request went forward;
-/// a revalidated response is [`Outcome::Stale`] with a `fwd-status` of 304. Two words are ours,
+/// a revalidated response is [`Outcome::Stale`] with a `fwd-status` of 304. Three words are ours,
 /// for requests that never reached the cache's decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -26,7 +26,9 @@ pub enum Outcome {
     Method,
     /// The request's own directives made it go forward.
     Request,
-    /// The gate or the signature check said no.
+    /// The edge answered by itself, and the cache was not asked (a preflight).
+    Own,
+    /// The gate, a policy or the signature check said no.
     Refused,
     /// The edge or the origin failed.
     Error,
@@ -34,7 +36,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// All, in their order.
-    pub(super) const ALL: [Outcome; 11] = [
+    pub(super) const ALL: [Outcome; 12] = [
         Outcome::Hit,
         Outcome::Miss,
         Outcome::UriMiss,
@@ -44,6 +46,7 @@ impl Outcome {
         Outcome::Bypass,
         Outcome::Method,
         Outcome::Request,
+        Outcome::Own,
         Outcome::Refused,
         Outcome::Error,
     ];
@@ -60,6 +63,7 @@ impl Outcome {
             Outcome::Bypass => "bypass",
             Outcome::Method => "method",
             Outcome::Request => "request",
+            Outcome::Own => "own",
             Outcome::Refused => "refused",
             Outcome::Error => "error",
         }

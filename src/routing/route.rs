@@ -114,6 +114,9 @@ mod tests {
                     addresses: Default::default(),
                     limits: Default::default(),
                     signing: Default::default(),
+                    cors: None,
+                    response_headers: Default::default(),
+                    request_headers: Default::default(),
                     cache: Arc::default(),
                 })
             })

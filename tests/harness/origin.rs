@@ -218,6 +218,14 @@ impl Exchange {
             .unwrap();
     }
 
+    /// Sends bytes to an edge that may close before it has them all.
+    pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
+        let write = self.stream_mut().write_all(bytes.as_ref());
+        within("the edge takes or refuses what the origin sends", write)
+            .await
+            .ok();
+    }
+
     /// Reads exactly `count` bytes of what follows the request's head.
     pub async fn read(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];

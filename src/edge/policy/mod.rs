@@ -1,11 +1,13 @@
-//! The gate's policies: who may come in, and how often. `admit` says what a request may look like; this says
+//! The gate's policies: who may come in, how often, and what is said to browsers. `admit` says what a request may look like; this says
 //! whose it may be. All of it is off unless it is configured.
 //!
 //! | when | function | refuses with |
 //! |---|---|---|
-//! | a connection is accepted | [`ListenerPolicy::let_in`] | [`ConnectionRefusal`]: closed without a word |
-//! | a request has passed the gate | [`Terms::admit`] | [`PolicyRefusal`] |
-//! | its route is known | [`RoutePolicy::admit`] | [`PolicyRefusal`] |
+//! | a connection is accepted | `ListenerPolicy::let_in` | [`ConnectionRefusal`]: closed without a word |
+//! | a request has passed the gate | `Terms::admit` | [`PolicyRefusal`] |
+//! | its route is known | `RoutePolicy::admit` | [`PolicyRefusal`]; or answers a preflight |
+//! | a response goes out | `RoutePolicy::add_to`, `RoutePolicy::withheld` | |
+//! | a request goes to the origin | `RoutePolicy::edit_request` | |
 //!
 //! Invariants:
 //! - `client-before-anything`: who the client is, is settled before anything is decided or counted by it.
@@ -13,11 +15,14 @@
 //! - `every-refusal-is-counted`: each has a reason, under which it is counted and logged.
 
 mod connections;
+mod cors;
 mod forwarded;
+mod headers;
 pub mod proxy_protocol;
 mod request_rate;
 
 pub use forwarded::client_address;
+pub(super) use headers::Preflight;
 
 use std::io;
 use std::net::IpAddr;
@@ -26,17 +31,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::Stream as PlainStream;
 use pingora::time::timeout;
 use tokio::io::AsyncReadExt;
 
 use self::connections::{ClientPlace, Connections, Place};
+use self::headers::ResponseRules;
 use self::proxy_protocol::{ProxyHeader, ProxyHeaderFault};
 use self::request_rate::{RequestRate, TooOften};
 use super::client_network::ClientNetwork;
-use super::request::Request;
-use crate::config::{self, AddressRules, ProxyProtocol, Trust};
+use super::request::{BodyLength, Request};
+use crate::config::{self, AddressRules, HeaderEdits, ProxyProtocol, Trust};
 
 /// An enum of refusals with the label of each, and a list of all labels, by which a test can tell that it
 /// has seen them all.
@@ -91,6 +98,9 @@ refusals! {
             /// What is wrong with it.
             fault: ProxyHeaderFault
         } => "proxy_header",
+        /// `tls.client_certificates`: the client shows none, or one that is not good.
+        #[error("the client's certificate is missing or wrong")]
+        ClientCertificate => "client_certificate",
         /// The PROXY header was not there within `timeouts.request_head`.
         #[error("the PROXY header did not arrive in time")]
         ProxyHeaderTimeout => "proxy_header_timeout",
@@ -110,6 +120,24 @@ refusals! {
             /// When it may ask again, in whole seconds, at least one.
             retry_after_seconds: u64
         } => "rate_limited",
+        /// `limits.request_body` of the route.
+        #[error("the request's body is too large")]
+        BodyTooLarge => "body_too_large",
+        /// `limits.min_receive_rate`, or `timeouts.request_body`.
+        #[error("the request's body arrives too slowly")]
+        BodyTooSlow => "body_too_slow",
+        /// `limits.min_send_rate`, or `timeouts.write`; the response is cut off.
+        #[error("the client takes the response too slowly")]
+        ClientTooSlow => "client_too_slow",
+        /// A preflight from an origin that is not in `cors.origins`.
+        #[error("scripts of this origin are not let in")]
+        CorsOrigin => "cors_origin",
+        /// A preflight for a method that is not in `cors.methods`.
+        #[error("scripts may not use this method")]
+        CorsMethod => "cors_method",
+        /// A preflight for a field that is not in `cors.headers`.
+        #[error("scripts may not send this field")]
+        CorsField => "cors_field",
     }
 }
 
@@ -123,14 +151,36 @@ impl From<TooOften> for PolicyRefusal {
     }
 }
 
+/// What counts on all listeners.
+#[derive(Debug)]
+pub struct PolicyOfAll {
+    trust: Trust,
+    /// Request fields that nobody but the edge may set.
+    subject_fields: Vec<HeaderName>,
+}
+
+impl PolicyOfAll {
+    /// The policy of an edge.
+    pub fn new(config: &config::Edge) -> Self {
+        let tls = config.listeners.iter().filter_map(|one| one.tls.as_ref());
+        let clients = tls.filter_map(|tls| tls.client_certificates.as_ref());
+        PolicyOfAll {
+            trust: config.trust.clone(),
+            subject_fields: clients.filter_map(|one| one.forward_as.clone()).collect(),
+        }
+    }
+}
+
 /// What one listener asks of connections, and of the requests on them.
 #[derive(Debug)]
 pub struct ListenerPolicy {
-    trust: Arc<Trust>,
+    shared: Arc<PolicyOfAll>,
     proxy_protocol: ProxyProtocol,
     addresses: AddressRules,
     connections: Arc<Connections>,
     requests: Option<RequestRate>,
+    /// The request field for the subject of a client's certificate.
+    forward_subject_as: Option<HeaderName>,
     /// How long a PROXY header may take.
     patience: Duration,
 }
@@ -141,8 +191,8 @@ pub(super) struct LetIn {
     pub(super) stream: Stream,
     /// Who is at the other end: of the connection, or of the one that a PROXY header speaks for.
     pub(super) client: IpAddr,
-    /// What requests on it are held to; `None` when there is nothing.
-    pub(super) terms: Option<Arc<Terms>>,
+    /// That is a proxy, whose requests have clients of their own.
+    pub(super) is_trusted_proxy: bool,
     /// Given back with the connection.
     pub(super) places: Places,
 }
@@ -156,10 +206,16 @@ pub(super) struct Places {
 
 impl ListenerPolicy {
     /// The policy of `listener`. A PROXY header may take `patience`.
-    pub fn new(listener: &config::Listener, trust: Arc<Trust>, patience: Duration) -> Arc<Self> {
+    pub fn new(
+        listener: &config::Listener,
+        shared: Arc<PolicyOfAll>,
+        patience: Duration,
+    ) -> Arc<Self> {
         let limits = &listener.limits;
+        let clients = (listener.tls.as_ref()).and_then(|tls| tls.client_certificates.as_ref());
         Arc::new(ListenerPolicy {
-            trust,
+            shared,
+            forward_subject_as: clients.and_then(|clients| clients.forward_as.clone()),
             proxy_protocol: listener.proxy_protocol,
             addresses: listener.addresses.clone(),
             connections: Connections::new(limits.connections, limits.connections_per_client),
@@ -180,14 +236,14 @@ impl ListenerPolicy {
         let of_all = self.connections.enter()?;
         let mut client = address;
         if self.proxy_protocol == ProxyProtocol::Required {
-            if !self.trust.proxies.contains(address) {
+            if !self.shared.trust.proxies.contains(address) {
                 return Err(ConnectionRefusal::UntrustedProxy);
             }
             let header;
             (stream, header) = Box::pin(self.read_proxy_header(stream)).await?;
             client = header.client.unwrap_or(address);
         }
-        let is_trusted_proxy = self.trust.proxies.contains(client);
+        let is_trusted_proxy = self.shared.trust.proxies.contains(client);
         let mut of_client = None;
         if !is_trusted_proxy {
             // Of a trusted proxy's clients each request is judged by itself.
@@ -196,20 +252,33 @@ impl ListenerPolicy {
             }
             of_client = self.connections.enter_client(client.into())?;
         }
-        let terms = (is_trusted_proxy || self.requests.is_some()).then(|| {
-            Arc::new(Terms {
-                listener: self.clone(),
-                is_trusted_proxy,
-            })
-        });
         Ok(LetIn {
             stream,
             client,
-            terms,
+            is_trusted_proxy,
             places: Places {
                 _of_all: of_all,
                 _of_client: of_client,
             },
+        })
+    }
+
+    /// What requests on a connection are held to; `None` when there is nothing.
+    pub(super) fn terms(
+        self: &Arc<Self>,
+        is_trusted_proxy: bool,
+        subject: Option<String>,
+    ) -> Option<Arc<Terms>> {
+        let asks = is_trusted_proxy
+            || subject.is_some()
+            || self.requests.is_some()
+            || !self.shared.subject_fields.is_empty();
+        asks.then(|| {
+            Arc::new(Terms {
+                listener: self.clone(),
+                is_trusted_proxy,
+                subject,
+            })
         })
     }
 
@@ -259,6 +328,8 @@ async fn proxy_header(
 pub struct Terms {
     listener: Arc<ListenerPolicy>,
     is_trusted_proxy: bool,
+    /// Of the client's certificate.
+    subject: Option<String>,
 }
 
 impl Terms {
@@ -269,14 +340,36 @@ impl Terms {
     pub(super) fn admit(&self, request: &mut Request) -> Result<(), PolicyRefusal> {
         let listener = &self.listener;
         if self.is_trusted_proxy {
-            let Trust { proxies, field } = &*listener.trust;
+            let Trust { proxies, field } = &listener.shared.trust;
             let proxy = request.peer.client;
             request.peer.client = client_address(&request.fields, *field, proxies, proxy);
             if !listener.addresses.admit(request.peer.client) {
                 return Err(PolicyRefusal::AddressDenied);
             }
         }
+        self.edit_request(&mut request.fields);
         charge(listener.requests.as_ref(), request)
+    }
+
+    /// The subject of the client's certificate, as the log shows it.
+    pub(super) fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// Tells the origin, and `Vary`, who the client is by its certificate; what others say of that is gone.
+    pub(super) fn edit_request(&self, fields: &mut HeaderMap) {
+        for name in &self.listener.shared.subject_fields {
+            fields.remove(name);
+        }
+        self.add_subject(fields);
+    }
+
+    fn add_subject(&self, fields: &mut HeaderMap) {
+        if let (Some(name), Some(subject)) = (&self.listener.forward_subject_as, &self.subject)
+            && let Ok(subject) = HeaderValue::from_str(subject)
+        {
+            fields.insert(name, subject);
+        }
     }
 }
 
@@ -285,28 +378,97 @@ impl Terms {
 pub struct RoutePolicy {
     addresses: AddressRules,
     requests: Option<RequestRate>,
+    request_body_bytes: Option<u64>,
+    response: Option<ResponseRules>,
+    request_edits: Option<HeaderEdits>,
 }
 
 impl RoutePolicy {
     /// The policy of `route`; `None` when it asks for nothing.
     pub fn new(route: &config::Route) -> Option<Self> {
+        let response = ResponseRules::new(route);
+        let edits = &route.request_headers;
         let policy = RoutePolicy {
             addresses: route.addresses.clone(),
             requests: route.limits.requests_per_client.map(RequestRate::new),
+            request_body_bytes: route.limits.request_body_bytes,
+            response: (!response.is_empty()).then_some(response),
+            request_edits: (!edits.is_empty()).then(|| edits.clone()),
         };
-        let asks = !policy.addresses.is_open() || policy.requests.is_some();
+        let asks = !policy.addresses.is_open()
+            || policy.requests.is_some()
+            || policy.request_body_bytes.is_some()
+            || policy.response.is_some()
+            || policy.request_edits.is_some();
         asks.then_some(policy)
     }
 
-    /// Lets a request in.
+    /// Lets a request in; gives the answer if it is a preflight that is answered here.
     ///
     /// # Errors
     /// [`PolicyRefusal`].
-    pub(super) fn admit(&self, request: &Request) -> Result<(), PolicyRefusal> {
+    pub(super) fn admit(&self, request: &Request) -> Result<Option<Preflight>, PolicyRefusal> {
         if !self.addresses.admit(request.peer.client) {
             return Err(PolicyRefusal::AddressDenied);
         }
-        charge(self.requests.as_ref(), request)
+        charge(self.requests.as_ref(), request)?;
+        if let BodyLength::Known(length) = request.body {
+            self.admit_body(length)?;
+        }
+        match &self.response {
+            Some(response) => response.preflight(request),
+            None => Ok(None),
+        }
+    }
+
+    /// Lets the first `length` bytes of a body in.
+    ///
+    /// # Errors
+    /// [`PolicyRefusal::BodyTooLarge`].
+    pub(super) fn admit_body(&self, length: u64) -> Result<(), PolicyRefusal> {
+        match self.request_body_bytes {
+            Some(limit) if length > limit => Err(PolicyRefusal::BodyTooLarge),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes out of a request for the cache what the edge answers for itself, so that it makes no
+    /// variants and reaches no origin.
+    pub(super) fn take_asking_origin(&self, request: &mut Request) {
+        if let Some(ResponseRules { cors: Some(_), .. }) = &self.response {
+            request.asking_origin = request.fields.remove(ORIGIN);
+        }
+    }
+
+    /// Fields of the origin's that do not go out.
+    pub(super) fn withheld(&self) -> &[HeaderName] {
+        let response = self.response.as_ref();
+        response.map_or(&[], ResponseRules::withheld)
+    }
+
+    /// Adds what goes out on a response besides the origin's fields.
+    pub(super) fn add_to(&self, request: &Request, fields: &mut Vec<(HeaderName, HeaderValue)>) {
+        if let Some(response) = &self.response {
+            response.add_to(request, fields);
+        }
+    }
+
+    /// Adds to the fields of a response of the edge's own making.
+    pub(super) fn add_to_own(
+        &self,
+        request: &Request,
+        fields: &mut Vec<(HeaderName, HeaderValue)>,
+    ) {
+        if let Some(response) = &self.response {
+            response.add_to_own(request, fields);
+        }
+    }
+
+    /// Changes the fields of a request to the origin.
+    pub(super) fn edit_request(&self, fields: &mut HeaderMap) {
+        if let Some(edits) = &self.request_edits {
+            headers::edit(edits, fields);
+        }
     }
 }
 
