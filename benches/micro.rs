@@ -29,7 +29,9 @@ use tidegate::edge::request::{Peer, Request, keyed_query};
 use tidegate::observe::Metrics;
 use tidegate::routing::OriginRing;
 use tidegate::secret::Secret;
-use tidegate::signing::{Keyring, PresignSpec, Rules, presign, verify_presigned};
+use tidegate::signing::{
+    Keyring, PresignSpec, PresignV2Spec, Rules, presign, presign_v2, verify_presigned,
+};
 
 /// As in the binary.
 #[global_allocator]
@@ -152,18 +154,35 @@ fn signature(criterion: &mut Criterion) {
         expires: Duration::from_secs(3600),
     };
     let target = presign(&spec, &secret, now().wall).expect("the URL can be signed");
-    let request = request(&target);
-    let keyring = Keyring::new([("demo".to_owned(), secret)]);
+    let version_2 = PresignV2Spec {
+        method: spec.method,
+        host: spec.host,
+        domain: None,
+        path: spec.path,
+        query: &[],
+        headers: &HeaderMap::new(),
+        access_key_id: spec.access_key_id,
+        expires: spec.expires,
+    };
+    let target_v2 = presign_v2(&version_2, &secret, now().wall).expect("the URL can be signed");
+    let requests = [
+        ("signature: presigned URL", request(&target)),
+        ("signature: presigned URL, Version 2", request(&target_v2)),
+    ];
+    let keyring = Keyring::new([("demo".to_owned(), secret)]).allow_sigv2("demo");
     let rules = Rules {
         region: Some("us-east-1"),
         clock_leeway: Duration::from_secs(60),
+        domain: None,
     };
-    criterion.bench_function("signature: presigned URL", |bencher| {
-        bencher.iter(|| {
-            verify_presigned(&request.signed(), &keyring, &rules, now().wall)
-                .expect("the signature is genuine")
+    for (name, request) in &requests {
+        criterion.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                verify_presigned(&request.signed(), &keyring, &rules, now().wall)
+                    .expect("the signature is genuine")
+            });
         });
-    });
+    }
 }
 
 fn reply_head(criterion: &mut Criterion) {

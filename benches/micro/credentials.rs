@@ -169,6 +169,7 @@ pub fn credentials(criterion: &mut Criterion) {
     let rules = Rules {
         region: None,
         clock_leeway: Duration::ZERO,
+        domain: None,
     };
     for case in cases() {
         let key = Key {

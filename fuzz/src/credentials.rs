@@ -30,6 +30,7 @@ pub(super) const END: u64 = 1_369_353_660;
 const RULES: Rules<'static> = Rules {
     region: None,
     clock_leeway: std::time::Duration::ZERO,
+    domain: None,
 };
 
 pub(super) fn verifier(kinds: impl IntoIterator<Item = KeyKind>) -> Verifier {

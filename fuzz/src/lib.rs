@@ -16,17 +16,20 @@ pub mod conditional;
 pub mod config;
 mod credentials;
 pub mod disk_format;
+pub mod form_data;
 pub mod forwarded;
 pub mod h2_frames;
 pub mod http_date;
 pub mod invalidation;
 pub mod jwt;
+pub mod post_policy;
 pub mod presigned;
 pub mod proxy_protocol;
 pub mod range;
 pub mod request_head;
 pub mod s3_target;
 pub mod signed_header;
+pub mod sigv2;
 pub mod stored_form;
 pub mod targeted;
 pub mod token;
@@ -52,9 +55,16 @@ fn secret() -> Secret {
 static KEYRING: LazyLock<Keyring> =
     LazyLock::new(|| Keyring::new([(ACCESS_KEY_ID.to_owned(), secret())]));
 
+/// The same key, allowed to sign with Version 2.
+static KEYRING_V2: LazyLock<Keyring> = LazyLock::new(|| {
+    let keys = [(ACCESS_KEY_ID.to_owned(), secret())];
+    Keyring::new(keys).allow_sigv2(ACCESS_KEY_ID)
+});
+
 const RULES: Rules<'static> = Rules {
     region: Some(REGION),
     clock_leeway: Duration::ZERO,
+    domain: None,
 };
 
 /// The instant at which everything is signed and verified: 2013-05-24T00:00:00Z, as in S3's examples.

@@ -9,9 +9,11 @@
 mod admin_client;
 mod cache;
 mod check;
+mod compare;
 mod edge;
 mod explain;
 mod origin;
+mod post_policy;
 mod purge;
 mod sign;
 mod sign_with;
@@ -54,8 +56,8 @@ enum Command {
     Origin(ConfigArg),
     /// Check a configuration: all problems at once, exit code 0 or 2
     Check(ConfigArg),
-    /// Print a signed URL for one object
-    Sign(sign::SignArgs),
+    /// Print a signed URL for one object, or with post-policy the form that uploads one
+    Sign(Box<sign::SignCommand>),
     /// Say whether a signed URL is genuine, and if not, why
     Verify(verify::VerifyArgs),
     /// Tell a running node to forget stored responses

@@ -1,4 +1,4 @@
-//! `tidegate sign`: makes a signed URL, by default a presigned one.
+//! `tidegate sign`: makes a signed URL, by default a presigned one, or with `post-policy` a form.
 
 use std::fmt;
 use std::io::Write as _;
@@ -6,16 +6,51 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
+use http::HeaderMap;
 
 use crate::config::read_duration;
 use crate::secret::Secret;
-use crate::signing::{PresignError, PresignSpec, presign};
+use crate::signing::{PresignError, PresignSpec, PresignV2Spec, presign, presign_v2};
 
+use super::post_policy::PostPolicyArgs;
 use super::secret;
 use super::sign_with::{SignWithArgs, With};
 
-/// Print a signed URL for one object, or the cookies that open it.
+/// Print a signed URL for one object, or the cookies that open it, or with post-policy a form.
+#[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct SignCommand {
+    /// What is signed besides URLs.
+    #[command(subcommand)]
+    pub what: Option<What>,
+    /// The URL.
+    #[command(flatten)]
+    pub url: Option<SignArgs>,
+}
+
+/// What is signed besides URLs.
+#[derive(Debug, Clone, Subcommand)]
+pub enum What {
+    /// Print the fields of a form that uploads one file
+    PostPolicy(Box<PostPolicyArgs>),
+}
+
+impl SignCommand {
+    /// Prints what is asked for and ends with 0, or says on standard error what is wrong and ends with 2.
+    pub fn run(self, now: SystemTime) -> ExitCode {
+        match (self.what, self.url) {
+            (Some(What::PostPolicy(form)), _) => form.run(now),
+            (None, Some(url)) => url.run(now),
+            (None, None) => {
+                eprintln!("tidegate sign: nothing to sign\nnext: tidegate sign --help");
+                ExitCode::from(2)
+            }
+        }
+    }
+}
+
+/// A signed URL for one object, or the cookies that open it.
 #[derive(Debug, Clone, Args)]
 pub struct SignArgs {
     /// The method that the URL may be used with.
@@ -45,6 +80,12 @@ pub struct SignArgs {
     /// How to sign when it is not an AWS signature.
     #[command(flatten)]
     pub with: SignWithArgs,
+    /// Sign with Signature Version 2, which the key must be allowed to.
+    #[arg(long)]
+    pub sigv2: bool,
+    /// The domain under which hosts name buckets; Version 2 must know it.
+    #[arg(long, requires = "sigv2")]
+    pub domain: Option<String>,
     /// The object: /bucket/key, not percent-encoded.
     pub path: String,
 }
@@ -101,15 +142,27 @@ impl SignArgs {
     /// The presigned URL.
     ///
     /// # Errors
-    /// What [`presign`] refuses.
+    /// What [`presign`] or [`presign_v2`] refuses.
     pub fn url(
         &self,
         access_key_id: &str,
         secret: &Secret,
         now: SystemTime,
     ) -> Result<String, PresignError> {
-        let target = presign(
-            &PresignSpec {
+        let target = if self.sigv2 {
+            let spec = PresignV2Spec {
+                method: &self.method,
+                host: &self.host,
+                domain: self.domain.as_deref(),
+                path: &self.path,
+                query: &self.query,
+                headers: &HeaderMap::new(),
+                access_key_id,
+                expires: self.expires,
+            };
+            presign_v2(&spec, secret, now)?
+        } else {
+            let spec = PresignSpec {
                 method: &self.method,
                 host: &self.host,
                 path: &self.path,
@@ -117,10 +170,9 @@ impl SignArgs {
                 access_key_id,
                 region: &self.region,
                 expires: self.expires,
-            },
-            secret,
-            now,
-        )?;
+            };
+            presign(&spec, secret, now)?
+        };
         Ok(format!("{}://{}{target}", self.scheme, self.host))
     }
 }
@@ -136,13 +188,14 @@ fn advice(error: PresignError) -> &'static str {
         PresignError::MalformedAccessKeyId => "give --key-id as the configuration spells it",
         PresignError::MalformedRegion => "give --region as the configuration spells it",
         PresignError::ReservedParameter { .. } => "leave that --query out; sign adds it itself",
+        PresignError::UnsignedParameter => "leave that --query out, or sign without --sigv2",
         PresignError::MalformedPayload => "give the SHA-256 of the body in hexadecimal",
         PresignError::ClockOutOfRange => "set this machine's clock",
     }
 }
 
-/// Reads a duration in whole seconds, minutes, hours or days.
-fn parameter(text: &str) -> Result<(String, String), &'static str> {
+/// Reads a name and a value.
+pub(super) fn parameter(text: &str) -> Result<(String, String), &'static str> {
     text.split_once('=')
         .filter(|(name, _)| !name.is_empty())
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -213,6 +266,15 @@ mod tests {
         let http = tail(url(&["/b/k"]).unwrap());
         assert_eq!(http, tail(url(&["--scheme", "https", "/b/k"]).unwrap()));
         assert_ne!(http, tail(url(&["--method", "PUT", "/b/k"]).unwrap()));
+    }
+
+    #[test]
+    fn version_2_is_signed_on_request() {
+        let made = url(&["--sigv2", "--query", "versionId=1", "/b/k"]).unwrap();
+        let start = "http://127.0.0.1:8080/b/k?versionId=1&AWSAccessKeyId=demo&Expires=1369357200&Signature=";
+        assert!(made.starts_with(start), "{made}");
+        let unsigned = url(&["--sigv2", "--query", "prefix=a", "/b/k"]);
+        assert_eq!(unsigned, Err(PresignError::UnsignedParameter));
     }
 
     #[test]

@@ -181,7 +181,7 @@ impl Lines {
             return Ok(());
         };
         let access_key = |key: &Key| match &key.kind {
-            KeyKind::SigV4 { secret } => Some((key.id.clone(), secret.clone())),
+            KeyKind::SigV4 { secret, .. } => Some((key.id.clone(), secret.clone())),
             _ => None,
         };
         let Some((access_key_id, secret)) = edge.signing.keys.iter().find_map(access_key) else {

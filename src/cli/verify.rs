@@ -1,7 +1,7 @@
 //! `tidegate verify`: judges a signed URL as the edge would, and says why.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,8 +18,8 @@ use crate::signing::{
     Grant, Keyring, Refusal, Rules, SignedRequest, explain_presigned, verify_presigned,
 };
 
-use super::secret;
 use super::verify_with::advice_on_credential;
+use super::{compare, secret};
 
 /// How far a URL may be dated ahead: what the edge allows by default.
 const CLOCK_LEEWAY: Duration = Duration::from_secs(15 * 60);
@@ -51,6 +51,13 @@ pub struct VerifyArgs {
     /// Print what was signed, and what else helps to find a difference. None of it is a secret.
     #[arg(long)]
     pub explain: bool,
+    /// Say where this differs first from what we hash: a file with the client's own canonical request or
+    /// string to sign, or another URL.
+    #[arg(long, value_name = "FILE|URL")]
+    pub compare: Option<String>,
+    /// The domain under which hosts name buckets; Version 2 must know it.
+    #[arg(long)]
+    pub domain: Option<String>,
     /// The URL, in quotes.
     pub url: String,
 }
@@ -64,6 +71,9 @@ pub enum UrlError {
     /// It names no host, or a user before the host.
     #[error("the URL must name a host, without a user before it")]
     Authority,
+    /// What it is to be compared with cannot be read.
+    #[error("cannot read what to compare with: {0}")]
+    Compared(io::ErrorKind),
 }
 
 /// What came of a verification, as text.
@@ -118,10 +128,11 @@ impl VerifyArgs {
             headers: &headers,
         };
         let key_id = self.key_id.clone().unwrap_or_default();
-        let keys = Keyring::new([(key_id, secret)]);
+        let keys = Keyring::new([(key_id.clone(), secret)]).allow_sigv2(&key_id);
         let rules = Rules {
             region: self.region.as_deref(),
             clock_leeway: CLOCK_LEEWAY,
+            domain: self.domain.as_deref(),
         };
         let outcome = verify_presigned(&request, &keys, &rules, now);
         let mut text = match &outcome {
@@ -132,12 +143,42 @@ impl VerifyArgs {
                 advice(refusal)
             ),
         };
+        let domain = self.domain.as_deref();
         if self.explain {
-            text.push_str(&explained(&request));
+            text.push_str(&explained(&request, domain));
+        }
+        if let Some(other) = &self.compare {
+            text.push_str(&self.compared(&request, other)?);
         }
         Ok(Verdict {
             valid: outcome.is_ok(),
             text,
+        })
+    }
+}
+
+impl VerifyArgs {
+    /// Where another URL, or the text in a file, differs first from what we hash for `request`.
+    fn compared(&self, request: &SignedRequest, other: &str) -> Result<String, UrlError> {
+        let domain = self.domain.as_deref();
+        let ours = match explain_presigned(request, domain) {
+            Ok(ours) => ours,
+            Err(refusal) => return Ok(format!("\nnothing to compare: {refusal}\n")),
+        };
+        if !other.starts_with("http://") && !other.starts_with("https://") {
+            let text = std::fs::read(other).map_err(|error| UrlError::Compared(error.kind()))?;
+            return Ok(compare::compared(&ours, &String::from_utf8_lossy(&text)));
+        }
+        let target = Target::parse(other)?;
+        let other = SignedRequest {
+            path: target.path,
+            query: target.query,
+            host: target.host,
+            ..*request
+        };
+        Ok(match explain_presigned(&other, domain) {
+            Ok(theirs) => compare::compared_explanations(&ours, &theirs),
+            Err(refusal) => format!("\nnothing to compare: the other URL: {refusal}\n"),
         })
     }
 }
@@ -171,8 +212,11 @@ pub(super) fn until(expires: SystemTime) -> String {
         .unwrap_or_default()
 }
 
-pub(super) fn explained(request: &SignedRequest) -> String {
-    match explain_presigned(request) {
+pub(super) fn explained(request: &SignedRequest, domain: Option<&str>) -> String {
+    match explain_presigned(request, domain) {
+        Ok(explanation) if explanation.canonical_request.is_empty() => {
+            format!("\nstring to sign:\n{}\n", explanation.string_to_sign)
+        }
         Ok(explanation) => format!(
             "\ncanonical request:\n{}\n\nstring to sign:\n{}\n",
             explanation.canonical_request, explanation.string_to_sign
@@ -216,6 +260,7 @@ pub(super) fn advice(refusal: &Refusal) -> &'static str {
         }
         Refusal::HostNotSigned => "let the signer include host in X-Amz-SignedHeaders",
         Refusal::UnsignedHeader { .. } => "sign that field as well, or do not send it",
+        Refusal::UnsignedParameter => "leave that parameter out, or sign with Signature Version 4",
         Refusal::SignedHeaderAbsent { .. } => {
             "send that field as it was signed; here, give it with --header"
         }
@@ -331,7 +376,7 @@ mod tests {
             (&["--region", "eu-west-1", URL], "wrong_region"),
             (&["--header", "x-amz-acl: private", URL], "unsigned_header"),
             (&["http://h/k"], "not_signed"),
-            (&["http://h/k?AWSAccessKeyId=a"], "unsupported_scheme"),
+            (&["http://h/k?AWSAccessKeyId=a"], "missing_parameter"),
         ] {
             let verdict = verdict(arguments).unwrap();
             assert!(!verdict.valid);
@@ -353,6 +398,28 @@ mod tests {
 
         let text = verdict(&["--explain", "http://h/k"]).unwrap().text;
         assert!(text.contains("no canonical request can be made: the request is not signed"));
+    }
+
+    #[test]
+    fn the_first_difference_from_another_text_or_url_is_shown() {
+        let other = URL.replace("test.txt", "text.txt");
+        let text = verdict(&["--compare", &other, URL]).unwrap().text;
+        let expected = "\nthe canonical request differs in line 2 at character 4\n\
+                        ours:   /test.txt\ntheirs: /text.txt\n           ^\n";
+        assert!(text.ends_with(expected), "{text}");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("theirs");
+        std::fs::write(&file, "AWS4-HMAC-SHA256\r\n20130524T000001Z\r\n").unwrap();
+        let text = verdict(&["--compare", file.to_str().unwrap(), URL])
+            .unwrap()
+            .text;
+        assert!(
+            text.contains("the string to sign differs in line 2 at character 15\n"),
+            "{text}"
+        );
+        let missing = folder.path().join("none");
+        let error = verdict(&["--compare", missing.to_str().unwrap(), URL]).unwrap_err();
+        assert_eq!(error, UrlError::Compared(std::io::ErrorKind::NotFound));
     }
 
     #[test]

@@ -70,6 +70,7 @@ impl VerifyArgs {
         let rules = Rules {
             region: edge.signing.region.as_deref(),
             clock_leeway: edge.signing.clock_leeway,
+            domain: edge.signing.domain.as_deref(),
         };
         let verifier = Verifier::new(&edge.signing.keys, &route.signing);
         let outcome = verifier.verify(&view, &rules, now);
@@ -84,7 +85,7 @@ impl VerifyArgs {
         };
         if self.explain {
             if carries_presignature(target.query) {
-                text.push_str(&explained(&view.request));
+                text.push_str(&explained(&view.request, rules.domain));
             }
             for explanation in verifier.explain(&view) {
                 text.push_str(&told(&explanation));

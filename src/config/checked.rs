@@ -138,6 +138,20 @@ pub struct OriginPool {
     pub idle_timeout: Duration,
     /// `health`.
     pub health: Health,
+    /// `signing`; absent = requests are passed on as the client signed them.
+    pub signing: Option<OriginSigning>,
+}
+
+/// `edge.origins.*.signing`: how the edge signs its requests to a private S3-compatible origin.
+#[derive(Debug, Clone)]
+pub struct OriginSigning {
+    /// `region` of the signature.
+    pub region: String,
+    /// `host`: the `Host` to send and sign, with a port unless that is the default one; absent = as the
+    /// client sent it.
+    pub host: Option<String>,
+    /// `credentials`: whose secret signs. [`Credential::allow_sigv2`] is false and means nothing here.
+    pub credentials: Credential,
 }
 
 /// `edge.origins.*.health`: active checks of each server.
@@ -180,6 +194,9 @@ pub struct Route {
     pub response_headers: HeaderEdits,
     /// `request_headers`: what the origin gets.
     pub request_headers: HeaderEdits,
+    /// `upload_forms`: whether forms that sign themselves go to the origin, which then verifies them;
+    /// default false.
+    pub upload_forms: bool,
     /// `cache`: the rules of its stored responses, those of `edge.cache` filled in.
     pub cache: Arc<CacheRules>,
 }
@@ -225,6 +242,8 @@ pub struct Signing {
     /// `clock_leeway`: how far a signer's clock may run ahead, default 15m as S3 allows. It prolongs
     /// nothing.
     pub clock_leeway: Duration,
+    /// `domain`: the domain under which hosts name buckets; absent = the bucket stands in the path.
+    pub domain: Option<String>,
 }
 
 /// `edge.limits`: what a client may send.
@@ -285,6 +304,8 @@ pub struct Origin {
     pub data: PathBuf,
     /// `origin.region`, default us-east-1.
     pub region: String,
+    /// `origin.domain`: the domain under which hosts name buckets; absent = path style only.
+    pub domain: Option<String>,
     /// `origin.credentials`, at least one.
     pub credentials: Vec<Credential>,
 }
@@ -296,4 +317,6 @@ pub struct Credential {
     pub access_key_id: String,
     /// The contents of `secret_file`, surrounding white space removed.
     pub secret: Secret,
+    /// `allow_sigv2`: whether it may sign URLs with Signature Version 2 as well, default false.
+    pub allow_sigv2: bool,
 }

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use super::cache;
 use super::checked::{
-    Access, Certificate, Edge, H2Limits, Health, Limits, Listener, Misdirected, OriginPool, Route,
-    Signing, Timeouts, Tls,
+    Access, Certificate, Credential, Edge, H2Limits, Health, Limits, Listener, Misdirected,
+    OriginPool, OriginSigning, Route, Signing, Timeouts, Tls,
 };
 use super::gate;
 use super::parsers::{
-    access_log, address, at_least_one, chain_file, check_name, count, duration, host, name, one_of,
-    path_prefix, private_key_file, server, size,
+    access_log, address, at_least_one, authority, chain_file, check_name, count, credential_part,
+    duration, host, name, one_of, path_prefix, private_key_file, secret_file, server, size,
+    true_or_false,
 };
 use super::policies::Trust;
 use super::problem::{Reason, Warning};
@@ -39,7 +40,9 @@ pub(super) fn read(edge: &Section<'_>, relations: &Relations<'_>) -> Option<Edge
     let listeners = edge.list("listeners", Entries::AtLeastOne, |listener| {
         read_listener(listener, trust.as_ref(), relations)
     });
-    let origins = edge.named("origins", read_origin);
+    let origins = edge.named("origins", |name, origin| {
+        read_origin(name, origin, relations)
+    });
     let signing = edge.section("signing", |signing| signing::read(signing, relations));
     let cache = edge.section("cache", |cache| cache::read(cache, relations));
     let (cache, rules) = cache.unzip();
@@ -130,7 +133,11 @@ fn read_certificate(certificate: &Section<'_>, relations: &Relations<'_>) -> Opt
     Some(Certificate { chain: chain?, key })
 }
 
-fn read_origin(name: &str, origin: &Section<'_>) -> Option<Arc<OriginPool>> {
+fn read_origin(
+    name: &str,
+    origin: &Section<'_>,
+    relations: &Relations<'_>,
+) -> Option<Arc<OriginPool>> {
     let name_fits = check_name(name)
         .map_err(|reason| origin.problem_here(reason))
         .ok();
@@ -141,6 +148,9 @@ fn read_origin(name: &str, origin: &Section<'_>) -> Option<Arc<OriginPool>> {
     let write_timeout = timeout("write_timeout", "30s");
     let idle_timeout = timeout("idle_timeout", "60s");
     let health = origin.section("health", read_health);
+    let signing = origin.optional_section("signing", "as the client signed", |signing| {
+        read_origin_signing(signing, relations)
+    });
     name_fits?;
     Some(Arc::new(OriginPool {
         name: name.to_owned(),
@@ -150,7 +160,30 @@ fn read_origin(name: &str, origin: &Section<'_>) -> Option<Arc<OriginPool>> {
         write_timeout: write_timeout?,
         idle_timeout: idle_timeout?,
         health: health?,
+        signing: signing?,
     }))
+}
+
+fn read_origin_signing(signing: &Section<'_>, relations: &Relations<'_>) -> Option<OriginSigning> {
+    let region = signing.required("region", credential_part("a region"));
+    // Named so that a file says it; there is no other service whose signatures would differ.
+    let service = signing.or_default("service", "s3", one_of(&["s3"], &[()]));
+    let host = signing.optional("host", "as the client sent it", authority());
+    let credentials = signing.section("credentials", |credentials| {
+        let id = credentials.required("access_key_id", credential_part("an access key id"));
+        let secret = credentials.required("secret_file", secret_file(relations.base_dir));
+        Some(Credential {
+            access_key_id: id?,
+            secret: secret?,
+            allow_sigv2: false,
+        })
+    });
+    service?;
+    Some(OriginSigning {
+        region: region?,
+        host: host?,
+        credentials: credentials?,
+    })
 }
 
 fn read_health(health: &Section<'_>) -> Option<Health> {
@@ -223,6 +256,11 @@ fn read_route(
     let has_cors = route.gives("cors");
     let response_headers = gate::read_response_headers(route, has_cors);
     let request_headers = gate::read_request_headers(route);
+    let upload_forms = route.or_default("upload_forms", "false", true_or_false());
+    let pool = origin.and_then(|origin| origins?.get(origin)?.1.as_ref());
+    if upload_forms == Some(true) && pool.is_some_and(|pool| pool.signing.is_some()) {
+        route.problem("upload_forms", Reason::FormsToSigningOrigin);
+    }
     let cache = cache::read_of_route(route, rules);
     let (host, path) = (host?, path?);
     let default_name = || format!("{}{path}", host.as_deref().unwrap_or_default());
@@ -238,6 +276,7 @@ fn read_route(
         cors: cors?,
         response_headers: response_headers?,
         request_headers: request_headers?,
+        upload_forms: upload_forms?,
         cache: cache?,
     })
 }

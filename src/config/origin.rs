@@ -1,7 +1,7 @@
 //! Reads the `origin` section. Keys, defaults and ranges stand here and nowhere else in the code.
 
 use super::checked::{Credential, Origin};
-use super::parsers::{address, credential_part, path, secret_file};
+use super::parsers::{address, credential_part, host, path, secret_file, true_or_false};
 use super::reader::{Entries, Section};
 use super::relations::{Names, Relations};
 
@@ -12,6 +12,7 @@ pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Or
     }
     let data = origin.required("data", path("a folder", relations.base_dir));
     let region = origin.or_default("region", "us-east-1", credential_part("a region"));
+    let domain = origin.optional("domain", "path style only", host());
     let mut ids = Names::default();
     let credentials = origin.list("credentials", Entries::AtLeastOne, |credential| {
         let id = credential.required("access_key_id", credential_part("an access key id"));
@@ -19,15 +20,18 @@ pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Or
             ids.claim(credential, "access_key_id", id);
         }
         let secret = credential.required("secret_file", secret_file(relations.base_dir));
+        let allow_sigv2 = credential.or_default("allow_sigv2", "false", true_or_false());
         Some(Credential {
             access_key_id: id?,
             secret: secret?,
+            allow_sigv2: allow_sigv2?,
         })
     });
     Some(Origin {
         address: address?,
         data: data?,
         region: region?,
+        domain: domain?,
         credentials: credentials?,
     })
 }

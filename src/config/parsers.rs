@@ -325,6 +325,22 @@ pub(super) fn host() -> Parser<'static, String> {
     })
 }
 
+/// A host with or without a port, as `Host` has it.
+pub(super) fn authority() -> Parser<'static, String> {
+    checked_text("host or host:port", |text| {
+        let is_host = is_server_host(text);
+        let has_port = || {
+            let parts = text.rsplit_once(':');
+            parts.is_some_and(|(host, port)| is_port(port) && is_server_host(host))
+        };
+        if is_host || has_port() {
+            Ok(text.to_owned())
+        } else {
+            Err(Reason::NotAnAuthority(text.to_owned()))
+        }
+    })
+}
+
 /// A prefix of a request's path, compared byte for byte.
 pub(super) fn path_prefix() -> Parser<'static, String> {
     checked_text("a path that begins with /", |text| {

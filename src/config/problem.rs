@@ -162,6 +162,9 @@ pub enum Reason {
     /// Not a host name.
     #[error("{0:?} is not a host name in lower case without a port")]
     NotAHost(String),
+    /// Not a host with or without a port.
+    #[error("{0:?} is not a host or host:port, such as s3.eu-west-1.amazonaws.com or minio:9000")]
+    NotAnAuthority(String),
     /// Not a path prefix.
     #[error("{0:?} is not a path: it must begin with / and hold no ?, #, space or dot segment")]
     NotAPath(String),
@@ -288,6 +291,9 @@ pub enum Reason {
     /// Not an expression of a secure link.
     #[error(transparent)]
     Expression(#[from] ExpressionFault),
+    /// Forms that nobody has verified would get the signature of the origin.
+    #[error("forms are verified by the origin, but this one is asked with edge.origins.*.signing")]
+    FormsToSigningOrigin,
     /// An earlier route matches everything that this one does.
     #[error("never reached: {first} comes first and matches all of it")]
     Unreachable {

@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use super::checked::{Access, Signing};
 use super::parsers::{
-    credential_part, duration, expression, jwks_file, method, one_of, or_none, public_key_file,
-    query_parameter, secret_file, secret_variable, text,
+    credential_part, duration, expression, host, jwks_file, method, one_of, or_none,
+    public_key_file, query_parameter, secret_file, secret_variable, text, true_or_false,
 };
 use super::problem::Reason;
 use super::reader::{Entries, Section};
@@ -29,7 +29,9 @@ pub(super) fn read(signing: &Section<'_>, relations: &Relations<'_>) -> Option<S
     });
     let region = signing.optional("region", "any region", credential_part("a region"));
     let clock_leeway = signing.or_default("clock_leeway", "15m", duration(Duration::ZERO..=HOUR));
+    let domain = signing.optional("domain", "path style only", host());
     Some(Signing {
+        domain: domain?,
         keys: keys?,
         region: region?,
         clock_leeway: clock_leeway?,
@@ -59,6 +61,7 @@ struct Given {
     audience: Option<String>,
     path_claim: Option<Option<String>>,
     methods: Option<Vec<String>>,
+    allow_sigv2: Option<bool>,
 }
 
 fn read_key(key: &Section<'_>, ids: &mut Names, relations: &Relations<'_>) -> Option<Key> {
@@ -92,6 +95,7 @@ fn read_key(key: &Section<'_>, ids: &mut Names, relations: &Relations<'_>) -> Op
     let audience = key.optional("audience", "none", text("an audience"));
     let path_claim = key.optional("path_claim", "path", or_none(text("a claim")));
     let methods = key.optional_scalars("methods", "GET and HEAD", method());
+    let allow_sigv2 = key.optional("allow_sigv2", "false", true_or_false());
     let (id, scheme) = (id?, scheme?);
     let given = Given {
         secret_file: secret_file?,
@@ -107,6 +111,7 @@ fn read_key(key: &Section<'_>, ids: &mut Names, relations: &Relations<'_>) -> Op
         audience: audience?,
         path_claim: path_claim?,
         methods: methods?.map(|methods| methods.iter().map(ToString::to_string).collect()),
+        allow_sigv2: allow_sigv2?,
     };
     let methods = given.methods.clone().map(Methods);
     let kind = given.into_kind(&id, scheme, key)?;
@@ -121,7 +126,7 @@ impl Given {
     /// The key, if what is given is what its scheme asks for, and nothing else.
     fn into_kind(self, id: &str, scheme: Scheme, key: &Section<'_>) -> Option<KeyKind> {
         let settings: &[&str] = match scheme {
-            Scheme::SigV4 => &["secret_file", "secret_env"],
+            Scheme::SigV4 => &["secret_file", "secret_env", "allow_sigv2"],
             Scheme::CloudFront => &["public_key_file", "methods"],
             Scheme::Token => &[
                 "secret_file",
@@ -165,6 +170,7 @@ impl Given {
         let kind = match scheme {
             Scheme::SigV4 => KeyKind::SigV4 {
                 secret: self.secret(key)?,
+                allow_sigv2: self.allow_sigv2.unwrap_or_default(),
             },
             Scheme::CloudFront => {
                 required("public_key_file");
@@ -216,7 +222,7 @@ impl Given {
     }
 
     /// Each setting that belongs to some schemes only, and whether it is given.
-    fn given(&self) -> [(&'static str, bool); 13] {
+    fn given(&self) -> [(&'static str, bool); 14] {
         [
             ("secret_file", self.secret_file.is_some()),
             ("secret_env", self.secret_variable.is_some()),
@@ -231,6 +237,7 @@ impl Given {
             ("audience", self.audience.is_some()),
             ("path_claim", self.path_claim.is_some()),
             ("methods", self.methods.is_some()),
+            ("allow_sigv2", self.allow_sigv2.is_some()),
         ]
     }
 

@@ -204,7 +204,7 @@ fn the_sample_means_what_it_says() {
     assert_eq!(edge.cache.memory_bytes, 256 << 20);
     let disk = edge.cache.disk.unwrap();
     assert_eq!((disk.size_bytes, disk.segment_bytes), (10 << 30, 40 << 20));
-    let KeyKind::SigV4 { secret } = &edge.signing.keys[0].kind else {
+    let KeyKind::SigV4 { secret, .. } = &edge.signing.keys[0].kind else {
         panic!("the first key is an access key");
     };
     assert_eq!(secret.reveal(), "s3cret");
@@ -404,12 +404,12 @@ fn every_kind_of_mistake_is_named_with_its_key_and_reason() {
         (
             "  data: data",
             "  data: data\n  bucket: x",
-            "origin.bucket: unknown key (known: address, data, region, credentials)",
+            "origin.bucket: unknown key (known: address, data, region, domain, credentials)",
         ),
         (
             "  data: data",
             "  data: data\n  '': x",
-            "origin.\"\": unknown key (known: address, data, region, credentials)",
+            "origin.\"\": unknown key (known: address, data, region, domain, credentials)",
         ),
         (
             "edge:",
@@ -486,6 +486,16 @@ fn every_kind_of_mistake_is_named_with_its_key_and_reason() {
             "[127.0.0.1:9000]",
             "[9000]",
             "edge.origins.store.servers[0]: expected text, found a number",
+        ),
+        (
+            "[127.0.0.1:9000]",
+            "[127.0.0.1:9000]\n      signing: { region: r, host: 'https://s3', credentials: { access_key_id: a, secret_file: demo.key } }",
+            "edge.origins.store.signing.host: \"https://s3\" is not a host or host:port, such as s3.eu-west-1.amazonaws.com or minio:9000",
+        ),
+        (
+            "[127.0.0.1:9000]\n  routes:\n    - {",
+            "[127.0.0.1:9000]\n      signing: { region: r, credentials: { access_key_id: a, secret_file: demo.key } }\n  routes:\n    - { upload_forms: true,",
+            "edge.routes[0].upload_forms: forms are verified by the origin, but this one is asked with edge.origins.*.signing",
         ),
         (
             "[127.0.0.1:9000]",

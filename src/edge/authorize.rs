@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::request::Request;
 use crate::config::{self, Access};
 use crate::signing::{
-    Refusal, RequestView, Rules, SignedRequest, Verifier, carries_presignature,
+    Refusal, RequestView, Rules, Scheme, SignedRequest, Verifier, carries_presignature,
     carries_signature_header,
 };
 
@@ -31,6 +31,7 @@ struct Keys {
     verifiers: Vec<Option<Arc<Verifier>>>,
     region: Option<String>,
     clock_leeway: Duration,
+    domain: Option<String>,
 }
 
 /// How a request may be answered.
@@ -49,6 +50,8 @@ pub struct Judged {
     pub authorized: Result<Authorized, Refusal>,
     /// Credentials were taken out of it: it is no longer what the client sent.
     pub stripped: bool,
+    /// A genuine AWS signature let it in, which covers its `x-amz-*` fields.
+    pub aws_signed: bool,
 }
 
 impl Authorizer {
@@ -71,6 +74,7 @@ impl Authorizer {
             return Judged {
                 authorized: Ok(Authorized::Shared),
                 stripped: false,
+                aws_signed: false,
             };
         }
         let keys = self.keys.load();
@@ -79,15 +83,18 @@ impl Authorizer {
             return Judged {
                 authorized: Err(Refusal::NotSigned),
                 stripped: false,
+                aws_signed: false,
             };
         };
         let prefix_length = self.routes[route].path.len();
         let rules = Rules {
             region: keys.region.as_deref(),
             clock_leeway: keys.clock_leeway,
+            domain: keys.domain.as_deref(),
         };
         let view = view(request, prefix_length);
         let granted = verifier.verify(&view, &rules, now);
+        let aws_signed = (granted.as_ref()).is_ok_and(|granted| granted.scheme == Scheme::SigV4);
         let authorized = granted.map(|granted| {
             // A signed Range or x-amz-* field must reach the origin as it was signed, and a fetch for
             // the cache changes such fields.
@@ -101,6 +108,7 @@ impl Authorizer {
         Judged {
             authorized,
             stripped,
+            aws_signed,
         }
     }
 
@@ -130,6 +138,7 @@ impl Keys {
             verifiers: routes.iter().map(verifier).collect(),
             region: signing.region.clone(),
             clock_leeway: signing.clock_leeway,
+            domain: signing.domain.clone(),
         }
     }
 }

@@ -123,6 +123,7 @@ impl Node {
             route: number,
             key,
             stripped: judged.stripped,
+            aws_signed: judged.aws_signed,
         };
         if let (None, Some(policy)) = (not_for_the_cache, &self.routes[number].policy) {
             policy.take_asking_origin(&mut visit.request);

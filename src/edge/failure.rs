@@ -31,6 +31,9 @@ pub enum Failure {
     /// The signature is not genuine.
     #[error(transparent)]
     Signature(#[from] Refusal),
+    /// The origin's signature cannot replace one that the client has put on each chunk of its body.
+    #[error("the chunks of the body are signed, and the origin asks for another signature")]
+    SignedChunks,
     /// `only-if-cached`, and it is not (RFC 9111 §5.2.1.7).
     #[error("the response is not in the cache")]
     NotCached,
@@ -110,6 +113,16 @@ impl Failure {
                 close: false,
             },
             Failure::Signature(refusal) => signature(refusal),
+            Failure::SignedChunks => FailureReply {
+                status: StatusCode::NOT_IMPLEMENTED,
+                code: "NotImplemented",
+                message: "Sign the body as a whole or not at all, not chunk by chunk.".to_owned(),
+                reason: "signed_chunks",
+                outcome: Outcome::Refused,
+                fault: Fault::Client,
+                close: false,
+                retry_after_seconds: None,
+            },
             Failure::NotCached => FailureReply {
                 status: StatusCode::GATEWAY_TIMEOUT,
                 code: "NotCached",

@@ -63,6 +63,7 @@ mod held_stream;
 mod idle_connections;
 mod multipart;
 mod next_request;
+mod origin_signer;
 mod pace;
 mod part;
 mod range_cost;
@@ -97,9 +98,10 @@ use crate::cache::{Allowance, Ask, Cache, CacheKey, Holding, InterimSender, Stor
 use crate::clock::{Moment, SharedClock};
 use crate::config::{self, CacheRules};
 use crate::observe::{AccessLog, Metrics, Outcome, RouteMetrics};
+use crate::origin::operations::post_object;
 use crate::routing::RouteTable;
-use crate::signing::query_without_signature;
-use authorize::Authorizer;
+use crate::signing::{Refusal, query_without_signature};
+use authorize::{Authorized, Authorizer};
 use course::{Course, course, directives_of, not_for_the_cache};
 use deliver::{Delivered, Delivery};
 use downstream::{CacheStatus, Downstream, KeyParameter};
@@ -159,6 +161,8 @@ pub struct Visit {
     pub key: CacheKey,
     /// Credentials were taken out of the request: it is no longer what the client sent.
     pub stripped: bool,
+    /// A genuine AWS signature let it in, which covers its `x-amz-*` fields.
+    pub aws_signed: bool,
 }
 
 /// A request that pingora's proxy is to answer.
@@ -253,7 +257,11 @@ impl Node {
             }
         }
         let mut now = request.received;
-        let judged = self.authorizer.judge(route, &mut request, now.wall);
+        let is_form = self.is_upload_form(route, &request);
+        let mut judged = self.authorizer.judge(route, &mut request, now.wall);
+        if is_form && judged.authorized.is_err() {
+            judged.authorized = Ok(Authorized::OriginOnly);
+        }
         let authorized = match judged.authorized {
             Ok(authorized) => authorized,
             Err(refusal) => {
@@ -272,8 +280,14 @@ impl Node {
             route,
             key,
             stripped: judged.stripped,
+            aws_signed: judged.aws_signed,
         };
         if let Some(why) = not_for_the_cache(&visit.request, authorized) {
+            if let Err(failure) = self.may_be_signed(&visit) {
+                self.fail(&visit.request, Some(route), failure, None, client)
+                    .await;
+                return Answered::Done;
+            }
             return Answered::pass(visit, why.outcome(), None);
         }
         if let Some(policy) = &self.routes[route].policy {
@@ -302,6 +316,34 @@ impl Node {
         }
         // The object changes faster than it can be read: let the origin answer alone.
         Answered::pass(visit, Outcome::Bypass, None)
+    }
+
+    /// Whether what is to be passed may have the signature of its pool: the credentials of an operator
+    /// change nothing for somebody who gave none, and chunks that a client has signed only it can sign.
+    fn may_be_signed(&self, visit: &Visit) -> Result<(), Failure> {
+        if self.pool_of(visit.route).signer().is_none() {
+            return Ok(());
+        }
+        let request = &visit.request;
+        let is_read = request.method == Method::GET || request.method == Method::HEAD;
+        if !is_read && self.routes[visit.route].config.access == config::Access::Public {
+            return Err(Failure::Signature(Refusal::NotSigned));
+        }
+        if origin_signer::has_signed_chunks(request.query().unwrap_or_default(), &request.fields) {
+            return Err(Failure::SignedChunks);
+        }
+        Ok(())
+    }
+
+    /// Whether this is a form that signs itself and whose verification the route leaves to its origin.
+    fn is_upload_form(&self, route: usize, request: &Request) -> bool {
+        self.routes[route].config.upload_forms
+            && request.method == Method::POST
+            && post_object::is_form(
+                &request.method,
+                request.query().unwrap_or_default(),
+                &request.fields,
+            )
     }
 
     /// Lookup, and fill when that is not enough.

@@ -15,15 +15,17 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
 use super::idle_connections::IdleConnections;
+use super::origin_signer::{OriginSigner, Verified};
 use crate::cache::fetch::{
     FetchError, Framing, InterimResponse, InterimSink, Origin, OriginBody, OriginRequest,
     OriginResponse, Phase,
 };
 use crate::cache::policy::fields::remove_hop_by_hop;
-use crate::clock::SharedClock;
+use crate::clock::{Moment, SharedClock};
 use crate::config;
 use crate::observe::{Metrics, OriginMetrics, OriginResult};
 use crate::routing::{Attempt, OriginRing, RingError, Server};
+use crate::signing::PresignError;
 
 /// One origin pool: its ring, its connections, its counters.
 pub struct OriginClient {
@@ -33,6 +35,7 @@ pub struct OriginClient {
     connector: TransportConnector,
     clock: SharedClock,
     timeouts: Timeouts,
+    signer: Option<OriginSigner>,
 }
 
 struct Target {
@@ -79,12 +82,18 @@ impl OriginClient {
                 read: pool.read_timeout,
                 write: pool.write_timeout,
             },
+            signer: pool.signing.as_ref().map(OriginSigner::new),
         })
     }
 
     /// The pool's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What signs requests to this pool, if they are not passed on as the client signed them.
+    pub fn signer(&self) -> Option<&OriginSigner> {
+        self.signer.as_ref()
     }
 
     /// The ring.
@@ -177,7 +186,8 @@ impl OriginClient {
             let mut session = HttpSession::new_with_options(stream, &target.peer);
             session.read_timeout = Some(self.timeouts.read);
             session.write_timeout = Some(self.timeouts.write);
-            match exchange_heads(&mut session, request, interim).await {
+            let head = self.request_head(request, started);
+            match exchange_heads(&mut session, head, interim).await {
                 Ok((status, fields)) => {
                     target
                         .metrics
@@ -216,6 +226,31 @@ impl OriginClient {
     }
 }
 
+impl OriginClient {
+    /// The head to send, signed where the pool asks for it. What a fill asks for serves every client, so
+    /// that no client's `x-amz-*` fields go along.
+    fn request_head(
+        &self,
+        request: &OriginRequest,
+        now: Moment,
+    ) -> Result<RequestHeader, Box<Error>> {
+        let Some(signer) = &self.signer else {
+            return request_head(&request.target, &request.fields);
+        };
+        let mut fields = request.fields.clone();
+        let (target, verified) = (&request.target, Verified::Otherwise);
+        let target = signer
+            .sign("GET", target, &mut fields, verified, now.wall)
+            .map_err(unsigned)?;
+        request_head(&target, &fields)
+    }
+}
+
+/// A request that could not be signed, in pingora's words.
+pub(super) fn unsigned(error: PresignError) -> Box<Error> {
+    Error::because(ErrorType::InternalError, "signing for the origin", error)
+}
+
 fn peer(pool: &config::OriginPool, server: &Server) -> HttpPeer {
     let mut peer = HttpPeer::new(server.address, false, String::new());
     peer.options.connection_timeout = Some(pool.connect_timeout);
@@ -229,10 +264,10 @@ fn peer(pool: &config::OriginPool, server: &Server) -> HttpPeer {
 
 async fn exchange_heads(
     session: &mut HttpSession,
-    request: &OriginRequest,
+    head: Result<RequestHeader, Box<Error>>,
     interim: &InterimSink<'_>,
 ) -> Result<(StatusCode, HeaderMap), (Phase, Box<Error>)> {
-    let head = request_head(request).map_err(|error| (Phase::Sending, error))?;
+    let head = head.map_err(|error| (Phase::Sending, error))?;
     session
         .write_request_header(Box::new(head))
         .await
@@ -257,9 +292,8 @@ async fn exchange_heads(
     }
 }
 
-fn request_head(request: &OriginRequest) -> Result<RequestHeader, Box<Error>> {
-    let fields = &request.fields;
-    let mut head = RequestHeader::build("GET", request.target.as_bytes(), Some(fields.len()))?;
+fn request_head(target: &str, fields: &HeaderMap) -> Result<RequestHeader, Box<Error>> {
+    let mut head = RequestHeader::build("GET", target.as_bytes(), Some(fields.len()))?;
     for (name, value) in fields {
         head.append_header(name.clone(), value.clone())?;
     }

@@ -23,7 +23,8 @@ use super::deliver::failure_fields;
 use super::downstream::{CacheStatus, OrNothing};
 use super::failure::Failure;
 use super::held_stream::chunk_fault;
-use super::origin_client::OriginClient;
+use super::origin_client::{OriginClient, unsigned};
+use super::origin_signer::{OriginSigner, Verified};
 use super::policy::{PolicyRefusal, RoutePolicy};
 use super::range_credit::RANGE_BUDGET;
 use super::record::{Ending, log_failure};
@@ -102,6 +103,36 @@ impl PassLane {
         let since = passage.asked.map_or(now, |asked| asked.monotonic);
         let metrics = self.pool(ticket).metrics(server);
         metrics.record(result, now.saturating_sub(since));
+    }
+
+    /// Signs for the pool what pingora is about to send.
+    fn sign(
+        &self,
+        signer: &OriginSigner,
+        ticket: &Ticket,
+        upstream: &mut RequestHeader,
+    ) -> Result<()> {
+        let target = String::from_utf8_lossy(upstream.raw_path()).into_owned();
+        let method = upstream.method.clone();
+        let before: Vec<_> = upstream.headers.keys().cloned().collect();
+        let mut fields = upstream.headers.clone();
+        let now = self.node.clock.wall();
+        let verified = if ticket.visit.aws_signed {
+            Verified::S3Signature
+        } else {
+            Verified::Otherwise
+        };
+        let target = signer
+            .sign(method.as_str(), &target, &mut fields, verified, now)
+            .map_err(unsigned)?;
+        upstream.set_raw_path(target.as_bytes())?;
+        for name in before {
+            upstream.remove_header(&name);
+        }
+        for (name, value) in &fields {
+            upstream.append_header(name.clone(), value.clone())?;
+        }
+        Ok(())
     }
 
     /// RFC 9111 §4.4: a success of an unsafe method invalidates what is stored of its URI and of
@@ -358,7 +389,11 @@ impl ProxyHttp for PassLane {
         if let Some(policy) = self.policy(ticket) {
             policy.edit_request(&mut forwarded);
         }
-        replace_fields(upstream, &forwarded)
+        replace_fields(upstream, &forwarded)?;
+        match self.pool(ticket).signer() {
+            Some(signer) => self.sign(signer, ticket, upstream),
+            None => Ok(()),
+        }
     }
 
     /// A body whose length was not announced is measured as it arrives.

@@ -14,7 +14,7 @@ use crate::signing::{
 };
 
 /// How far a client's clock may run ahead, as S3 allows.
-const CLOCK_LEEWAY: Duration = Duration::from_secs(15 * 60);
+pub(super) const CLOCK_LEEWAY: Duration = Duration::from_secs(15 * 60);
 
 /// A genuine request.
 #[derive(Debug)]
@@ -27,6 +27,11 @@ pub struct Caller {
     pub presigned: bool,
 }
 
+/// The host as sent. Without a readable one nothing can match, because signatures cover it.
+pub(super) fn host(request: &Parts) -> Option<&str> {
+    request.headers.get(HOST)?.to_str().ok()
+}
+
 /// Verifies a request.
 ///
 /// # Errors
@@ -34,16 +39,11 @@ pub struct Caller {
 pub fn authorize(
     request: &Parts,
     keyring: &Keyring,
-    region: &str,
+    rules: &Rules<'_>,
     now: SystemTime,
 ) -> Result<Caller, Refusal> {
     let query = request.uri.query().unwrap_or("");
-    // Without a readable Host nothing can match, because every signature covers it.
-    let host = request
-        .headers
-        .get(HOST)
-        .and_then(|host| host.to_str().ok())
-        .ok_or(Refusal::MissingParameter { name: "Host" })?;
+    let host = host(request).ok_or(Refusal::MissingParameter { name: "Host" })?;
     let signed = SignedRequest {
         method: request.method.as_str(),
         path: request.uri.path(),
@@ -51,12 +51,8 @@ pub fn authorize(
         host,
         headers: &request.headers,
     };
-    let rules = Rules {
-        region: Some(region),
-        clock_leeway: CLOCK_LEEWAY,
-    };
     if carries_presignature(query) {
-        let grant = verify_presigned(&signed, keyring, &rules, now)?;
+        let grant = verify_presigned(&signed, keyring, rules, now)?;
         return Ok(Caller {
             access_key_id: grant.access_key_id,
             payload: grant.payload,
@@ -64,7 +60,7 @@ pub fn authorize(
         });
     }
     if carries_signature_header(&request.headers) {
-        let grant = verify_header(&signed, keyring, &rules, now)?;
+        let grant = verify_header(&signed, keyring, rules, now)?;
         return Ok(Caller {
             access_key_id: grant.access_key_id,
             payload: grant.payload,

@@ -24,13 +24,15 @@ const STORED: [HeaderName; 6] = [
     EXPIRES,
 ];
 /// Known to every operation: they belong to the signature or change nothing.
-const KNOWN_EVERYWHERE: [&str; 11] = [
+const KNOWN_EVERYWHERE: [&str; 12] = [
     "x-amz-algorithm",
     "x-amz-content-sha256",
     "x-amz-credential",
     "x-amz-date",
     "x-amz-expires",
     "x-amz-request-payer",
+    // Nobody gets temporary credentials here, so a token cannot narrow what the key may do.
+    "x-amz-security-token",
     "x-amz-signature",
     "x-amz-signedheaders",
     "x-amz-user-agent",

@@ -15,8 +15,8 @@
 //!
 //! | step | function | outcomes |
 //! |---|---|---|
-//! | who asks | [`authorize::authorize`] | a caller, or a refusal |
-//! | for what | [`names::parse_target`], [`query::Query::parse`] | a target, or a bad name |
+//! | who asks | [`authorize::authorize`] | a caller, or a refusal; a form is signed inside ([`operations::post_object`]) |
+//! | for what | [`names::parse_target`] or [`names::parse_target_in`], [`query::Query::parse`] | a target, or a bad name |
 //! | which operation | `choose` | an operation, 405 or 501 |
 //! | do it | one file in [`operations`] | a reply, or a fault |
 //! | tell faults | [`reply_error::Fault::reply`] | S3's error document |
@@ -27,11 +27,13 @@ pub mod checksums;
 pub mod conditional;
 pub mod disk;
 pub mod fields;
+pub mod form_data;
 pub mod latch;
 pub mod listing;
 pub mod meta;
 pub mod names;
 pub mod operations;
+pub mod post_policy;
 pub mod query;
 pub mod receive;
 pub mod reply;
@@ -55,11 +57,12 @@ pub use store::{Created, OpenError, Store};
 
 use authorize::authorize;
 use fields::RequestFields;
-use names::{BucketName, ObjectKey, Target, parse_target};
+use form_data::FormError;
+use names::{BucketName, ObjectKey, Target, parse_target, parse_target_in};
 use operations::get_object::Want;
 use operations::{
     create_bucket, delete_bucket, delete_object, get_bucket_location, get_object, head_bucket,
-    list_buckets, list_objects_v2, put_object,
+    list_buckets, list_objects_v2, post_object, put_object,
 };
 use query::Query;
 use reply::{Reply, ReplyBody};
@@ -67,7 +70,7 @@ use reply_error::Blame;
 use request_body::RequestBody;
 use stats::Operation;
 
-use crate::signing::carries_presignature;
+use crate::signing::{Refusal, Rules, carries_presignature, virtual_bucket};
 
 /// Query parameters by which S3 means another operation, or a feature that we do not have. Answering them
 /// with the plain operation would be a lie.
@@ -160,13 +163,35 @@ where
 {
     let inner = &store.inner;
     let now = inner.clock.wall();
-    let caller = authorize(request, &inner.keyring, &inner.region, now).map_err(|refusal| {
-        let presigned = carries_presignature(request.uri.query().unwrap_or(""));
-        Fault::Refused { refusal, presigned }
-    })?;
+    let domain = inner.domain.as_deref();
+    let rules = Rules {
+        region: Some(&inner.region),
+        clock_leeway: authorize::CLOCK_LEEWAY,
+        domain,
+    };
     let raw_query = request.uri.query().unwrap_or("");
-    let (call, query) = read_call(&request.method, request.uri.path(), raw_query)?;
+    let refused = |refusal| Fault::Refused {
+        refusal,
+        presigned: carries_presignature(raw_query),
+    };
+    let is_form = post_object::is_form(&request.method, raw_query, &request.headers);
+    let caller = if is_form {
+        // It carries its signature in its body.
+        None
+    } else {
+        Some(authorize(request, &inner.keyring, &rules, now).map_err(refused)?)
+    };
+    let host = authorize::host(request).unwrap_or_default();
+    let bucket = domain.and_then(|domain| virtual_bucket(host, domain));
+    let (call, query) = read_call(&request.method, bucket, request.uri.path(), raw_query)?;
     *operation = call.operation();
+    if let Call::PostObject(bucket) = call {
+        return match caller {
+            None => post_object::run(store, bucket, request, &rules, body).await,
+            Some(_) => Err(Fault::Form(FormError::NotFormData)),
+        };
+    }
+    let caller = caller.ok_or(refused(Refusal::NotSigned))?;
     let fields = RequestFields {
         headers: &request.headers,
         query: &query,
@@ -194,6 +219,7 @@ where
             get_object::run(store, &bucket, &key, &fields, Want::Head).await
         }
         Call::DeleteObject(bucket, key) => delete_object::run(store, bucket, key, &fields).await,
+        Call::PostObject(_) => Err(Fault::Form(FormError::NotFormData)),
     }
 }
 
@@ -210,6 +236,7 @@ enum Call {
     GetObject(BucketName, ObjectKey),
     HeadObject(BucketName, ObjectKey),
     DeleteObject(BucketName, ObjectKey),
+    PostObject(BucketName),
 }
 
 impl Call {
@@ -225,6 +252,7 @@ impl Call {
             Call::GetObject(..) => Operation::GetObject,
             Call::HeadObject(..) => Operation::HeadObject,
             Call::DeleteObject(..) => Operation::DeleteObject,
+            Call::PostObject(_) => Operation::PostObject,
         }
     }
 
@@ -239,26 +267,36 @@ impl Call {
             | Call::DeleteBucket(_)
             | Call::GetBucketLocation(_)
             | Call::ListObjectsV2(_)
-            | Call::DeleteObject(..) => &[],
+            | Call::DeleteObject(..)
+            | Call::PostObject(_) => &[],
         }
     }
 }
 
-/// Reads out of a request's line which operation it asks for, and on what.
-fn read_call(method: &Method, raw_path: &str, raw_query: &str) -> Result<(Call, Query), Fault> {
+/// Reads out of a request's line which operation it asks for, and on what; `bucket` is the one that its host
+/// names.
+fn read_call(
+    method: &Method,
+    bucket: Option<&str>,
+    raw_path: &str,
+    raw_query: &str,
+) -> Result<(Call, Query), Fault> {
     let query = Query::parse(raw_query)?;
-    let target = parse_target(raw_path)?;
+    let target = match bucket {
+        Some(bucket) => parse_target_in(bucket, raw_path)?,
+        None => parse_target(raw_path)?,
+    };
     let call = choose(method, target, &query)?;
     Ok((call, query))
 }
 
-/// The operation that a request with this method, path and query asks for, all as sent.
+/// The operation that a request with this method, path and query asks for, all as sent, in path style.
 ///
 /// # Errors
 /// A name or an encoding that breaks a rule, or the fault that says that S3 has the operation and we
 /// do not.
 pub fn operation_of(method: &Method, raw_path: &str, raw_query: &str) -> Result<Operation, Fault> {
-    read_call(method, raw_path, raw_query).map(|(call, _)| call.operation())
+    read_call(method, None, raw_path, raw_query).map(|(call, _)| call.operation())
 }
 
 /// Chooses the operation, or says that S3 has it and we do not.
@@ -283,9 +321,9 @@ fn choose(method: &Method, target: Target, query: &Query) -> Result<Call, Fault>
             Method::PUT => Ok(Call::CreateBucket(bucket)),
             Method::HEAD => Ok(Call::HeadBucket(bucket)),
             Method::DELETE => Ok(Call::DeleteBucket(bucket)),
-            Method::POST => Err(Fault::NotImplemented { what: "POST" }),
+            Method::POST => Ok(Call::PostObject(bucket)),
             _ => Err(Fault::MethodNotAllowed {
-                allow: "GET, HEAD, PUT, DELETE",
+                allow: "GET, HEAD, PUT, POST, DELETE",
             }),
         },
         Target::Object(bucket, key) => match *method {

@@ -1,6 +1,6 @@
 //! Names that clients choose: which bucket names and object keys exist, and how a raw path spells them.
 //!
-//! Path style only: `/bucket/key`. A path is decoded once, here, after the signature over its raw form has
+//! Path style, `/bucket/key`, or the bucket in the host and `/key`. A path is decoded once, here, after the signature over its raw form has
 //! been verified. Object keys are row data and never become file names, so `//`, dots and a leading `/`
 //! mean nothing special.
 
@@ -156,6 +156,19 @@ pub fn parse_target(raw_path: &str) -> Result<Target, NameError> {
     Ok(Target::Object(bucket, ObjectKey::new(decode_once(key)?)?))
 }
 
+/// Reads the target out of a raw request path whose host names the bucket.
+///
+/// # Errors
+/// As [`parse_target`].
+pub fn parse_target_in(bucket: &str, raw_path: &str) -> Result<Target, NameError> {
+    let key = raw_path.strip_prefix('/').ok_or(NameError::NotAbsolute)?;
+    let bucket = BucketName::new(bucket)?;
+    if key.is_empty() {
+        return Ok(Target::Bucket(bucket));
+    }
+    Ok(Target::Object(bucket, ObjectKey::new(decode_once(key)?)?))
+}
+
 /// Undoes percent-encoding exactly once. Unlike lenient decoders it refuses a stray `%`, because two
 /// spellings of one key must not both be guesses.
 ///
@@ -240,6 +253,23 @@ mod tests {
         for (name, expected) in cases {
             assert_eq!(&BucketName::new(*name).map(|_| ()), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_bucket_in_the_host_leaves_the_whole_path_to_the_key() {
+        let bucket = || BucketName::new("films").unwrap();
+        let object = |key: &str| Ok(Target::Object(bucket(), ObjectKey::new(key).unwrap()));
+        for (path, expected) in [
+            ("/", Ok(Target::Bucket(bucket()))),
+            ("/films/a", object("films/a")),
+            ("//a%20b", object("/a b")),
+            ("/%zz", Err(NameError::PercentEncoding { position: 0 })),
+            ("", Err(NameError::NotAbsolute)),
+        ] {
+            assert_eq!(parse_target_in("films", path), expected, "{path}");
+        }
+        let upper = parse_target_in("Films", "/a");
+        assert_eq!(upper, Err(NameError::BucketCharacter { position: 0 }));
     }
 
     #[test]

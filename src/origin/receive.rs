@@ -212,7 +212,13 @@ where
 
 /// The next bytes of a body, `None` at its end. HTTP trailers, which nobody announced to us, are passed over as
 /// RFC 9110 §6.5.1 allows.
-async fn next_bytes<B>(body: &mut B, received_bytes: u64) -> Result<Option<Bytes>, UploadError>
+///
+/// # Errors
+/// [`UploadError::Silent`], [`UploadError::BrokeOff`].
+pub(super) async fn next_bytes<B>(
+    body: &mut B,
+    received_bytes: u64,
+) -> Result<Option<Bytes>, UploadError>
 where
     B: Body<Data = Bytes> + Unpin,
 {

@@ -9,9 +9,11 @@ use http::{HeaderValue, Method, StatusCode};
 use super::blobs::BlobError;
 use super::conditional::{Condition, ConditionError};
 use super::fields::FieldError;
+use super::form_data::FormError;
 use super::listing::ForeignToken;
 use super::meta::MetaError;
 use super::names::NameError;
+use super::post_policy::PolicyError;
 use super::query::Repeated;
 use super::receive::UploadError;
 use super::reply::{self, Reply};
@@ -91,6 +93,18 @@ pub enum Fault {
     /// A bucket is asked for in a region that is not ours.
     #[error("the store is in another region")]
     OtherRegion,
+    /// A form breaks its own framing.
+    #[error(transparent)]
+    Form(#[from] FormError),
+    /// A form lacks a field.
+    #[error("the form has no field {name}")]
+    FormFieldMissing {
+        /// The field.
+        name: &'static str,
+    },
+    /// A policy does not let a form through.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// An upload without length.
     #[error("neither a length nor a chunked transfer coding")]
     LengthMissing,
@@ -182,6 +196,9 @@ impl Fault {
             Fault::Xml(XmlError::Malformed { .. }) => client(400, "MalformedXML"),
             Fault::Xml(XmlError::TooLong) => client(400, "MaxMessageLengthExceeded"),
             Fault::OtherRegion => client(400, "IllegalLocationConstraintException"),
+            Fault::Form(error) => form_row(error),
+            Fault::FormFieldMissing { .. } => client(400, "InvalidArgument"),
+            Fault::Policy(error) => policy_row(error),
             Fault::LengthMissing => client(411, "MissingContentLength"),
             Fault::InvalidDigest { .. } => client(400, "InvalidDigest"),
             Fault::ChecksumFields => client(400, "InvalidRequest"),
@@ -249,6 +266,7 @@ fn refusal_row(refusal: &Refusal, presigned: bool) -> Row {
         Refusal::NotSigned
         | Refusal::HostNotSigned
         | Refusal::UnsignedHeader { .. }
+        | Refusal::UnsignedParameter
         | Refusal::SignedHeaderAbsent { .. }
         | Refusal::NotYetValid { .. }
         | Refusal::Expired { .. } => client(403, "AccessDenied"),
@@ -326,6 +344,27 @@ fn upload_row(error: &UploadError) -> Row {
         UploadError::Md5Mismatch | UploadError::ChecksumMismatch { .. } => client(400, "BadDigest"),
         UploadError::Sha256Mismatch => client(400, "XAmzContentSHA256Mismatch"),
         UploadError::WriterDied => store(500, "InternalError"),
+    }
+}
+
+fn form_row(error: &FormError) -> Row {
+    match error {
+        FormError::NotFormData => client(412, "PreconditionFailed"),
+        FormError::Malformed { .. } => client(400, "MalformedPOSTRequest"),
+        FormError::TooLong => client(400, "MaxPostPreDataLengthExceededError"),
+        FormError::Truncated { .. } => client(400, "IncompleteBody"),
+        FormError::NoFile => client(400, "InvalidArgument"),
+    }
+}
+
+fn policy_row(error: &PolicyError) -> Row {
+    match error {
+        PolicyError::Malformed { .. } => client(400, "InvalidPolicyDocument"),
+        PolicyError::Expired
+        | PolicyError::ConditionFailed { .. }
+        | PolicyError::ExtraField { .. } => client(403, "AccessDenied"),
+        PolicyError::TooSmall { .. } => client(400, "EntityTooSmall"),
+        PolicyError::TooLarge { .. } => client(400, "EntityTooLarge"),
     }
 }
 

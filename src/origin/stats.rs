@@ -26,11 +26,13 @@ pub enum Operation {
     HeadObject,
     /// `DELETE /bucket/key`
     DeleteObject,
+    /// `POST /bucket` with a form
+    PostObject,
     /// Refused before an operation was known.
     None,
 }
 
-const OPERATIONS: [Operation; 11] = [
+const OPERATIONS: [Operation; 12] = [
     Operation::ListBuckets,
     Operation::CreateBucket,
     Operation::HeadBucket,
@@ -41,6 +43,7 @@ const OPERATIONS: [Operation; 11] = [
     Operation::GetObject,
     Operation::HeadObject,
     Operation::DeleteObject,
+    Operation::PostObject,
     Operation::None,
 ];
 
@@ -58,14 +61,15 @@ impl Operation {
             Operation::GetObject => "GetObject",
             Operation::HeadObject => "HeadObject",
             Operation::DeleteObject => "DeleteObject",
+            Operation::PostObject => "PostObject",
             Operation::None => "none",
         }
     }
 }
 
 /// Statuses that the store answers with; the last slot counts any other.
-const STATUSES: [u16; 16] = [
-    200, 204, 206, 304, 400, 403, 404, 405, 409, 411, 412, 416, 500, 501, 503, 0,
+const STATUSES: [u16; 18] = [
+    200, 201, 204, 206, 303, 304, 400, 403, 404, 405, 409, 411, 412, 416, 500, 501, 503, 0,
 ];
 
 /// Counters since the store was opened.

@@ -43,6 +43,7 @@ pub(super) struct Inner {
     pub(super) blobs: Arc<Blobs>,
     pub(super) keyring: Keyring,
     pub(super) region: String,
+    pub(super) domain: Option<String>,
     pub(super) clock: SharedClock,
     pub(super) stats: Arc<Stats>,
     latch: Arc<WriteLatch>,
@@ -146,17 +147,20 @@ impl Store {
             task.await;
             drop(lock_of_writer);
         });
-        let keys = config
-            .credentials
-            .iter()
-            .map(|key| (key.access_key_id.clone(), key.secret.clone()));
+        let keys = config.credentials.iter();
+        let keyring = Keyring::new(keys.map(|key| (key.access_key_id.clone(), key.secret.clone())));
+        let sigv2 = config.credentials.iter().filter(|key| key.allow_sigv2);
+        let keyring = sigv2.fold(keyring, |keyring, key| {
+            keyring.allow_sigv2(&key.access_key_id)
+        });
         Ok(Store {
             inner: Arc::new(Inner {
                 reader: opened.reader,
                 writer,
                 blobs: Arc::new(Blobs::new(root, generation, disk, Arc::clone(&latch))),
-                keyring: Keyring::new(keys),
+                keyring,
                 region: config.region.clone(),
+                domain: config.domain.clone(),
                 clock,
                 stats: Arc::new(Stats::default()),
                 latch,

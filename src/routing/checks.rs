@@ -106,6 +106,7 @@ mod tests {
                 healthy_after: 1,
                 unhealthy_after: 1,
             },
+            signing: None,
         };
         Arc::new(OriginRing::new(&pool).unwrap())
     }

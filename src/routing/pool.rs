@@ -340,6 +340,7 @@ mod tests {
                 healthy_after: 1,
                 unhealthy_after: 2,
             },
+            signing: None,
         }
     }
 

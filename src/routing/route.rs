@@ -117,6 +117,7 @@ mod tests {
                     cors: None,
                     response_headers: Default::default(),
                     request_headers: Default::default(),
+                    upload_forms: false,
                     cache: Arc::default(),
                 })
             })

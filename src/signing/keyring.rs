@@ -9,6 +9,8 @@ use aws_lc_rs::hmac;
 
 use crate::secret::Secret;
 
+use super::Refusal;
+use super::sigv2;
 use super::sigv4::derive_signing_key;
 
 /// Derived keys kept per access key id. A URL lives for at most seven days, so eight dates are in
@@ -22,11 +24,14 @@ const DERIVED_PER_ID_MAX: usize = 32;
 /// never wait: the list is replaced as a whole.
 pub struct Keyring {
     keys: HashMap<String, KeyHolder>,
+    allows_sigv2: bool,
 }
 
 struct KeyHolder {
     secret: Secret,
     derived: ArcSwap<Vec<Arc<DerivedKey>>>,
+    /// The key of Version 2, when it is allowed.
+    sigv2: Option<hmac::Key>,
 }
 
 struct DerivedKey {
@@ -85,11 +90,40 @@ impl Keyring {
                 let holder = KeyHolder {
                     secret,
                     derived: ArcSwap::default(),
+                    sigv2: None,
                 };
                 (access_key_id, holder)
             })
             .collect();
-        Keyring { keys }
+        Keyring {
+            keys,
+            allows_sigv2: false,
+        }
+    }
+
+    /// Lets a key sign with Version 2 as well. An id that is not known changes nothing.
+    #[must_use]
+    pub fn allow_sigv2(mut self, access_key_id: &str) -> Self {
+        if let Some(holder) = self.keys.get_mut(access_key_id) {
+            holder.sigv2 = Some(sigv2::signing_key(&holder.secret));
+            self.allows_sigv2 = true;
+        }
+        self
+    }
+
+    /// Whether any key may sign with Version 2.
+    pub(super) fn allows_sigv2(&self) -> bool {
+        self.allows_sigv2
+    }
+
+    /// The key of Version 2 of an id.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownAccessKeyId`], or [`Refusal::UnsupportedScheme`] for a key that does not allow it.
+    pub(super) fn sigv2_key(&self, access_key_id: &str) -> Result<&hmac::Key, Refusal> {
+        let holder = self.keys.get(access_key_id);
+        let holder = holder.ok_or(Refusal::UnknownAccessKeyId)?;
+        holder.sigv2.as_ref().ok_or(Refusal::UnsupportedScheme)
     }
 
     /// Whether no key may sign at all.

@@ -13,12 +13,14 @@
 //! | is an `Authorization` header genuine? | [`verify_header`] |
 //! | is each chunk of a signed upload genuine? | [`ChunkSigner`] |
 //! | which part of the query names the object? | [`query_without_signature`] |
-//! | how is a URL or a request signed? | [`presign`], [`authorize_headers`] |
+//! | is the policy of a form upload genuine? | [`verify_form`] |
+//! | how is a URL, a request or a form signed? | [`presign`], [`presign_v2`], [`authorize_headers`], [`FormSigner`] |
 //! | what did we hash, byte for byte? | [`explain_presigned`] |
 //!
 //! | scheme | |
 //! |---|---|
 //! | [`sigv4`] | AWS Signature Version 4 for S3 |
+//! | [`sigv2`] | its forerunner Version 2, in URLs, for keys that allow it |
 //! | `cloudfront/` | signed URLs and cookies |
 //! | `token.rs` | a keyed hash over expiry and paths |
 //! | `secure_link.rs` | nginx's `secure_link_md5` |
@@ -46,6 +48,7 @@ mod carriers;
 mod cidr;
 mod cloudfront;
 mod credential_refusal;
+mod form;
 mod glob;
 mod jwt;
 mod keyring;
@@ -54,17 +57,20 @@ mod public_key;
 mod refusal;
 mod scheme;
 mod secure_link;
+pub mod sigv2;
 pub mod sigv4;
 #[cfg(test)]
 mod test_support;
 mod token;
 mod verifier;
 mod view;
+mod virtual_host;
 mod window;
 
 pub use carriers::Carriers;
 pub use cloudfront::{CloudFrontKey, CloudFrontSpec, SignedCookies, sign_cookies, sign_url};
 pub use credential_refusal::CredentialRefusal;
+pub use form::{FormGrant, verify_form};
 pub use jwt::{
     JwkSet, JwksFault, JwtKeys, JwtSigner, UriContainer, UriSigningKeys, sign_jwt, uri_container,
 };
@@ -76,14 +82,16 @@ pub use scheme::Scheme;
 pub use secure_link::{
     DEFAULT_EXPRESSION, Expression, ExpressionFault, SecureLinkKey, sign_secure_link,
 };
+pub use sigv2::{PresignV2Spec, presign_v2};
 pub use sigv4::{
-    AuthorizeSpec, ChunkSigner, Explanation, Payload, PresignError, PresignSpec, authorize_headers,
-    carries_presignature, carries_signature_header, explain_presigned, presign,
-    query_without_signature, verify_header, verify_presigned,
+    AuthorizeSpec, ChunkSigner, Explanation, FormSigner, Payload, PresignError, PresignSpec,
+    authorize_headers, carries_presignature, carries_signature_header, presign,
+    query_without_signature, verify_header,
 };
 pub use token::{TokenHash, TokenKey, TokenSpec, sign_token};
 pub use verifier::{Accept, Key, KeyKind, Methods, Verifier};
 pub use view::RequestView;
+pub use virtual_host::virtual_bucket;
 
 /// What was signed: every part raw, exactly as received (`raw-target`).
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +116,45 @@ pub struct Rules<'a> {
     /// How far in the future a presigned URL's `X-Amz-Date` may lie, for a signer whose clock runs
     /// ahead. It does not prolong a URL.
     pub clock_leeway: Duration,
+    /// The domain under which hosts name buckets (`bucket.domain`): Version 2 signs the bucket, wherever it
+    /// stands. `None` when the bucket always stands in the path.
+    pub domain: Option<&'a str>,
+}
+
+/// Decides whether a presigned URL is genuine and still good, by the scheme that it is signed with.
+///
+/// # Errors
+/// The [`Refusal`] that names the cause; see [`sigv4::verify_presigned`] for their order. Version 2 is
+/// [`Refusal::UnsupportedScheme`] unless a key allows it.
+pub fn verify_presigned(
+    req: &SignedRequest,
+    keys: &Keyring,
+    rules: &Rules,
+    now: SystemTime,
+) -> Result<Grant, Refusal> {
+    if keys.allows_sigv2() && sigv4::is_only_version_2(req.query) {
+        sigv2::verify_presigned(req, keys, rules, now)
+    } else {
+        sigv4::verify_presigned(req, keys, rules, now)
+    }
+}
+
+/// What we hash for a presigned URL, however old it is and whoever signed it. `domain` is
+/// [`Rules::domain`].
+///
+/// # Errors
+/// The [`Refusal`] that keeps the texts from being made at all.
+pub fn explain_presigned(
+    req: &SignedRequest,
+    domain: Option<&str>,
+) -> Result<Explanation, Refusal> {
+    if sigv4::is_only_version_2(req.query) {
+        return Ok(Explanation {
+            canonical_request: String::new(),
+            string_to_sign: sigv2::explain(req, domain)?,
+        });
+    }
+    sigv4::explain_presigned(req)
 }
 
 /// What a genuine presigned URL grants.

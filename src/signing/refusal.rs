@@ -25,7 +25,8 @@ pub enum Refusal {
     /// The request carries no signature of any kind.
     #[error("the request is not signed")]
     NotSigned,
-    /// The request is signed by a scheme that is not spoken here, such as Signature Version 2.
+    /// The request is signed by a scheme that is not spoken here, or not by this key, such as
+    /// Signature Version 2.
     #[error("the signature scheme is not supported: sign with AWS4-HMAC-SHA256")]
     UnsupportedScheme,
     /// The request is signed both in its query and in its `Authorization` header.
@@ -121,6 +122,9 @@ pub enum Refusal {
         /// The field.
         name: HeaderName,
     },
+    /// A query parameter that Signature Version 2 does not cover, or not in one way only.
+    #[error("a query parameter is not covered by Signature Version 2")]
+    UnsignedParameter,
     /// A field that the signature covers was not sent.
     #[error("{name} is signed but was not sent")]
     SignedHeaderAbsent {
@@ -181,6 +185,7 @@ impl Refusal {
             Refusal::UnknownAccessKeyId => "unknown_access_key_id",
             Refusal::HostNotSigned => "host_not_signed",
             Refusal::UnsignedHeader { .. } => "unsigned_header",
+            Refusal::UnsignedParameter => "unsigned_parameter",
             Refusal::SignedHeaderAbsent { .. } => "signed_header_absent",
             Refusal::MalformedPayloadHash => "malformed_payload_hash",
             Refusal::UnsupportedPayload => "unsupported_payload",

@@ -33,6 +33,8 @@ pub enum KeyKind {
     SigV4 {
         /// Its secret.
         secret: Secret,
+        /// Whether it may sign URLs with Signature Version 2 as well, default false.
+        allow_sigv2: bool,
     },
     /// The public half of a key pair.
     CloudFront(CloudFrontKey),
@@ -112,10 +114,16 @@ impl Verifier {
     /// Of `keys`, those that `accept` takes.
     pub fn new(keys: &[Key], accept: &Accept) -> Self {
         let mut verifier = Verifier::default();
-        let mut secrets = Vec::new();
+        let (mut secrets, mut sigv2) = (Vec::new(), Vec::new());
         for key in keys.iter().filter(|key| accept.takes(key)) {
             match &key.kind {
-                KeyKind::SigV4 { secret } => secrets.push((key.id.clone(), secret.clone())),
+                KeyKind::SigV4 {
+                    secret,
+                    allow_sigv2,
+                } => {
+                    secrets.push((key.id.clone(), secret.clone()));
+                    sigv2.extend(allow_sigv2.then_some(&key.id));
+                }
                 KeyKind::CloudFront(key) => verifier.cloudfront.push(key.clone()),
                 KeyKind::Token(key) => verifier.tokens.push(key.clone()),
                 KeyKind::SecureLink(key) => verifier.secure_links.push(key.clone()),
@@ -126,7 +134,12 @@ impl Verifier {
                 .methods
                 .push((key.id.as_str().into(), key.methods.clone()));
         }
-        verifier.keyring = (!secrets.is_empty()).then(|| Keyring::new(secrets));
+        verifier.keyring = (!secrets.is_empty()).then(|| {
+            let keyring = Keyring::new(secrets);
+            sigv2
+                .into_iter()
+                .fold(keyring, |keyring, id| keyring.allow_sigv2(id))
+        });
         verifier.carriers = verifier.carriers_of_keys();
         verifier
     }
@@ -279,6 +292,7 @@ mod tests {
     const RULES: Rules<'static> = Rules {
         region: None,
         clock_leeway: Duration::ZERO,
+        domain: None,
     };
 
     fn now() -> SystemTime {
@@ -301,6 +315,7 @@ mod tests {
                 methods: Methods::default(),
                 kind: KeyKind::SigV4 {
                     secret: Secret::new("secret"),
+                    allow_sigv2: false,
                 },
             },
             token("this-year", "one"),

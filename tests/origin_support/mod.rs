@@ -27,6 +27,8 @@ use tokio::task::JoinHandle;
 pub const KEY_ID: &str = "demo";
 pub const SECRET: &str = "a secret of the tests";
 pub const REGION: &str = "us-east-1";
+/// Under which hosts name buckets.
+pub const DOMAIN: &str = "s3.example";
 /// Ends a test that would otherwise wait for ever; no test depends on it passing.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -35,9 +37,11 @@ pub fn config(data: &Path) -> Origin {
         address: "127.0.0.1:0".parse().unwrap(),
         data: data.to_owned(),
         region: REGION.to_owned(),
+        domain: Some(DOMAIN.to_owned()),
         credentials: vec![Credential {
             access_key_id: KEY_ID.to_owned(),
             secret: Secret::new(SECRET),
+            allow_sigv2: true,
         }],
     }
 }

@@ -8,6 +8,7 @@ pub mod get_object;
 pub mod head_bucket;
 pub mod list_buckets;
 pub mod list_objects_v2;
+pub mod post_object;
 pub mod put_object;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -76,10 +76,7 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     refuse_other_acl(fields)?;
-    match fields.amz("x-amz-storage-class")?.as_deref() {
-        None | Some("STANDARD") => {}
-        Some(_) => return Err(Fault::StorageClass),
-    }
+    refuse_other_storage_class(fields)?;
     let condition = WriteCondition::from_fields(fields.headers)?;
     let plan = plan(fields, payload)?;
     let stored = StoredFields::from_request(fields)?;
@@ -161,7 +158,7 @@ pub async fn commit(store: Store, upload: Upload, arrived: Arrived) -> Result<Co
 }
 
 /// Refuses what the commit would refuse anyway. The commit decides; this only spares the upload.
-async fn refuse_early(
+pub(super) async fn refuse_early(
     store: &Store,
     bucket: &BucketName,
     key: &ObjectKey,
@@ -254,7 +251,11 @@ pub fn content_md5(headers: &HeaderMap) -> Result<Option<[u8; 16]>, Fault> {
         })
 }
 
-fn checksum_plan(fields: &RequestFields<'_>, has_trailer: bool) -> Result<ChecksumPlan, Fault> {
+/// Reads which additional checksum the head promises, and where its value comes from.
+pub(super) fn checksum_plan(
+    fields: &RequestFields<'_>,
+    has_trailer: bool,
+) -> Result<ChecksumPlan, Fault> {
     let mut given = None;
     for algorithm in Algorithm::ALL {
         let Some(value) = fields.amz(algorithm.field_name())? else {
@@ -305,5 +306,16 @@ pub fn refuse_other_acl(fields: &RequestFields<'_>) -> Result<(), Fault> {
     match fields.amz("x-amz-acl")?.as_deref() {
         None | Some("private" | "bucket-owner-full-control") => Ok(()),
         Some(_) => Err(Fault::AclNotSupported),
+    }
+}
+
+/// There is one storage class.
+///
+/// # Errors
+/// [`Fault::StorageClass`].
+pub(super) fn refuse_other_storage_class(fields: &RequestFields<'_>) -> Result<(), Fault> {
+    match fields.amz("x-amz-storage-class")?.as_deref() {
+        None | Some("STANDARD") => Ok(()),
+        Some(_) => Err(Fault::StorageClass),
     }
 }

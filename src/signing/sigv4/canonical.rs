@@ -211,7 +211,7 @@ pub(super) fn push_encoded(out: &mut Vec<u8>, byte: u8) {
 ///
 /// # Errors
 /// [`Refusal::MalformedEscape`] with the offset inside `raw`.
-pub(super) fn decode_query(raw: &str) -> Result<Cow<'_, [u8]>, Refusal> {
+pub(in crate::signing) fn decode_query(raw: &str) -> Result<Cow<'_, [u8]>, Refusal> {
     let bytes = raw.as_bytes();
     if !bytes.iter().any(|byte| matches!(byte, b'%' | b'+')) {
         return Ok(Cow::Borrowed(bytes));
@@ -261,6 +261,15 @@ fn escaped_byte(bytes: &[u8], at: usize, component: Component) -> Result<u8, Ref
 pub(super) struct Signature([u8; 64]);
 
 impl Signature {
+    /// The signature of a text.
+    pub(super) fn of(text: &[u8], key: &hmac::Key) -> Self {
+        let tag = hmac::sign(key, text);
+        let mut digits = [0; 64];
+        hex::encode_to_slice(tag.as_ref(), &mut digits)
+            .expect("an HMAC-SHA256 tag has 32 bytes, 64 digits");
+        Signature(digits)
+    }
+
     /// Reads a signature. Upper-case digits are refused with the rest: no signer writes them, and
     /// one signature having many spellings would help nobody but a cache buster.
     ///
@@ -322,11 +331,7 @@ impl StringToSign {
 
     /// The signature of the whole.
     pub(super) fn sign(&self, key: &hmac::Key) -> Signature {
-        let tag = hmac::sign(key, &self.0);
-        let mut digits = [0; 64];
-        hex::encode_to_slice(tag.as_ref(), &mut digits)
-            .expect("an HMAC-SHA256 tag has 32 bytes, 64 digits");
-        Signature(digits)
+        Signature::of(&self.0, key)
     }
 
     /// The text, for a person. The scope may come from a stranger, but it is text.

@@ -28,16 +28,7 @@ impl Claim<'_> {
     /// # Errors
     /// [`Refusal::CredentialDateMismatch`], [`Refusal::WrongRegion`], [`Refusal::WrongService`].
     pub(super) fn check_scope(&self, rules: &Rules) -> Result<(), Refusal> {
-        if self.credential.date() != self.timestamp.date() {
-            return Err(Refusal::CredentialDateMismatch);
-        }
-        if rules
-            .region
-            .is_some_and(|region| region != self.credential.region())
-        {
-            return Err(Refusal::WrongRegion);
-        }
-        self.credential.check_service()
+        self.credential.check_scope(&self.timestamp, rules)
     }
 
     /// Checks that the signature is the one that our key makes for this request, and says what it

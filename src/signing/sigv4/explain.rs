@@ -7,7 +7,8 @@ use super::presigned::Presigned;
 /// The two texts that a signature is made from. Neither is a secret; the signing key is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
-    /// The canonical request. Bytes that are not UTF-8 are shown as U+FFFD.
+    /// The canonical request. Bytes that are not UTF-8 are shown as U+FFFD. Empty for Version 2, which has
+    /// none.
     pub canonical_request: String,
     /// The string to sign.
     pub string_to_sign: String,

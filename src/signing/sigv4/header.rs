@@ -157,7 +157,7 @@ fn signing_date(headers: &HeaderMap) -> Result<Timestamp, Refusal> {
 ///
 /// # Errors
 /// [`Refusal::DuplicateParameter`] when it was sent more than once.
-pub(super) fn single_value<'a>(
+pub(in crate::signing) fn single_value<'a>(
     headers: &'a HeaderMap,
     name: &'static str,
 ) -> Result<Option<&'a HeaderValue>, Refusal> {

@@ -8,6 +8,7 @@ mod canonical;
 mod chunks;
 mod claim;
 mod explain;
+mod form;
 mod header;
 mod payload;
 mod presign;
@@ -18,12 +19,19 @@ mod signed_headers;
 #[cfg(test)]
 mod tests;
 
+pub(super) use canonical::decode_query;
 pub use chunks::ChunkSigner;
 pub use explain::{Explanation, explain_presigned};
+pub use form::FormSigner;
+pub(super) use form::verify_form;
+pub(super) use header::single_value;
 pub use header::{carries_signature_header, verify_header};
 pub use payload::Payload;
 pub use presign::{AuthorizeSpec, PresignError, PresignSpec, authorize_headers, presign};
+pub(super) use presign::{check_signer, encode_path, push_parameter};
+use presigned::check_not_ahead;
 pub use presigned::verify_presigned;
+pub(super) use query::{AuthParameter, is_only_version_2, split_item};
 pub use query::{carries_presignature, query_without_signature};
 pub(super) use scope::derive_signing_key;
 

@@ -95,6 +95,9 @@ pub enum PresignError {
         /// The parameter as S3 spells it.
         name: &'static str,
     },
+    /// A further query parameter is not covered by a signature of Version 2.
+    #[error("a query parameter is not covered by Signature Version 2")]
+    UnsignedParameter,
     /// The payload is neither a SHA-256 in hexadecimal nor a name that S3 defines.
     #[error("the payload is neither a SHA-256 in hexadecimal nor a name that S3 defines")]
     MalformedPayload,
@@ -251,7 +254,7 @@ fn sign(
 }
 
 /// Checks what both ways of signing have in common.
-fn check_signer(
+pub(in crate::signing) fn check_signer(
     method: &str,
     host: &str,
     access_key_id: &str,
@@ -274,7 +277,8 @@ fn check_signer(
     Ok(())
 }
 
-fn encode_path(decoded: &str) -> String {
+/// A decoded path as it is sent: everything but unreserved characters and slashes escaped.
+pub(in crate::signing) fn encode_path(decoded: &str) -> String {
     let mut encoded = Vec::with_capacity(decoded.len());
     for byte in decoded.bytes() {
         match byte {
@@ -285,7 +289,8 @@ fn encode_path(decoded: &str) -> String {
     ascii(encoded)
 }
 
-fn push_parameter(query: &mut String, name: &str, value: &str) {
+/// Adds `name=value`, both decoded, to a query.
+pub(in crate::signing) fn push_parameter(query: &mut String, name: &str, value: &str) {
     let mut item = Vec::with_capacity(name.len() + value.len() + 2);
     if !query.is_empty() {
         item.push(b'&');

@@ -39,14 +39,7 @@ pub fn verify_presigned(
     claim.check_scope(rules)?;
 
     let signed_at = claim.timestamp.instant();
-    if let Ok(ahead) = signed_at.duration_since(now)
-        && ahead > rules.clock_leeway
-    {
-        return Err(Refusal::NotYetValid {
-            ahead,
-            leeway: rules.clock_leeway,
-        });
-    }
+    check_not_ahead(signed_at, rules, now)?;
     let expires = signed_at + lifetime;
     if let Ok(since) = now.duration_since(expires)
         && !since.is_zero()
@@ -66,6 +59,24 @@ pub fn verify_presigned(
             .collect(),
         payload,
     })
+}
+
+/// Checks that a date of signing lies no further in the future than the rules allow.
+///
+/// # Errors
+/// [`Refusal::NotYetValid`].
+pub(super) fn check_not_ahead(
+    signed_at: SystemTime,
+    rules: &Rules,
+    now: SystemTime,
+) -> Result<(), Refusal> {
+    match signed_at.duration_since(now) {
+        Ok(ahead) if ahead > rules.clock_leeway => Err(Refusal::NotYetValid {
+            ahead,
+            leeway: rules.clock_leeway,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// A presigned URL whose parameters have parsed. Nothing is proven yet.

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use super::canonical::decode_query;
+use crate::signing::sigv2;
 
 /// A query parameter that belongs to the signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AuthParameter {
+pub(in crate::signing) enum AuthParameter {
     Algorithm,
     Credential,
     Date,
@@ -22,7 +23,7 @@ impl AuthParameter {
     pub(super) const COUNT: usize = 8;
 
     /// The name as S3 spells it, case included.
-    pub(super) const fn name(self) -> &'static str {
+    pub(in crate::signing) const fn name(self) -> &'static str {
         match self {
             AuthParameter::Algorithm => "X-Amz-Algorithm",
             AuthParameter::Credential => "X-Amz-Credential",
@@ -36,7 +37,7 @@ impl AuthParameter {
     }
 
     /// The parameter that a decoded name stands for.
-    pub(super) fn named(name: &[u8]) -> Option<Self> {
+    pub(in crate::signing) fn named(name: &[u8]) -> Option<Self> {
         let parameter = match name {
             b"X-Amz-Algorithm" => AuthParameter::Algorithm,
             b"X-Amz-Credential" => AuthParameter::Credential,
@@ -59,18 +60,36 @@ impl AuthParameter {
 }
 
 /// The raw name and the raw value of one `name=value` item; a lone name has an empty value.
-pub(super) fn split_item(item: &str) -> (&str, &str) {
+pub(in crate::signing) fn split_item(item: &str) -> (&str, &str) {
     item.split_once('=').unwrap_or((item, ""))
 }
 
 /// Whether an item is the mark of Signature Version 2.
 pub(super) fn is_version_2(name: &str) -> bool {
-    decode_query(name).is_ok_and(|name| name.as_ref() == b"AWSAccessKeyId")
+    decode_query(name).is_ok_and(|name| name.as_ref() == sigv2::ACCESS_KEY_ID.as_bytes())
+}
+
+/// Whether a raw query is signed with Version 2 and has nothing of Version 4.
+pub(in crate::signing) fn is_only_version_2(query: &str) -> bool {
+    let mut names = query.split('&').map(|item| split_item(item).0);
+    let has_version_2 = names.clone().any(is_version_2);
+    has_version_2 && !names.any(|name| AuthParameter::of_raw_name(name).is_some())
+}
+
+/// Whether a raw name belongs to a signature of Version 2, in a query that has one.
+fn belongs_to_version_2(name: &str) -> bool {
+    const NAMES: [&str; 4] = [
+        sigv2::ACCESS_KEY_ID,
+        sigv2::EXPIRES,
+        sigv2::SIGNATURE,
+        sigv2::SECURITY_TOKEN,
+    ];
+    decode_query(name)
+        .is_ok_and(|name| NAMES.iter().any(|belonging| belonging.as_bytes() == &*name))
 }
 
 /// Whether a raw query has a parameter of a presigned URL: any of the `X-Amz-*` ones that belong
-/// to the signature, or `AWSAccessKeyId`, which [`super::verify_presigned`] refuses by name.
-/// Parameter names are case-sensitive.
+/// to the signature, or `AWSAccessKeyId`, which is the mark of Version 2. Parameter names are case-sensitive.
 pub fn carries_presignature(query: &str) -> bool {
     query.split('&').any(|item| {
         let (name, _) = split_item(item);
@@ -79,14 +98,24 @@ pub fn carries_presignature(query: &str) -> bool {
 }
 
 /// A raw query without the parameters of the signature; everything else stays byte for byte and
-/// in order, such as `response-content-type`, `versionId` and `partNumber`.
+/// in order, such as `response-content-type`, `versionId` and `partNumber`. `Expires` and
+/// `Signature` are parameters of a signature only beside `AWSAccessKeyId`.
 ///
 /// Borrowed when there is nothing to strip.
 pub fn query_without_signature(query: &str) -> Cow<'_, str> {
-    let belongs = |item: &str| AuthParameter::of_raw_name(split_item(item).0).is_some();
-    if !query.split('&').any(belongs) {
+    let (mut version_2, mut version_4) = (false, false);
+    for item in query.split('&') {
+        let (name, _) = split_item(item);
+        version_4 |= AuthParameter::of_raw_name(name).is_some();
+        version_2 |= is_version_2(name);
+    }
+    if !version_2 && !version_4 {
         return Cow::Borrowed(query);
     }
+    let belongs = |item: &str| {
+        let (name, _) = split_item(item);
+        AuthParameter::of_raw_name(name).is_some() || version_2 && belongs_to_version_2(name)
+    };
     let mut kept = String::with_capacity(query.len());
     let mut first = true;
     for item in query.split('&').filter(|item| !belongs(item)) {

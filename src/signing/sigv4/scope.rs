@@ -7,7 +7,7 @@ use aws_lc_rs::hmac;
 use time::{Date, Month, OffsetDateTime, Time};
 
 use crate::secret::Secret;
-use crate::signing::Refusal;
+use crate::signing::{Refusal, Rules};
 
 /// The last part of every credential.
 const TERMINATOR: &str = "aws4_request";
@@ -75,11 +75,21 @@ impl<'a> Credential<'a> {
         &self.text[self.id_length + 1..]
     }
 
-    /// Checks that the credential is for S3.
+    /// Checks the credential against the date of signing and the rules, and that it is for S3.
     ///
     /// # Errors
-    /// [`Refusal::WrongService`].
-    pub(super) fn check_service(&self) -> Result<(), Refusal> {
+    /// [`Refusal::CredentialDateMismatch`], [`Refusal::WrongRegion`], [`Refusal::WrongService`].
+    pub(super) fn check_scope(&self, timestamp: &Timestamp, rules: &Rules) -> Result<(), Refusal> {
+        if self.date() != timestamp.date() {
+            return Err(Refusal::CredentialDateMismatch);
+        }
+        if rules.region.is_some_and(|region| region != self.region()) {
+            return Err(Refusal::WrongRegion);
+        }
+        self.check_service()
+    }
+
+    fn check_service(&self) -> Result<(), Refusal> {
         let tail = &self.scope()[self.date.len() + 1 + self.region_length + 1..];
         match tail.split_once('/') {
             Some((SERVICE, _)) => Ok(()),

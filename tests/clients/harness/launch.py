@@ -21,11 +21,11 @@ class Launcher:
         self.relays = []
         self._count = 0
 
-    def up(self, *, folder=None, memory="256MiB", edge=None, relayed=False):
+    def up(self, *, folder=None, memory="256MiB", edge=None, store=None, relayed=False):
         """`tidegate up --data`: edge with HTTP and HTTPS, store and admin in one process.
 
-        `folder` is one that an earlier call has made, to start on the same data; `edge` is merged over
-        the edge section; `relayed` puts a relay between edge and store that counts, as `node.relay`.
+        `folder` is one that an earlier call has made, to start on the same data; `edge` and `store` are merged
+        over these sections; `relayed` puts a relay between edge and store that counts, as `node.relay`.
         """
         if folder is None:
             folder = self._new_folder("up")
@@ -39,7 +39,7 @@ class Launcher:
             config = {
                 "admin": {"address": ports["admin"]},
                 "edge": section | (edge or {}),
-                "origin": store_section(ports["s3"]),
+                "origin": store_section(ports["s3"]) | (store or {}),
             }
             _write(folder, config, ports)
         ports = json.loads((folder / "ports.json").read_text())

@@ -145,6 +145,7 @@ fn a_key_is_remembered_only_after_it_has_proven_a_signature() {
     let any_region = Rules {
         region: None,
         clock_leeway: LEEWAY,
+        domain: None,
     };
     let keys = keyring();
     let good = Sent::presigned("/bucket/key", &[], Duration::from_secs(60));
@@ -188,6 +189,7 @@ fn remembered_keys_of_other_regions_do_not_stand_in_for_one_another() {
     let any_region = Rules {
         region: None,
         clock_leeway: LEEWAY,
+        domain: None,
     };
     let keys = keyring();
     for region in ["us-east-1", "eu-west-1", "us-east-1", "eu-west-1"] {

@@ -5,6 +5,7 @@ mod coverage;
 mod properties;
 mod published;
 mod refusals;
+mod suite;
 
 use std::time::{Duration, SystemTime};
 
@@ -24,6 +25,7 @@ pub(super) const LEEWAY: Duration = Duration::from_secs(900);
 pub(super) const RULES: Rules = Rules {
     region: Some("us-east-1"),
     clock_leeway: LEEWAY,
+    domain: None,
 };
 
 pub(super) fn secret() -> Secret {

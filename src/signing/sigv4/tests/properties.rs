@@ -166,7 +166,7 @@ proptest! {
         let target = presign(&spec, &secret, signed_at()).unwrap();
         let sent = Sent::new(&method, &target, &[]);
         let keys = Keyring::new([(access_key_id.clone(), secret)]);
-        let rules = Rules { region: Some(&region), clock_leeway: LEEWAY };
+        let rules = Rules { region: Some(&region), clock_leeway: LEEWAY, domain: None };
         let grant = verify_presigned(&sent.view(), &keys, &rules, signed_at());
         prop_assert_eq!(grant.map(|grant| grant.access_key_id), Ok(access_key_id));
 

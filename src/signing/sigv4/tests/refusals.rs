@@ -54,6 +54,7 @@ fn a_url_from_the_future_is_good_within_the_leeway_only() {
 fn a_leeway_of_zero_accepts_the_present_and_no_future() {
     let rules = Rules {
         clock_leeway: Duration::ZERO,
+        domain: None,
         ..RULES
     };
     let sent = url();
