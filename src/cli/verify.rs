@@ -148,7 +148,7 @@ impl VerifyArgs {
             text.push_str(&explained(&request, domain));
         }
         if let Some(other) = &self.compare {
-            text.push_str(&self.compared(&request, other)?);
+            text.push_str(&compared(&request, domain, other)?);
         }
         Ok(Verdict {
             valid: outcome.is_ok(),
@@ -157,30 +157,31 @@ impl VerifyArgs {
     }
 }
 
-impl VerifyArgs {
-    /// Where another URL, or the text in a file, differs first from what we hash for `request`.
-    fn compared(&self, request: &SignedRequest, other: &str) -> Result<String, UrlError> {
-        let domain = self.domain.as_deref();
-        let ours = match explain_presigned(request, domain) {
-            Ok(ours) => ours,
-            Err(refusal) => return Ok(format!("\nnothing to compare: {refusal}\n")),
-        };
-        if !other.starts_with("http://") && !other.starts_with("https://") {
-            let text = std::fs::read(other).map_err(|error| UrlError::Compared(error.kind()))?;
-            return Ok(compare::compared(&ours, &String::from_utf8_lossy(&text)));
-        }
-        let target = Target::parse(other)?;
-        let other = SignedRequest {
-            path: target.path,
-            query: target.query,
-            host: target.host,
-            ..*request
-        };
-        Ok(match explain_presigned(&other, domain) {
-            Ok(theirs) => compare::compared_explanations(&ours, &theirs),
-            Err(refusal) => format!("\nnothing to compare: the other URL: {refusal}\n"),
-        })
+/// Where another URL, or the text in a file, differs first from what we hash for `request`.
+pub(super) fn compared(
+    request: &SignedRequest,
+    domain: Option<&str>,
+    other: &str,
+) -> Result<String, UrlError> {
+    let ours = match explain_presigned(request, domain) {
+        Ok(ours) => ours,
+        Err(refusal) => return Ok(format!("\nnothing to compare: {refusal}\n")),
+    };
+    if !other.starts_with("http://") && !other.starts_with("https://") {
+        let text = std::fs::read(other).map_err(|error| UrlError::Compared(error.kind()))?;
+        return Ok(compare::compared(&ours, &String::from_utf8_lossy(&text)));
     }
+    let target = Target::parse(other)?;
+    let other = SignedRequest {
+        path: target.path,
+        query: target.query,
+        host: target.host,
+        ..*request
+    };
+    Ok(match explain_presigned(&other, domain) {
+        Ok(theirs) => compare::compared_explanations(&ours, &theirs),
+        Err(refusal) => format!("\nnothing to compare: the other URL: {refusal}\n"),
+    })
 }
 
 fn valid(grant: &Grant, now: SystemTime) -> String {

@@ -8,7 +8,9 @@ use std::time::SystemTime;
 
 use http::HeaderMap;
 
-use super::verify::{Target, UrlError, Verdict, VerifyArgs, advice, explained, until};
+use super::verify::{
+    Target, UrlError, Verdict, VerifyArgs, advice, compared, explained, until,
+};
 use crate::config::{self, Access, Edge};
 use crate::routing::RouteTable;
 use crate::signing::{
@@ -90,6 +92,9 @@ impl VerifyArgs {
             for explanation in verifier.explain(&view) {
                 text.push_str(&told(&explanation));
             }
+        }
+        if let Some(other) = &self.compare {
+            text.push_str(&compared(&view.request, rules.domain, other)?);
         }
         Ok(Verdict {
             valid: outcome.is_ok(),

@@ -189,6 +189,7 @@ def test_every_url_changed_in_50_ways_is_refused_in_the_same_words(node, urls, e
             if mutant is not None:
                 drawn.add(mutant)
         mutants.extend((signer, url, *mutant) for mutant in sorted(drawn))
+    assert len(mutants) >= 300 * MUTATIONS
     before = node.origin_requests()
     replies = edge.exchange([raw.request(target, host) for _, _, host, target in mutants])
     words = set()
