@@ -57,7 +57,7 @@ enum Command {
     /// Check a configuration: all problems at once, exit code 0 or 2
     Check(ConfigArg),
     /// Print a signed URL for one object, or with post-policy the form that uploads one
-    Sign(Box<sign::SignCommand>),
+    Sign(sign::SignCommand),
     /// Say whether a signed URL is genuine, and if not, why
     Verify(verify::VerifyArgs),
     /// Tell a running node to forget stored responses

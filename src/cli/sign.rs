@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use http::HeaderMap;
 
 use crate::config::read_duration;
@@ -17,36 +17,61 @@ use super::post_policy::PostPolicyArgs;
 use super::secret;
 use super::sign_with::{SignWithArgs, With};
 
-/// Print a signed URL for one object, or the cookies that open it, or with post-policy a form.
-#[derive(Debug, Clone, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct SignCommand {
-    /// What is signed besides URLs.
-    #[command(subcommand)]
-    pub what: Option<What>,
-    /// The URL.
-    #[command(flatten)]
-    pub url: Option<SignArgs>,
-}
-
-/// What is signed besides URLs.
-#[derive(Debug, Clone, Subcommand)]
-pub enum What {
-    /// Print the fields of a form that uploads one file
+/// What is signed: a URL, or behind the word `post-policy` a form.
+///
+/// Written out, because a derived one cannot tell whether arguments that are themselves in two parts were given.
+#[derive(Debug, Clone)]
+pub enum SignCommand {
+    /// A URL, or cookies.
+    Url(Box<SignArgs>),
+    /// A form that uploads one file.
     PostPolicy(Box<PostPolicyArgs>),
 }
+
+const POST_POLICY: &str = "post-policy";
 
 impl SignCommand {
     /// Prints what is asked for and ends with 0, or says on standard error what is wrong and ends with 2.
     pub fn run(self, now: SystemTime) -> ExitCode {
-        match (self.what, self.url) {
-            (Some(What::PostPolicy(form)), _) => form.run(now),
-            (None, Some(url)) => url.run(now),
-            (None, None) => {
-                eprintln!("tidegate sign: nothing to sign\nnext: tidegate sign --help");
-                ExitCode::from(2)
+        match self {
+            SignCommand::Url(url) => url.run(now),
+            SignCommand::PostPolicy(form) => form.run(now),
+        }
+    }
+}
+
+impl FromArgMatches for SignCommand {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        match matches.subcommand() {
+            Some((POST_POLICY, form)) => {
+                let form = PostPolicyArgs::from_arg_matches(form)?;
+                Ok(SignCommand::PostPolicy(Box::new(form)))
+            }
+            _ => {
+                let url = SignArgs::from_arg_matches(matches)?;
+                Ok(SignCommand::Url(Box::new(url)))
             }
         }
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for SignCommand {
+    fn augment_args(command: Command) -> Command {
+        let form =
+            Command::new(POST_POLICY).about("Print the fields of a form that uploads one file");
+        SignArgs::augment_args(command)
+            .subcommand(PostPolicyArgs::augment_args(form))
+            .args_conflicts_with_subcommands(true)
+            .subcommand_negates_reqs(true)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
     }
 }
 

@@ -8,9 +8,7 @@ use std::time::SystemTime;
 
 use http::HeaderMap;
 
-use super::verify::{
-    Target, UrlError, Verdict, VerifyArgs, advice, compared, explained, until,
-};
+use super::verify::{Target, UrlError, Verdict, VerifyArgs, advice, compared, explained, until};
 use crate::config::{self, Access, Edge};
 use crate::routing::RouteTable;
 use crate::signing::{
