@@ -300,7 +300,9 @@ fn mistakes_about_keys_are_named_with_the_key_and_the_reason() {
         ),
         (
             "{ id: a, scheme: token, secret_file: demo.key, methods: [get] }",
-            format!("{at}.methods[0]: \"get\" is not a method in upper case"),
+            format!(
+                "{at}.methods[0]: \"get\" is not a method that is served: in upper case, neither CONNECT nor TRACE"
+            ),
         ),
         (
             &format!("{{ {link}, expression: '$uri' }}"),

@@ -114,7 +114,6 @@ impl PassLane {
     ) -> Result<()> {
         let target = String::from_utf8_lossy(upstream.raw_path()).into_owned();
         let method = upstream.method.clone();
-        let before: Vec<_> = upstream.headers.keys().cloned().collect();
         let mut fields = upstream.headers.clone();
         let now = self.node.clock.wall();
         let verified = if ticket.visit.aws_signed {
@@ -126,13 +125,7 @@ impl PassLane {
             .sign(method.as_str(), &target, &mut fields, verified, now)
             .map_err(unsigned)?;
         upstream.set_raw_path(target.as_bytes())?;
-        for name in before {
-            upstream.remove_header(&name);
-        }
-        for (name, value) in &fields {
-            upstream.append_header(name.clone(), value.clone())?;
-        }
-        Ok(())
+        replace_fields(upstream, &fields)
     }
 
     /// RFC 9111 §4.4: a success of an unsafe method invalidates what is stored of its URI and of

@@ -179,7 +179,8 @@ def test_wrong_credentials_are_refused_by_store_and_edge(node, through, credenti
     client = s3.client(getattr(node, through), **credentials)
     with pytest.raises(ClientError) as refused:
         client.list_objects_v2(Bucket="suite")
-    assert refused.value.response["Error"]["Code"] == code
+    # The edge answers every cause in the same words; the store says which, as S3 does.
+    assert refused.value.response["Error"]["Code"] == ("AccessDenied" if through == "http" else code)
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
 
 
