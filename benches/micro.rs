@@ -25,7 +25,7 @@ use tidegate::clock::Moment;
 use tidegate::config::{self, CacheRules};
 use tidegate::edge::downstream::CacheStatus;
 use tidegate::edge::head_h1::read_head_from;
-use tidegate::edge::request::{Peer, Request, keyed_query};
+use tidegate::edge::request::{AwsParameters, Peer, Request, keyed_query};
 use tidegate::observe::Metrics;
 use tidegate::routing::OriginRing;
 use tidegate::secret::Secret;
@@ -79,7 +79,7 @@ fn key(criterion: &mut Criterion) {
     let rules = CacheRules::default();
     criterion.bench_function("cache key", |bencher| {
         bencher.iter(|| {
-            let query = keyed_query(request.query(), &rules);
+            let query = keyed_query(request.query(), &rules, AwsParameters::Plain);
             let (authority, path) = (request.authority(), request.path());
             CacheKey::new(Scheme::Https, authority, path, query.as_deref())
         });

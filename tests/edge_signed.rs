@@ -105,3 +105,35 @@ async fn upload_passes_only_with_a_signature_for_its_method() {
     assert_eq!(put.status, 403, "{put:?}");
     assert_eq!(origin.count(), 1);
 }
+
+#[tokio::test]
+async fn parameters_that_nobody_has_verified_are_keyed_like_any_other() {
+    let origin = Origin::start().await.answering(|request| {
+        let body = request.target().to_owned();
+        let length = body.len();
+        format!(
+            "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .into_bytes()
+    });
+    let edge = Setup::of([origin.address]).start().await;
+    let mut client = edge.client().await;
+    let targets = [
+        "/a",
+        "/a?X-Amz-Signature=1",
+        "/a?X-Amz-Signature=2",
+        "/a?AWSAccessKeyId=1&Expires=2&Signature=3",
+        "/a?AWSAccessKeyId=1&Expires=3&Signature=3",
+    ];
+    for target in targets {
+        assert_eq!(client.get(target).await.text(), target);
+    }
+    for target in targets {
+        let response = client.get(target).await;
+        assert!(
+            response.is_hit() && response.text() == target,
+            "{response:?}"
+        );
+    }
+    assert_eq!(origin.count(), targets.len());
+}

@@ -24,7 +24,7 @@ use super::admit::{GateRefusal, RawHead, admit};
 use super::authorize::presumed;
 use super::course::{Course, NotForCache, course, directives_of, not_for_the_cache};
 use super::downstream::{CacheStatus, KeyParameter};
-use super::request::{Peer, Request, RequestId};
+use super::request::{AwsParameters, Peer, Request, RequestId};
 use super::{Node, Visit, cache_key};
 use crate::cache::explain::KeyState;
 use crate::cache::policy::cache_control::RequestDirectives;
@@ -114,8 +114,10 @@ impl Node {
         let presumed = presumed(route.access, &request);
         let asked = request.query().map(str::to_owned);
         let judged = self.authorizer.judge(number, &mut request, now.wall);
+        // What is refused here would have been let in by an AWS signature.
+        let aws = AwsParameters::of(judged.aws_signed || judged.authorized.is_err());
         let authorized = judged.authorized.unwrap_or(presumed);
-        let key = cache_key(&request, rules);
+        let key = cache_key(&request, rules, aws);
         let not_for_the_cache = not_for_the_cache(&request, authorized);
         let directives = directives_of(&request, rules);
         let mut visit = Visit {

@@ -110,7 +110,7 @@ use pace::TooSlow;
 use part::wanted_range;
 use policy::RoutePolicy;
 use range_credit::{RANGE_BUDGET, RangeCredit};
-use request::keyed_query;
+use request::{AwsParameters, keyed_query};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -274,7 +274,8 @@ impl Node {
             // It means nothing there (RFC 9110 §14.2), but stored parts are told apart by it.
             request.fields.remove(RANGE);
         }
-        let key = cache_key(&request, &self.routes[route].config.cache);
+        let aws = AwsParameters::of(judged.aws_signed);
+        let key = cache_key(&request, &self.routes[route].config.cache, aws);
         let mut visit = Visit {
             request,
             route,
@@ -544,7 +545,9 @@ impl Node {
         // As for requests: a query that held nothing but credentials is none.
         let kept = kept.as_deref();
         let kept = kept.filter(|kept| !kept.is_empty() || query == Some(""));
-        request::keyed_query(kept, &self.routes[route].config.cache)
+        let config = &self.routes[route].config;
+        let aws = AwsParameters::of(config.access == config::Access::Signed);
+        request::keyed_query(kept, &config.cache, aws)
     }
 
     /// The cache key for a client that asks for it, where the route shows it.
@@ -602,7 +605,11 @@ impl Node {
             policy.edit_request(&mut forwarded);
         }
         OriginRequest {
-            target: forwarded_target(request, self.rules_of(visit)),
+            target: forwarded_target(
+                request,
+                self.rules_of(visit),
+                AwsParameters::of(visit.aws_signed),
+            ),
             fields: forwarded,
             selecting: request.fields.clone(),
             ring_key: visit.key.as_bytes().into(),
@@ -641,17 +648,18 @@ async fn relay_interim<D: Downstream, T>(
     }
 }
 
-fn cache_key(request: &Request, rules: &CacheRules) -> CacheKey {
+fn cache_key(request: &Request, rules: &CacheRules, aws: AwsParameters) -> CacheKey {
     CacheKey::new(
         request.peer.scheme(),
         request.authority(),
         request.path(),
-        keyed_query(request.query(), rules).as_deref(),
+        keyed_query(request.query(), rules, aws).as_deref(),
     )
 }
 
-/// Path and query as the origin gets them: the parameters that are keyed, and those of a signature.
-fn forwarded_target(request: &Request, rules: &CacheRules) -> String {
+/// Path and query as the origin gets them: the parameters that are keyed, and those of a signature that was
+/// verified.
+fn forwarded_target(request: &Request, rules: &CacheRules, aws: AwsParameters) -> String {
     let target = String::from_utf8_lossy(&request.target);
     let Some(query) = request.query() else {
         return target.into_owned();
@@ -659,10 +667,10 @@ fn forwarded_target(request: &Request, rules: &CacheRules) -> String {
     if rules.keep_queries_as_sent() {
         return target.into_owned();
     }
-    let keyed = ruled(&query_without_signature(query), rules).map(Cow::into_owned);
+    let keyed = ruled(&aws.left_out_of(query), rules).map(Cow::into_owned);
     let signature = query
         .split('&')
-        .filter(|item| !item.is_empty() && query_without_signature(item).is_empty());
+        .filter(|item| !item.is_empty() && aws.left_out_of(item).is_empty());
     let query: Vec<&str> = keyed.as_deref().into_iter().chain(signature).collect();
     if query.is_empty() {
         return request.path().to_owned();

@@ -206,7 +206,7 @@ mod tests {
     use crate::cache::{CacheKey, Scheme};
     use crate::clock::SystemClock;
     use crate::config::CacheRules;
-    use crate::edge::request::keyed_query;
+    use crate::edge::request::{AwsParameters, keyed_query};
     use crate::observe::Metrics;
     use http_body_util::BodyExt;
 
@@ -215,7 +215,13 @@ mod tests {
             log: Arc::new(PurgeLog::in_memory()),
             metrics: Metrics::new().purges(),
             clock: SystemClock::shared(),
-            keyed_query: Box::new(|url| keyed_query(url.query.as_deref(), &CacheRules::default())),
+            keyed_query: Box::new(|url| {
+                keyed_query(
+                    url.query.as_deref(),
+                    &CacheRules::default(),
+                    AwsParameters::Verified,
+                )
+            }),
         }
     }
 

@@ -171,10 +171,37 @@ impl Request {
     }
 }
 
-/// What of a raw query belongs to the cache key: all but the parameters of a presignature, so that
-/// all signers share one stored response, and all but those that the route's `rules` leave out.
-pub fn keyed_query(raw: Option<&str>, rules: &CacheRules) -> Option<String> {
-    let without_signature = raw.map(query_without_signature);
+/// What the parameters of an AWS signature in a query are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AwsParameters {
+    /// They have let the request in: they say who may ask, not for what.
+    Verified,
+    /// Like any other: nobody here has looked at them, and the origin may answer by them.
+    Plain,
+}
+
+impl AwsParameters {
+    /// Those of a request that an AWS signature has let in, or not.
+    pub fn of(aws_signed: bool) -> Self {
+        match aws_signed {
+            true => AwsParameters::Verified,
+            false => AwsParameters::Plain,
+        }
+    }
+
+    /// A raw query without those that say who asks.
+    pub fn left_out_of(self, query: &str) -> Cow<'_, str> {
+        match self {
+            AwsParameters::Verified => query_without_signature(query),
+            AwsParameters::Plain => Cow::Borrowed(query),
+        }
+    }
+}
+
+/// What of a raw query belongs to the cache key: all but the parameters of a verified presignature, so
+/// that all signers share one stored response, and all but those that the route's `rules` leave out.
+pub fn keyed_query(raw: Option<&str>, rules: &CacheRules, aws: AwsParameters) -> Option<String> {
+    let without_signature = raw.map(|query| aws.left_out_of(query));
     // A URL that carried nothing but a signature is the URL without any query; one that ends in a
     // bare `?` is another URL.
     without_signature
