@@ -9,7 +9,7 @@
 //! | authorize | [`authorize::Authorizer::judge`] | shared, origin only, or a refusal; without credentials from here on |
 //! | cache key | [`CacheKey::new`] | the key |
 //! | lookup | [`Cache::lookup`], judged by `course::course` | hit, stale, or a miss |
-//! | recall | [`Cache::recall`] | what the disk tier holds, when memory could not answer: looked up again |
+//! | recall | [`Cache::recollect`], [`Cache::take_in`] | what the disk tier holds, when memory could not answer: looked up again, and taken into memory where that is worth it |
 //! | credit | `range_cost` | enough for what a range costs the origin, or it is passed as it was asked |
 //! | fill | [`Cache::fetch`] | a response that is arriving, or a fetch error |
 //! | deliver | `deliver::Node::deliver` | 200, 206, 304, 416, or whatever the origin said |
@@ -22,7 +22,7 @@
 //! - `authorize-before-lookup`: nothing is looked up, fetched or passed for a request that its
 //!   route's access does not allow.
 //! - `forward-what-is-keyed`: path and query go to the origin byte for byte as they were keyed; only
-//!   the parameters of an AWS signature are forwarded without being keyed.
+//!   the parameters of an AWS signature that was verified are forwarded without being keyed.
 //! - `credentials-go-no-further`: what the edge alone verifies is taken out of a request before
 //!   anything else is done with it.
 //! - `one-line-per-request`: whatever happens, a request is recorded once.

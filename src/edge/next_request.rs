@@ -34,7 +34,7 @@ pub(super) struct NextRequest {
     shutdown: ShutdownWatch,
     /// Ends when the shutdown begins; polled once before it does.
     stopping: Option<Event>,
-    is_watched: bool,
+    /// Made only once `stopping` was polled: where it is, both will wake the task.
     alarm: Option<Alarm>,
 }
 
@@ -58,7 +58,6 @@ impl NextRequest {
             keep_alive,
             shutdown,
             stopping: (!is_stopping).then(|| Box::pin(stopping) as Event),
-            is_watched: false,
             alarm: None,
         }
     }
@@ -78,8 +77,7 @@ impl NextRequest {
         }
         let now = self.clock.monotonic();
         let deadline = now + self.keep_alive;
-        let is_alarmed = self.alarm.as_ref().is_some_and(|alarm| alarm.at > now);
-        let mut will_be_woken = self.is_watched && is_alarmed;
+        let mut will_be_woken = self.alarm.as_ref().is_some_and(|alarm| alarm.at > now);
         let read = poll_fn(|cx| {
             if let Poll::Ready(read) = poll_read(stream, cx) {
                 return Poll::Ready(read.ok());
@@ -101,7 +99,6 @@ impl NextRequest {
             self.stopping = None;
             return Poll::Ready(());
         }
-        self.is_watched = true;
         loop {
             let now = self.clock.monotonic();
             if now >= deadline {
