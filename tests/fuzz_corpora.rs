@@ -11,21 +11,25 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every target of `fuzz/Cargo.toml`.
-const TARGETS: [&str; 26] = [
+const TARGETS: [&str; 31] = [
     "aws_chunked",
+    "bucket_policy",
     "cache_control",
     "cache_tags",
     "chunked",
     "cloudfront",
     "conditional",
     "config",
+    "cors",
     "disk_format",
+    "documents",
     "form_data",
     "forwarded",
     "h2_frames",
     "http_date",
     "invalidation",
     "jwt",
+    "lifecycle",
     "post_policy",
     "presigned",
     "proxy_protocol",
@@ -35,6 +39,7 @@ const TARGETS: [&str; 26] = [
     "signed_header",
     "sigv2",
     "stored_form",
+    "tagging",
     "targeted",
     "token",
     "vary",
@@ -209,4 +214,29 @@ fn a_policy_lets_no_field_through_that_it_does_not_name() {
 #[test]
 fn a_url_of_version_2_is_genuine_only_as_it_was_signed() {
     replay("sigv2", checks::sigv2::check);
+}
+
+#[test]
+fn a_policy_opens_a_bucket_to_strangers_only_when_it_is_public() {
+    replay("bucket_policy", checks::bucket_policy::check);
+}
+
+#[test]
+fn a_page_is_told_its_own_origin_or_that_all_are_welcome() {
+    replay("cors", checks::cors::check);
+}
+
+#[test]
+fn a_document_of_s3_is_written_as_it_was_read() {
+    replay("documents", checks::documents::check);
+}
+
+#[test]
+fn what_has_expired_stays_so() {
+    replay("lifecycle", checks::lifecycle::check);
+}
+
+#[test]
+fn tags_say_the_same_in_a_field_and_in_a_document() {
+    replay("tagging", checks::tagging::check);
 }

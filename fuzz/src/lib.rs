@@ -8,20 +8,24 @@
 //! a binary form.
 
 pub mod aws_chunked;
+pub mod bucket_policy;
 pub mod cache_control;
 pub mod cache_tags;
 pub mod chunked;
 pub mod cloudfront;
 pub mod conditional;
 pub mod config;
+pub mod cors;
 mod credentials;
 pub mod disk_format;
+pub mod documents;
 pub mod form_data;
 pub mod forwarded;
 pub mod h2_frames;
 pub mod http_date;
 pub mod invalidation;
 pub mod jwt;
+pub mod lifecycle;
 pub mod post_policy;
 pub mod presigned;
 pub mod proxy_protocol;
@@ -31,6 +35,7 @@ pub mod s3_target;
 pub mod signed_header;
 pub mod sigv2;
 pub mod stored_form;
+pub mod tagging;
 pub mod targeted;
 pub mod token;
 pub mod vary;

@@ -12,6 +12,7 @@ use super::policies::{
     AddressRules, ClientCertificates, Cors, HeaderEdits, ListenerLimits, MinRate, ProxyProtocol,
     RouteLimits, Trust,
 };
+use super::rights::Rights;
 use super::rules::CacheRules;
 use crate::secret::Secret;
 use crate::signing::{Accept, Key};
@@ -150,7 +151,8 @@ pub struct OriginSigning {
     /// `host`: the `Host` to send and sign, with a port unless that is the default one; absent = as the
     /// client sent it.
     pub host: Option<String>,
-    /// `credentials`: whose secret signs. [`Credential::allow_sigv2`] is false and means nothing here.
+    /// `credentials`: whose secret signs. [`Credential::allow_sigv2`] is false and means nothing here, and
+    /// [`Credential::rights`] are those of the origin.
     pub credentials: Credential,
 }
 
@@ -319,4 +321,6 @@ pub struct Credential {
     pub secret: Secret,
     /// `allow_sigv2`: whether it may sign URLs with Signature Version 2 as well, default false.
     pub allow_sigv2: bool,
+    /// `rights`, default full, and `buckets`, default all: what it may do by itself.
+    pub rights: Rights,
 }

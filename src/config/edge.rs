@@ -21,6 +21,7 @@ use super::policies::Trust;
 use super::problem::{Reason, Warning};
 use super::reader::{Entries, Section};
 use super::relations::{Names, Relations, shadows};
+use super::rights::Rights;
 use super::rules::CacheRules;
 use super::signing;
 
@@ -176,6 +177,7 @@ fn read_origin_signing(signing: &Section<'_>, relations: &Relations<'_>) -> Opti
             access_key_id: id?,
             secret: secret?,
             allow_sigv2: false,
+            rights: Rights::default(),
         })
     });
     service?;

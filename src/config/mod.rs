@@ -24,6 +24,7 @@ mod policies;
 mod problem;
 mod reader;
 mod relations;
+mod rights;
 mod rules;
 mod signing;
 mod spelling;
@@ -42,6 +43,7 @@ pub use network::{Network, NetworkFault, Networks};
 pub use parsers::{read_key_file, read_secret};
 pub use policies::*;
 pub use problem::{Problem, Problems, Reason, Warning};
+pub use rights::{BucketPattern, Rights, RightsLevel};
 pub use rules::{CacheRules, QueryRule, StatusTtl, VaryRule, VaryRules, never_stored};
 pub use units::{UnitFault, duration as read_duration, show_duration, show_size};
 

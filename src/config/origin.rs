@@ -1,9 +1,12 @@
 //! Reads the `origin` section. Keys, defaults and ranges stand here and nowhere else in the code.
 
 use super::checked::{Credential, Origin};
-use super::parsers::{address, credential_part, host, path, secret_file, true_or_false};
+use super::parsers::{
+    address, bucket_pattern, credential_part, host, one_of, path, secret_file, true_or_false,
+};
 use super::reader::{Entries, Section};
 use super::relations::{Names, Relations};
+use super::rights::{Rights, RightsLevel};
 
 pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Origin> {
     let address = origin.required("address", address());
@@ -21,10 +24,17 @@ pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Or
         }
         let secret = credential.required("secret_file", secret_file(relations.base_dir));
         let allow_sigv2 = credential.or_default("allow_sigv2", "false", true_or_false());
+        let levels = one_of(&RightsLevel::WORDS, &RightsLevel::ALL);
+        let level = credential.or_default("rights", "full", levels);
+        let buckets = credential.optional_scalars("buckets", "all of them", bucket_pattern());
         Some(Credential {
             access_key_id: id?,
             secret: secret?,
             allow_sigv2: allow_sigv2?,
+            rights: Rights {
+                level: level?,
+                buckets: buckets?,
+            },
         })
     });
     Some(Origin {

@@ -20,6 +20,7 @@ use super::network::{Network, NetworkFault};
 use super::policies::CorsOrigin;
 use super::problem::Reason;
 use super::reader::{Parser, wrong_type};
+use super::rights::BucketPattern;
 use super::rules::StatusKey;
 use super::units;
 use crate::secret::Secret;
@@ -381,6 +382,11 @@ pub(super) fn credential_part(values: &'static str) -> Parser<'static, String> {
             Err(Reason::NotACredentialPart(text.to_owned()))
         }
     })
+}
+
+/// Which buckets a credential is for.
+pub(super) fn bucket_pattern() -> Parser<'static, BucketPattern> {
+    checked_text("a bucket's name with * and ?", BucketPattern::new)
 }
 
 /// A folder or a file that need not exist yet, made absolute.

@@ -171,6 +171,9 @@ pub enum Reason {
     /// An access key id or region that could not stand in a credential scope.
     #[error("{0:?} cannot stand in a credential: use letters, digits and . _ - only")]
     NotACredentialPart(String),
+    /// No pattern of a bucket's name.
+    #[error("{0:?} could name no bucket: use a-z, 0-9, . and -, and * and ? as wildcards")]
+    NotABucketPattern(String),
     /// A key of `status_ttl` that stands for no status.
     #[error("{0:?} is not a status from 200 to 599, 4xx or 5xx")]
     NotAStatus(String),

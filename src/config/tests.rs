@@ -211,6 +211,10 @@ fn the_sample_means_what_it_says() {
     assert_eq!(edge.signing.clock_leeway, Duration::from_secs(900));
     assert_eq!(origin.data, folder.path().join("data/origin"));
     assert_eq!(origin.credentials[0].secret.reveal(), "s3cret");
+    let rights = &origin.credentials[0].rights;
+    assert_eq!(rights.level, RightsLevel::Full);
+    let covered = ["media", "logs-2030", "films"].map(|bucket| rights.covers(bucket));
+    assert_eq!(covered, [true, true, false]);
     assert_eq!(warnings, []);
 }
 
@@ -230,7 +234,9 @@ fn a_minimal_configuration_takes_every_default() {
     assert_eq!(edge.limits.request_head_bytes, 32 << 10);
     assert_eq!(edge.timeouts.drain, Duration::from_secs(5));
     assert_eq!(edge.access_log, AccessLog::Stdout);
-    assert_eq!(config.origin.unwrap().region, "us-east-1");
+    let origin = config.origin.unwrap();
+    assert_eq!(origin.region, "us-east-1");
+    assert_eq!(origin.credentials[0].rights, Rights::default());
 }
 
 #[test]
@@ -538,6 +544,16 @@ fn every_kind_of_mistake_is_named_with_its_key_and_reason() {
             "  data: data",
             "  data: data\n  region: us/east",
             "origin.region: \"us/east\" cannot stand in a credential: use letters, digits and . _ - only",
+        ),
+        (
+            "secret_file: demo.key }",
+            "secret_file: demo.key, rights: write }",
+            "origin.credentials[0].rights: \"write\" is not one of: read-only, read-write, full",
+        ),
+        (
+            "secret_file: demo.key }",
+            "secret_file: demo.key, buckets: ['logs-*', Photos] }",
+            "origin.credentials[0].buckets[1]: \"Photos\" could name no bucket: use a-z, 0-9, . and -, and * and ? as wildcards",
         ),
         // Sizes, durations and numbers.
         (

@@ -183,6 +183,7 @@ mod tests {
                 access_key_id: "edge".to_owned(),
                 secret: Secret::new("of the edge"),
                 allow_sigv2: false,
+                rights: config::Rights::default(),
             },
         })
     }

@@ -21,11 +21,13 @@
 //! | do it | one file in [`operations`] | a reply, or a fault |
 //! | tell faults | [`reply_error::Fault::reply`] | S3's error document |
 
+pub mod access;
 pub mod authorize;
 pub mod blobs;
 pub mod checksums;
 pub mod conditional;
 pub mod disk;
+pub mod documents;
 pub mod fields;
 pub mod form_data;
 pub mod latch;

@@ -49,7 +49,19 @@ impl Document {
 
     /// Writes what `content` writes inside an element.
     pub fn element(&mut self, name: &'static str, content: impl FnOnce(&mut Self)) {
-        self.event(Event::Start(BytesStart::new(name)));
+        self.element_with(name, &[], content);
+    }
+
+    /// The same with attributes, whose values are escaped.
+    pub fn element_with(
+        &mut self,
+        name: &'static str,
+        attributes: &[(&'static str, &str)],
+        content: impl FnOnce(&mut Self),
+    ) {
+        let mut start = BytesStart::new(name);
+        start.extend_attributes(attributes.iter().copied());
+        self.event(Event::Start(start));
         content(self);
         self.event(Event::End(BytesEnd::new(name)));
     }

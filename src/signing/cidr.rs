@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 /// Whether `client` lies in `block`: an address, or an address and the length of its prefix. An IPv4
 /// address that is mapped into IPv6 counts as what it maps. `None` when `block` is neither.
-pub(super) fn contains(block: &str, client: IpAddr) -> Option<bool> {
+pub(crate) fn contains(block: &str, client: IpAddr) -> Option<bool> {
     let (address, prefix) = match block.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (block, None),

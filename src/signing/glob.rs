@@ -5,7 +5,7 @@
 ///
 /// Takes at most as many steps as the product of both lengths, so a pattern must be signed before it
 /// is tried.
-pub(super) fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);
     // Behind the last star, and where the text went on when it was met: what fails later is tried

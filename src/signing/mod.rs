@@ -45,11 +45,11 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 
 mod carriers;
-mod cidr;
+pub(crate) mod cidr;
 mod cloudfront;
 mod credential_refusal;
 mod form;
-mod glob;
+pub(crate) mod glob;
 mod jwt;
 mod keyring;
 mod private_key;

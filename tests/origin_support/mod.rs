@@ -14,7 +14,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tempfile::TempDir;
 use tidegate::clock::{SharedClock, SystemClock};
-use tidegate::config::{Credential, Origin};
+use tidegate::config::{Credential, Origin, Rights};
 use tidegate::origin::disk::{Disk, RealDisk};
 use tidegate::origin::{OpenError, Store, serve};
 use tidegate::secret::Secret;
@@ -42,6 +42,7 @@ pub fn config(data: &Path) -> Origin {
             access_key_id: KEY_ID.to_owned(),
             secret: Secret::new(SECRET),
             allow_sigv2: true,
+            rights: Rights::default(),
         }],
     }
 }

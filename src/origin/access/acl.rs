@@ -1,0 +1,637 @@
+//! Access control lists (S3 user guide, "Access control list (ACL) overview").
+//!
+//! Everything here belongs to one owner, the store's, who needs no grant: what the owner may do is settled by rights
+//! (see [`super::decide`]). A list is kept as its grants, the owner's own among them when it was written there.
+
+use super::action::{Action, Scope};
+use super::decide::Principal;
+use crate::origin::documents::element::{Element, Limits};
+use crate::origin::documents::{AclFault, DocumentError};
+use crate::origin::xml::Document;
+
+/// The longest list that is read, in bytes: a hundred grants with room for what clients write around them.
+pub const ACL_MAX_BYTES: usize = 128 * 1024;
+/// The most grants of a list (S3 user guide).
+const GRANTS_MAX: usize = 100;
+
+const LIMITS: Limits = Limits {
+    bytes: ACL_MAX_BYTES,
+    elements: 1000,
+};
+const ALL_USERS: &str = "http://acs.amazonaws.com/groups/global/AllUsers";
+const AUTHENTICATED_USERS: &str = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers";
+const LOG_DELIVERY: &str = "http://acs.amazonaws.com/groups/s3/LogDelivery";
+const XSI: &str = "http://www.w3.org/2001/XMLSchema-instance";
+
+/// An access control list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Acl {
+    /// Its grants, in order.
+    pub grants: Vec<Grant>,
+}
+
+/// One permission for one grantee.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// To whom.
+    pub grantee: Grantee,
+    /// For what.
+    pub permission: Permission,
+}
+
+/// To whom something is granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grantee {
+    /// The owner or an access key, by its id.
+    Key(String),
+    /// Everybody.
+    AllUsers,
+    /// Everybody with a key of this store.
+    AuthenticatedUsers,
+}
+
+/// What is granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// All of the following.
+    FullControl,
+    /// To list a bucket, to read an object.
+    Read,
+    /// To put and delete objects; nothing on an object.
+    Write,
+    /// To read the list itself.
+    ReadAcp,
+    /// To replace the list itself.
+    WriteAcp,
+}
+
+/// A list that has a name (`x-amz-acl`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Canned {
+    /// `private`
+    Private,
+    /// `public-read`
+    PublicRead,
+    /// `public-read-write`
+    PublicReadWrite,
+    /// `authenticated-read`
+    AuthenticatedRead,
+    /// `bucket-owner-read`: there is one owner, so it is `private`.
+    BucketOwnerRead,
+    /// `bucket-owner-full-control`: there is one owner, so it is `private`.
+    BucketOwnerFullControl,
+}
+
+/// The permissions and S3's names for them.
+const PERMISSIONS: [(&str, &str, Permission); 5] = [
+    (
+        "FULL_CONTROL",
+        "x-amz-grant-full-control",
+        Permission::FullControl,
+    ),
+    ("READ", "x-amz-grant-read", Permission::Read),
+    ("WRITE", "x-amz-grant-write", Permission::Write),
+    ("READ_ACP", "x-amz-grant-read-acp", Permission::ReadAcp),
+    ("WRITE_ACP", "x-amz-grant-write-acp", Permission::WriteAcp),
+];
+
+impl Canned {
+    /// Reads the value of `x-amz-acl`.
+    ///
+    /// # Errors
+    /// [`DocumentError::Acl`] with [`AclFault::Canned`]; `log-delivery-write` and `aws-exec-read` are for services
+    /// that are not here.
+    pub fn parse(name: &str) -> Result<Self, DocumentError> {
+        match name {
+            "private" => Ok(Canned::Private),
+            "public-read" => Ok(Canned::PublicRead),
+            "public-read-write" => Ok(Canned::PublicReadWrite),
+            "authenticated-read" => Ok(Canned::AuthenticatedRead),
+            "bucket-owner-read" => Ok(Canned::BucketOwnerRead),
+            "bucket-owner-full-control" => Ok(Canned::BucketOwnerFullControl),
+            _ => Err(DocumentError::Acl(AclFault::Canned)),
+        }
+    }
+
+    /// The list that it names. The owner's own grant is left to [`Acl::write`].
+    pub fn acl(self) -> Acl {
+        let (everybody, keys) = (Grantee::AllUsers, Grantee::AuthenticatedUsers);
+        let grants = match self {
+            Canned::Private | Canned::BucketOwnerRead | Canned::BucketOwnerFullControl => vec![],
+            Canned::PublicRead => vec![(everybody, Permission::Read)],
+            Canned::PublicReadWrite => vec![
+                (everybody.clone(), Permission::Read),
+                (everybody, Permission::Write),
+            ],
+            Canned::AuthenticatedRead => vec![(keys, Permission::Read)],
+        };
+        let grants = grants.into_iter().map(|(grantee, permission)| Grant {
+            grantee,
+            permission,
+        });
+        Acl {
+            grants: grants.collect(),
+        }
+    }
+}
+
+impl Acl {
+    /// Reads an `AccessControlPolicy`. Whom it names as owner does not matter: there is one.
+    ///
+    /// # Errors
+    /// [`DocumentError`] for a document that is none; [`DocumentError::Acl`] for grants that cannot be honoured.
+    pub fn parse(document: &[u8]) -> Result<Self, DocumentError> {
+        let malformed = |fault| DocumentError::Acl(fault);
+        let root = Element::parse(document, "AccessControlPolicy", LIMITS)?;
+        root.only(&["Owner", "AccessControlList"])?;
+        if let Some(owner) = root.one("Owner")? {
+            owner.only(&["ID", "DisplayName"])?;
+        }
+        let list = root.required("AccessControlList")?;
+        list.only(&["Grant"])?;
+        let mut grants = Vec::new();
+        for grant in list.all("Grant") {
+            grant.only(&["Grantee", "Permission"])?;
+            let permission = grant.required("Permission")?.word()?;
+            let found = PERMISSIONS.iter().find(|(name, _, _)| *name == permission);
+            let (_, _, permission) = found.ok_or(malformed(AclFault::Permission))?;
+            grants.push(Grant {
+                grantee: read_grantee(grant.required("Grantee")?)?,
+                permission: *permission,
+            });
+        }
+        Acl { grants }.checked()
+    }
+
+    /// The fields by which a request says what a list is to be.
+    pub const FIELDS: [&'static str; 6] = [
+        "x-amz-acl",
+        "x-amz-grant-full-control",
+        "x-amz-grant-read",
+        "x-amz-grant-write",
+        "x-amz-grant-read-acp",
+        "x-amz-grant-write-acp",
+    ];
+
+    /// Reads what a request says in [`Acl::FIELDS`], each of which `field` looks up: a canned list, or grants. `None`
+    /// when it says nothing.
+    ///
+    /// # Errors
+    /// [`DocumentError::Acl`], or what `field` fails with.
+    pub fn from_fields<E: From<DocumentError>>(
+        mut field: impl FnMut(&'static str) -> Result<Option<String>, E>,
+    ) -> Result<Option<Self>, E> {
+        let canned = field("x-amz-acl")?;
+        let mut grants = Vec::new();
+        let mut is_given = false;
+        for (_, name, permission) in PERMISSIONS {
+            let Some(value) = field(name)? else { continue };
+            is_given = true;
+            grants.extend(read_grantees(&value)?.into_iter().map(|grantee| Grant {
+                grantee,
+                permission,
+            }));
+        }
+        match canned {
+            Some(_) if is_given => Err(DocumentError::Acl(AclFault::CannedAndGrants).into()),
+            Some(name) => Ok(Some(Canned::parse(&name)?.acl())),
+            None if is_given => Ok(Some(Acl { grants }.checked()?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Writes the `AccessControlPolicy` whose owner is `owner_id`. Without a grant to the owner it gets one, because
+    /// that is how things are.
+    pub fn write(&self, owner_id: &str, document: &mut Document) {
+        document.element("Owner", |document| {
+            document.text("ID", owner_id);
+            document.text("DisplayName", owner_id);
+        });
+        let owner = Grant {
+            grantee: Grantee::Key(owner_id.to_owned()),
+            permission: Permission::FullControl,
+        };
+        let added = (!self.grants.contains(&owner)).then_some(&owner);
+        document.element("AccessControlList", |document| {
+            for grant in added.into_iter().chain(&self.grants) {
+                document.element("Grant", |document| grant.write(document));
+            }
+        });
+    }
+
+    /// Whether it grants something to everybody, or to everybody with a key, in S3's meaning of public.
+    pub fn is_public(&self) -> bool {
+        self.grants.iter().any(Grant::is_public)
+    }
+
+    /// Whether this list of a bucket or an object lets `principal` do `action`. `private_only` leaves grants to
+    /// groups out of account.
+    pub(super) fn grants(
+        &self,
+        of: Scope,
+        principal: &Principal,
+        action: Action,
+        private_only: bool,
+    ) -> bool {
+        let Some(needed) = permission_for(of, action) else {
+            return false;
+        };
+        self.grants.iter().any(|grant| {
+            let reaches = match (&grant.grantee, principal) {
+                (Grantee::AllUsers, _) => true,
+                (Grantee::AuthenticatedUsers, Principal::Key(_)) => true,
+                (Grantee::Key(id), Principal::Key(asking)) => id == asking,
+                (Grantee::AuthenticatedUsers | Grantee::Key(_), Principal::Anonymous) => false,
+            };
+            let is_enough = [needed, Permission::FullControl].contains(&grant.permission);
+            reaches && is_enough && !(private_only && grant.is_public())
+        })
+    }
+
+    fn checked(self) -> Result<Self, DocumentError> {
+        if self.grants.len() > GRANTS_MAX {
+            return Err(DocumentError::Acl(AclFault::TooManyGrants {
+                max: GRANTS_MAX,
+            }));
+        }
+        Ok(self)
+    }
+}
+
+impl Grant {
+    fn is_public(&self) -> bool {
+        matches!(
+            self.grantee,
+            Grantee::AllUsers | Grantee::AuthenticatedUsers
+        )
+    }
+
+    fn write(&self, document: &mut Document) {
+        let kind = match self.grantee {
+            Grantee::Key(_) => "CanonicalUser",
+            Grantee::AllUsers | Grantee::AuthenticatedUsers => "Group",
+        };
+        let attributes = [("xmlns:xsi", XSI), ("xsi:type", kind)];
+        document.element_with("Grantee", &attributes, |document| match &self.grantee {
+            Grantee::Key(id) => {
+                document.text("ID", id);
+                document.text("DisplayName", id);
+            }
+            Grantee::AllUsers => document.text("URI", ALL_USERS),
+            Grantee::AuthenticatedUsers => document.text("URI", AUTHENTICATED_USERS),
+        });
+        let name = PERMISSIONS
+            .iter()
+            .find(|(_, _, permission)| *permission == self.permission)
+            .map_or("FULL_CONTROL", |(name, _, _)| *name);
+        document.text("Permission", name);
+    }
+}
+
+/// What a list must grant for an action; `None` when no list can (S3 user guide, "Mapping of ACL permissions").
+fn permission_for(of: Scope, action: Action) -> Option<Permission> {
+    match (of, action) {
+        (
+            Scope::Bucket,
+            Action::ListBucket | Action::ListBucketVersions | Action::ListBucketMultipartUploads,
+        ) => Some(Permission::Read),
+        (
+            Scope::Bucket,
+            Action::PutObject | Action::DeleteObject | Action::AbortMultipartUpload,
+        ) => Some(Permission::Write),
+        (Scope::Bucket, Action::GetBucketAcl) => Some(Permission::ReadAcp),
+        (Scope::Bucket, Action::PutBucketAcl) => Some(Permission::WriteAcp),
+        (Scope::Object, Action::GetObject | Action::GetObjectVersion) => Some(Permission::Read),
+        (Scope::Object, Action::GetObjectAcl | Action::GetObjectVersionAcl) => {
+            Some(Permission::ReadAcp)
+        }
+        (Scope::Object, Action::PutObjectAcl | Action::PutObjectVersionAcl) => {
+            Some(Permission::WriteAcp)
+        }
+        _ => None,
+    }
+}
+
+fn group(uri: &str) -> Result<Grantee, DocumentError> {
+    match uri {
+        ALL_USERS => Ok(Grantee::AllUsers),
+        AUTHENTICATED_USERS => Ok(Grantee::AuthenticatedUsers),
+        LOG_DELIVERY => Err(DocumentError::Acl(AclFault::LogDelivery)),
+        _ => Err(DocumentError::Acl(AclFault::Group)),
+    }
+}
+
+fn key(id: &str) -> Result<Grantee, DocumentError> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if id.is_empty() || !id.bytes().all(fits) {
+        return Err(DocumentError::Acl(AclFault::Id));
+    }
+    Ok(Grantee::Key(id.to_owned()))
+}
+
+fn read_grantee(grantee: &Element) -> Result<Grantee, DocumentError> {
+    grantee.only(&["ID", "DisplayName", "URI", "EmailAddress"])?;
+    let id = grantee.one("ID")?;
+    let uri = grantee.one("URI")?;
+    if grantee.one("EmailAddress")?.is_some() {
+        return Err(DocumentError::Acl(AclFault::Email));
+    }
+    match (grantee.xsi_type(), id, uri) {
+        (None | Some("CanonicalUser"), Some(id), None) => key(id.word()?),
+        (None | Some("Group"), None, Some(uri)) => group(uri.word()?),
+        _ => Err(DocumentError::Acl(AclFault::Grantee)),
+    }
+}
+
+/// Reads `id="a", uri="http://…"`.
+fn read_grantees(value: &str) -> Result<Vec<Grantee>, DocumentError> {
+    let grantees = value.split(',').map(|part| {
+        let (kind, name) =
+            (part.trim().split_once('=')).ok_or(DocumentError::Acl(AclFault::GrantField))?;
+        let name = name.trim();
+        let name = name
+            .strip_prefix('"')
+            .and_then(|name| name.strip_suffix('"'))
+            .unwrap_or(name);
+        match kind.trim() {
+            kind if kind.eq_ignore_ascii_case("id") => key(name),
+            kind if kind.eq_ignore_ascii_case("uri") => group(name),
+            kind if kind.eq_ignore_ascii_case("emailAddress") => {
+                Err(DocumentError::Acl(AclFault::Email))
+            }
+            _ => Err(DocumentError::Acl(AclFault::GrantField)),
+        }
+    });
+    grantees.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn grants(list: &[(Grantee, Permission)]) -> Acl {
+        let grants = list.iter().map(|(grantee, permission)| Grant {
+            grantee: grantee.clone(),
+            permission: *permission,
+        });
+        Acl {
+            grants: grants.collect(),
+        }
+    }
+
+    fn written(acl: &Acl, owner: &str) -> Vec<u8> {
+        let mut document =
+            Document::new("AccessControlPolicy", Some(crate::origin::xml::NAMESPACE));
+        acl.write(owner, &mut document);
+        document.finish()
+    }
+
+    fn list(grants: &str) -> String {
+        format!(
+            "<AccessControlPolicy><Owner><ID>o</ID></Owner><AccessControlList>{grants}</AccessControlList></AccessControlPolicy>"
+        )
+    }
+
+    fn one(grantee: &str, permission: &str) -> String {
+        format!("<Grant><Grantee{grantee}</Grantee><Permission>{permission}</Permission></Grant>")
+    }
+
+    #[test]
+    fn canned_lists_are_known_by_name() {
+        let read = |grantee| vec![(grantee, Permission::Read)];
+        for (name, expected) in [
+            ("private", vec![]),
+            ("bucket-owner-read", vec![]),
+            ("bucket-owner-full-control", vec![]),
+            ("public-read", read(Grantee::AllUsers)),
+            ("authenticated-read", read(Grantee::AuthenticatedUsers)),
+            (
+                "public-read-write",
+                vec![
+                    (Grantee::AllUsers, Permission::Read),
+                    (Grantee::AllUsers, Permission::Write),
+                ],
+            ),
+        ] {
+            assert_eq!(
+                Canned::parse(name).unwrap().acl(),
+                grants(&expected),
+                "{name}"
+            );
+        }
+        for name in [
+            "",
+            "Private",
+            "log-delivery-write",
+            "aws-exec-read",
+            "public",
+        ] {
+            let error = Canned::parse(name).unwrap_err();
+            assert_eq!(
+                (error.code(), error.status()),
+                ("InvalidArgument", 400),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_list_grants_what_it_says_to_whom_it_says() {
+        use Permission::{FullControl, Read, ReadAcp, Write, WriteAcp};
+        let (bucket, object) = (Scope::Bucket, Scope::Object);
+        for (of, action, needed) in [
+            (bucket, Action::ListBucket, Some(Read)),
+            (bucket, Action::ListBucketVersions, Some(Read)),
+            (bucket, Action::PutObject, Some(Write)),
+            (bucket, Action::DeleteObject, Some(Write)),
+            (bucket, Action::GetBucketAcl, Some(ReadAcp)),
+            (bucket, Action::PutBucketAcl, Some(WriteAcp)),
+            (bucket, Action::GetObject, None),
+            (bucket, Action::DeleteBucket, None),
+            (object, Action::GetObject, Some(Read)),
+            (object, Action::GetObjectVersion, Some(Read)),
+            (object, Action::GetObjectAcl, Some(ReadAcp)),
+            (object, Action::PutObjectAcl, Some(WriteAcp)),
+            (object, Action::PutObject, None),
+            (object, Action::ListBucket, None),
+        ] {
+            for permission in [FullControl, Read, Write, ReadAcp, WriteAcp] {
+                let acl = grants(&[(Grantee::AllUsers, permission)]);
+                let is_enough =
+                    needed.is_some_and(|needed| [needed, FullControl].contains(&permission));
+                let granted = acl.grants(of, &Principal::Anonymous, action, false);
+                assert_eq!(granted, is_enough, "{of:?} {action:?} {permission:?}");
+            }
+        }
+        let ann = Principal::Key("ann".to_owned());
+        for (grantee, anonymous, key, private) in [
+            (Grantee::AllUsers, true, true, false),
+            (Grantee::AuthenticatedUsers, false, true, false),
+            (Grantee::Key("ann".to_owned()), false, true, true),
+            (Grantee::Key("bob".to_owned()), false, false, false),
+        ] {
+            let acl = grants(&[(grantee, Read)]);
+            let asked = |principal, private_only| {
+                acl.grants(object, principal, Action::GetObject, private_only)
+            };
+            assert_eq!(asked(&Principal::Anonymous, false), anonymous);
+            assert_eq!(asked(&ann, false), key);
+            assert_eq!(asked(&ann, true), private);
+        }
+    }
+
+    #[test]
+    fn lists_of_real_clients_are_read() {
+        let document = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+             <AccessControlPolicy xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\n\
+               <Owner><ID>demo</ID><DisplayName>demo</DisplayName></Owner>\n\
+               <AccessControlList>\n\
+                 <Grant><Grantee xmlns:xsi=\"{XSI}\" xsi:type=\"CanonicalUser\"><ID>demo</ID>\
+                 <DisplayName>demo</DisplayName></Grantee><Permission>FULL_CONTROL</Permission></Grant>\n\
+                 <Grant><Grantee xmlns:xsi=\"{XSI}\" xsi:type=\"Group\"><URI>{ALL_USERS}</URI></Grantee>\
+                 <Permission>READ_ACP</Permission></Grant>\n\
+               </AccessControlList>\n</AccessControlPolicy>"
+        );
+        let expected = grants(&[
+            (Grantee::Key("demo".to_owned()), Permission::FullControl),
+            (Grantee::AllUsers, Permission::ReadAcp),
+        ]);
+        assert_eq!(Acl::parse(document.as_bytes()), Ok(expected));
+        let none = list("");
+        assert_eq!(Acl::parse(none.as_bytes()), Ok(Acl::default()));
+    }
+
+    #[test]
+    fn lists_that_cannot_be_honoured_are_refused() {
+        for (grant, code) in [
+            (one("><ID>a</ID>", "READS"), "MalformedACLError"),
+            (one(">", "READ"), "MalformedACLError"),
+            (one("><ID/>", "READ"), "InvalidArgument"),
+            (one("><ID>a b</ID>", "READ"), "InvalidArgument"),
+            (one("><URI>http://x/</URI>", "READ"), "InvalidArgument"),
+            (
+                one("><EmailAddress>a@b</EmailAddress>", "READ"),
+                "UnresolvableGrantByEmailAddress",
+            ),
+            (
+                one(&format!("><URI>{LOG_DELIVERY}</URI>"), "WRITE"),
+                "InvalidArgument",
+            ),
+            (
+                one(&format!("><ID>a</ID><URI>{ALL_USERS}</URI>"), "READ"),
+                "MalformedACLError",
+            ),
+            (
+                one(" type=\"Group\"><ID>a</ID>", "READ"),
+                "MalformedACLError",
+            ),
+            (one("><Name>a</Name>", "READ"), "MalformedXML"),
+            (
+                "<Grant><Permission>READ</Permission></Grant>".to_owned(),
+                "MalformedXML",
+            ),
+            ("<Grants/>".to_owned(), "MalformedXML"),
+        ] {
+            let error = Acl::parse(list(&grant).as_bytes()).unwrap_err();
+            assert_eq!((error.code(), error.status()), (code, 400), "{grant}");
+        }
+        let grant = one("><ID>a</ID>", "READ");
+        assert!(Acl::parse(list(&grant.repeat(100)).as_bytes()).is_ok());
+        let error = Acl::parse(list(&grant.repeat(101)).as_bytes()).unwrap_err();
+        assert_eq!(error.code(), "MalformedACLError");
+        let missing = "<AccessControlPolicy><Owner><ID>o</ID></Owner></AccessControlPolicy>";
+        assert!(Acl::parse(missing.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn grants_in_fields_are_read() {
+        let read = |pairs: &[(&str, &str)]| {
+            let field = |name: &'static str| {
+                assert!(Acl::FIELDS.contains(&name));
+                let found = pairs.iter().find(|(known, _)| *known == name);
+                Ok::<_, DocumentError>(found.map(|(_, value)| (*value).to_owned()))
+            };
+            Acl::from_fields(field).map_err(|error| error.code())
+        };
+        let all = format!("uri=\"{ALL_USERS}\", id=\"ann\",id=bob");
+        let expected = grants(&[
+            (Grantee::AllUsers, Permission::Read),
+            (Grantee::Key("ann".to_owned()), Permission::Read),
+            (Grantee::Key("bob".to_owned()), Permission::Read),
+            (Grantee::Key("ann".to_owned()), Permission::WriteAcp),
+        ]);
+        let fields = [
+            ("x-amz-grant-write-acp", "ID=\"ann\""),
+            ("x-amz-grant-read", all.as_str()),
+        ];
+        assert_eq!(read(&fields), Ok(Some(expected)));
+        assert_eq!(read(&[]), Ok(None));
+        let canned = Canned::PublicRead.acl();
+        assert_eq!(read(&[("x-amz-acl", "public-read")]), Ok(Some(canned)));
+        let many = ["id=a"; 100].join(",");
+        assert!(read(&[("x-amz-grant-read", &many)]).is_ok());
+        for (fields, code) in [
+            (
+                &[("x-amz-acl", "private"), ("x-amz-grant-read", "id=a")][..],
+                "InvalidRequest",
+            ),
+            (&[("x-amz-acl", "everybody")], "InvalidArgument"),
+            (&[("x-amz-grant-read", "")], "InvalidArgument"),
+            (&[("x-amz-grant-read", "id=a,")], "InvalidArgument"),
+            (&[("x-amz-grant-read", "name=a")], "InvalidArgument"),
+            (
+                &[("x-amz-grant-read", &format!("{many},id=a"))],
+                "MalformedACLError",
+            ),
+            (
+                &[("x-amz-grant-read", "emailAddress=\"a@b\"")],
+                "UnresolvableGrantByEmailAddress",
+            ),
+        ] {
+            assert_eq!(read(fields), Err(code), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn the_owner_has_full_control_in_every_list_that_is_written() {
+        let text = String::from_utf8(written(&Acl::default(), "demo")).unwrap();
+        let grantee = format!(
+            "<Grant><Grantee xmlns:xsi=\"{XSI}\" xsi:type=\"CanonicalUser\"><ID>demo</ID>\
+             <DisplayName>demo</DisplayName></Grantee><Permission>FULL_CONTROL</Permission></Grant>"
+        );
+        assert!(text.contains(&grantee), "{text}");
+    }
+
+    fn grantee() -> impl Strategy<Value = Grantee> {
+        prop_oneof![
+            "[a-zA-Z0-9._-]{1,20}".prop_map(Grantee::Key),
+            Just(Grantee::AllUsers),
+            Just(Grantee::AuthenticatedUsers),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(
+            list in proptest::collection::vec((grantee(), 0..5_usize), 0..8),
+        ) {
+            let list: Vec<_> = list
+                .into_iter()
+                .map(|(grantee, index)| (grantee, PERMISSIONS[index].2))
+                .collect();
+            let mut acl = grants(&list);
+            let owner = Grant {
+                grantee: Grantee::Key("demo".to_owned()),
+                permission: Permission::FullControl,
+            };
+            let read = Acl::parse(&written(&acl, "demo")).unwrap();
+            if !acl.grants.contains(&owner) {
+                acl.grants.insert(0, owner);
+            }
+            prop_assert_eq!(read, acl);
+        }
+    }
+}
