@@ -9,6 +9,8 @@
 #             delays of hits; needs root for a slow disk of its own
 #   floods    each HTTP/2 flood at full speed for FLOOD_SECONDS (30): cut off, and what another client sees meanwhile
 #   slow      SLOW_CLIENTS (10,000) of each kind of slow client: cut off, and what another client sees meanwhile
+#   blobs     the store's blobs through BLOB_MODEL_SEEDS (2,000) seeds of faults and power losses, and BLOB_FLIPS (10,000)
+#             flipped bits in each kind of redundancy
 #   tls       testssl.sh against a listener: no weak protocol, no weak cipher
 #
 # SOAK_PROFILE is the cargo profile; release unless something else is set.
@@ -54,18 +56,23 @@ slow() {
         cargo test --locked --profile "$profile" --test edge_slow_clients -- --ignored --nocapture
 }
 
+blobs() {
+    BLOB_MODEL_SEEDS=${BLOB_MODEL_SEEDS:-2000} BLOB_FLIPS=${BLOB_FLIPS:-10000} \
+        cargo test --locked --profile "$profile" --test origin_blobs --test origin_blobs_rot -- --nocapture
+}
+
 tls() {
     cargo test --locked --profile "$profile" --test edge_tls -- --ignored --nocapture
 }
 
-for part in ${SOAK:-fleet simulate crash disk floods slow tls}; do
+for part in ${SOAK:-fleet simulate crash disk floods slow blobs tls}; do
     case $part in
-    fleet | simulate | crash | disk | floods | slow | tls)
+    fleet | simulate | crash | disk | floods | slow | blobs | tls)
         echo "soak: $part"
         "$part"
         ;;
     *)
-        echo "soak: there is no part $part; there are fleet, simulate, crash, disk, floods, slow and tls" >&2
+        echo "soak: there is no part $part; there are fleet, simulate, crash, disk, floods, slow, blobs and tls" >&2
         exit 2
         ;;
     esac

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use origin_support::{Call, Server, blob_files, folder, pattern};
 use tidegate::clock::SystemClock;
-use tidegate::origin::blobs::Swept;
+use tidegate::origin::blobs::{PACKED_MAX_BYTES, Swept};
 use tidegate::origin::disk::{Disk, RealDisk};
 use tidegate::origin::{OpenError, meta};
 
@@ -30,7 +30,8 @@ fn acknowledged_objects_survive_a_stop_without_close() {
         }
         for object in 0..4usize {
             let target = format!("/films/{round}-{object}");
-            let bytes = pattern(object * 100_001 + round);
+            // In the row, in packs, and in files of their own.
+            let bytes = pattern(object * 500_001 + round);
             assert_eq!(server.put(&target, &bytes).status, 200);
             acknowledged.push((target, bytes));
         }
@@ -49,7 +50,10 @@ fn acknowledged_objects_survive_a_stop_without_close() {
         assert!(server.get(target).body == *bytes, "{target}");
     }
     assert_eq!(server.get("/films/half").status, 404);
-    assert_eq!(blob_files(data.path()).len(), acknowledged.len());
+    let large = acknowledged
+        .iter()
+        .filter(|(_, bytes)| bytes.len() > PACKED_MAX_BYTES);
+    assert_eq!(blob_files(data.path()).len(), large.count());
     server.stop();
 }
 
@@ -59,13 +63,14 @@ fn opening_sweeps_what_dead_writers_left_and_nothing_else() {
     let data = folder();
     let server = Server::start(data.path());
     server.put("/films", b"");
-    server.put("/films/a", b"kept");
+    let kept = pattern(PACKED_MAX_BYTES + 1);
+    server.put("/films/a", &kept);
     server.crash();
     let blobs = data.path().join("blobs");
     // Generation 1, number 0x77: what the crashed writer could have left at each stage.
-    std::fs::write(blobs.join("tmp/0000010000000077"), b"unfinished").unwrap();
+    std::fs::write(blobs.join("d0/tmp/0000010000000077"), b"unfinished").unwrap();
     std::fs::write(blobs.join("d0/big/78/0000010000000078"), b"orphan").unwrap();
-    std::fs::write(blobs.join("tmp/notes.txt"), b"somebody's").unwrap();
+    std::fs::write(blobs.join("d0/tmp/notes.txt"), b"somebody's").unwrap();
     std::fs::write(blobs.join("d0/big/00/README"), b"somebody's").unwrap();
     let server = Server::start(data.path());
     assert_eq!(
@@ -73,11 +78,12 @@ fn opening_sweeps_what_dead_writers_left_and_nothing_else() {
         Swept {
             unfinished: 1,
             orphans: 1,
+            packs: 0,
             foreign: 2
         }
     );
     assert_eq!(blob_files(data.path()).len(), 3);
-    assert_eq!(server.get("/films/a").body, b"kept");
+    assert!(server.get("/films/a").body == kept);
     server.stop();
 }
 
@@ -89,7 +95,8 @@ fn nobody_else_may_enter_the_folders() {
         "origin",
         "origin/meta",
         "origin/blobs",
-        "origin/blobs/tmp",
+        "origin/blobs/d0/tmp",
+        "origin/blobs/d0/pack",
         "origin/blobs/d0/big/00",
     ] {
         let mode = std::fs::metadata(data.path().join(part))
@@ -112,12 +119,12 @@ fn a_database_of_another_program_or_version_is_left_alone() {
         file.write_all_at(&value.to_be_bytes(), offset).unwrap();
     };
     let open = || Server::try_start(data.path(), SystemClock::shared(), Arc::new(RealDisk));
-    stamp(60, 2);
+    stamp(60, 99);
     match open() {
-        Err(OpenError::Meta(meta::MetaOpenError::SchemaVersion { found: 2, .. })) => {}
+        Err(OpenError::Meta(meta::MetaOpenError::SchemaVersion { found: 99, .. })) => {}
         other => panic!("{:?}", other.err()),
     }
-    stamp(60, 1);
+    stamp(60, u32::try_from(meta::SCHEMA_VERSION).unwrap());
     stamp(68, 0x1234);
     match open() {
         Err(OpenError::Meta(meta::MetaOpenError::Foreign { found: 0x1234, .. })) => {}
@@ -131,7 +138,7 @@ fn a_flipped_bit_is_never_served() {
     let data = folder();
     let server = Server::start(data.path());
     server.put("/films", b"");
-    let bytes = pattern(1 << 20);
+    let bytes = pattern(PACKED_MAX_BYTES + 1);
     server.put("/films/a", &bytes);
     let path = blob_files(data.path()).pop().unwrap();
     let file = File::options().read(true).write(true).open(path).unwrap();
@@ -156,7 +163,7 @@ fn a_flipped_bit_is_never_served() {
     assert_eq!((get.status, get.complete), (200, false));
     assert!(bytes.starts_with(&get.body));
     flip(900_000);
-    for length in [(1 << 20) - 1, (1 << 20) + 1] {
+    for length in [PACKED_MAX_BYTES as u64, PACKED_MAX_BYTES as u64 + 2] {
         file.set_len(length).unwrap();
         assert_eq!(server.get("/films/a").status, 500, "{length} bytes");
     }
@@ -237,6 +244,7 @@ impl Disk for FailingDisk {
 
 #[test]
 fn after_a_failed_write_or_sync_the_store_reads_but_refuses_writes_until_reopened() {
+    let (good, lost) = (pattern(PACKED_MAX_BYTES + 1), pattern(PACKED_MAX_BYTES + 2));
     for failing in [
         Failing::Write,
         Failing::SyncFile,
@@ -244,13 +252,13 @@ fn after_a_failed_write_or_sync_the_store_reads_but_refuses_writes_until_reopene
         Failing::SyncFolder,
     ] {
         let data = folder();
-        let disk = FailingDisk::new(failing, io::ErrorKind::Other, 1);
+        let disk = FailingDisk::new(failing, io::ErrorKind::Other, 0);
         let server = Server::try_start(data.path(), SystemClock::shared(), disk.clone()).unwrap();
-        disk.arm();
         server.put("/films", b"");
-        assert_eq!(server.put("/films/a", b"good").status, 200);
+        assert_eq!(server.put("/films/a", &good).status, 200);
+        disk.arm();
         assert!(!server.store.refuses_writes());
-        let failed = server.put("/films/a", b"lost");
+        let failed = server.put("/films/a", &lost);
         assert_eq!(
             (failed.status, failed.code().as_str()),
             (500, "InternalError"),
@@ -271,11 +279,11 @@ fn after_a_failed_write_or_sync_the_store_reads_but_refuses_writes_until_reopene
                 "{failing:?}"
             );
         }
-        assert_eq!(server.get("/films/a").body, b"good");
+        assert!(server.get("/films/a").body == good);
         server.stop();
         let server = Server::start(data.path());
-        assert_eq!(server.get("/films/a").body, b"good", "{failing:?}");
-        assert_eq!(server.put("/films/b", b"now").status, 200);
+        assert!(server.get("/films/a").body == good, "{failing:?}");
+        assert_eq!(server.put("/films/b", &lost).status, 200);
         assert_eq!(
             blob_files(data.path()).len(),
             2,
@@ -293,14 +301,15 @@ fn a_released_blob_that_could_not_be_removed_is_swept_at_the_next_opening() {
     let server = Server::try_start(data.path(), SystemClock::shared(), disk.clone()).unwrap();
     disk.arm();
     server.put("/films", b"");
-    server.put("/films/a", b"old");
-    assert_eq!(server.put("/films/a", b"new").status, 200);
+    let (old, new) = (pattern(PACKED_MAX_BYTES + 1), pattern(PACKED_MAX_BYTES + 2));
+    server.put("/films/a", &old);
+    assert_eq!(server.put("/films/a", &new).status, 200);
     assert_eq!(blob_files(data.path()).len(), 2);
     server.stop();
     let server = Server::start(data.path());
     assert_eq!(server.store.swept().orphans, 1);
     assert_eq!(blob_files(data.path()).len(), 1);
-    assert_eq!(server.get("/films/a").body, b"new");
+    assert!(server.get("/films/a").body == new);
     server.stop();
 }
 
@@ -311,15 +320,16 @@ fn a_full_disk_fails_one_upload_and_not_the_store() {
     let server = Server::try_start(data.path(), SystemClock::shared(), disk.clone()).unwrap();
     disk.arm();
     server.put("/films", b"");
-    let failed = server.put("/films/a", b"too much");
+    let bytes = pattern(PACKED_MAX_BYTES + 1);
+    let failed = server.put("/films/a", &bytes);
     assert_eq!(
         (failed.status, failed.code().as_str()),
         (503, "ServiceUnavailable")
     );
     assert_eq!(blob_files(data.path()).len(), 0);
     assert_eq!(server.get("/films/a").status, 404);
-    assert_eq!(server.put("/films/a", b"fits").status, 200);
-    assert_eq!(server.get("/films/a").body, b"fits");
+    assert_eq!(server.put("/films/a", &bytes).status, 200);
+    assert!(server.get("/films/a").body == bytes);
     server.stop();
 }
 

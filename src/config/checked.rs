@@ -302,14 +302,53 @@ pub enum AccessLog {
 pub struct Origin {
     /// `origin.address`.
     pub address: SocketAddr,
-    /// `origin.data`: the folder that holds everything.
+    /// `origin.data`: the folder that holds everything, but for what `disks` holds.
     pub data: PathBuf,
+    /// `origin.disks`, where the bytes of objects lie, by number; none = one folder inside `data`.
+    pub disks: Vec<StoreDisk>,
+    /// `origin.redundancy`, default none.
+    pub redundancy: Redundancy,
     /// `origin.region`, default us-east-1.
     pub region: String,
     /// `origin.domain`: the domain under which hosts name buckets; absent = path style only.
     pub domain: Option<String>,
     /// `origin.credentials`, at least one.
     pub credentials: Vec<Credential>,
+}
+
+/// One entry of `origin.disks`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreDisk {
+    /// `path`: a folder of its own.
+    pub path: PathBuf,
+}
+
+/// `origin.redundancy`: what is kept of objects beyond their bytes. It holds for what is written from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Redundancy {
+    /// Nothing: a lost disk is a loss.
+    #[default]
+    None,
+    /// `copies`: so many disks have everything.
+    Copies(u8),
+    /// Reed-Solomon shards: of `data` + `parity` disks any `data` are enough.
+    Shards {
+        /// `data`: shards that blocks are cut into.
+        data: u8,
+        /// `parity`: disks that may be lost.
+        parity: u8,
+    },
+}
+
+impl Redundancy {
+    /// Disks that every object is spread over.
+    pub fn width(self) -> usize {
+        match self {
+            Redundancy::None => 1,
+            Redundancy::Copies(copies) => copies.into(),
+            Redundancy::Shards { data, parity } => usize::from(data) + usize::from(parity),
+        }
+    }
 }
 
 /// One entry of `origin.credentials`.

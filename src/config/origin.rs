@@ -1,12 +1,18 @@
 //! Reads the `origin` section. Keys, defaults and ranges stand here and nowhere else in the code.
 
-use super::checked::{Credential, Origin};
+use std::path::PathBuf;
+
+use super::checked::{Credential, Origin, Redundancy, StoreDisk};
 use super::parsers::{
-    address, bucket_pattern, credential_part, host, one_of, path, secret_file, true_or_false,
+    address, bucket_pattern, count, credential_part, host, one_of, path, secret_file, true_or_false,
 };
+use super::problem::Reason;
 use super::reader::{Entries, Section};
 use super::relations::{Names, Relations};
 use super::rights::{Rights, RightsLevel};
+
+/// Disks of one store; their numbers stand in every row, in a byte each.
+const DISKS_MAX: usize = 64;
 
 pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Origin> {
     let address = origin.required("address", address());
@@ -14,6 +20,14 @@ pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Or
         relations.claim_address(origin, address);
     }
     let data = origin.required("data", path("a folder", relations.base_dir));
+    let disks = read_disks(origin, relations);
+    let redundancy = read_redundancy(origin);
+    if let (Some(disks), Some(redundancy)) = (&disks, redundancy) {
+        let (needed, disks) = (redundancy.width(), disks.len().max(1));
+        if disks < needed {
+            origin.problem("redundancy", Reason::TooFewDisks { needed, disks });
+        }
+    }
     let region = origin.or_default("region", "us-east-1", credential_part("a region"));
     let domain = origin.optional("domain", "path style only", host());
     let mut ids = Names::default();
@@ -40,8 +54,165 @@ pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Or
     Some(Origin {
         address: address?,
         data: data?,
+        disks: disks?,
+        redundancy: redundancy?,
         region: region?,
         domain: domain?,
         credentials: credentials?,
     })
+}
+
+fn read_disks(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Vec<StoreDisk>> {
+    let mut paths = Names::default();
+    let disks = origin.list("disks", Entries::Any, |disk| {
+        let path = disk.required("path", path("a folder", relations.base_dir))?;
+        // However it is written: `a` and `./a` are one folder.
+        let plain: PathBuf = path.components().collect();
+        paths.claim(disk, "path", &plain.to_string_lossy());
+        Some(StoreDisk { path })
+    })?;
+    if disks.len() > DISKS_MAX {
+        let reason = Reason::OutOfRange {
+            value: format!("{} disks", disks.len()),
+            range: format!("up to {DISKS_MAX}"),
+        };
+        origin.problem("disks", reason);
+    }
+    Some(disks)
+}
+
+/// The keys of the section stand in the comment of the sample: it can show one of the forms only.
+fn read_redundancy(origin: &Section<'_>) -> Option<Redundancy> {
+    const NONE: &[&str] = &["none"];
+    let words = one_of(NONE, &[Redundancy::None]);
+    let redundancy = origin.word_or_section("redundancy", "default none", words, |section| {
+        let copies = section.optional("copies", "shards", count(2..=8));
+        let data = section.optional("data", "copies", count(2..=16));
+        let parity = section.optional("parity", "copies", count(1..=4));
+        let byte = |number: usize| u8::try_from(number).expect("the ranges end below 256");
+        match (copies?, data?, parity?) {
+            (Some(copies), None, None) => return Some(Redundancy::Copies(byte(copies))),
+            (None, Some(data), Some(parity)) => {
+                return Some(Redundancy::Shards {
+                    data: byte(data),
+                    parity: byte(parity),
+                });
+            }
+            (None, Some(_), None) => section.problem("parity", Reason::Missing),
+            (None, None, Some(_)) => section.problem("data", Reason::Missing),
+            (None, None, None) | (Some(_), _, _) => {
+                section.problem_here(Reason::NotExactlyOne(&["copies", "data with parity"]));
+            }
+        }
+        None
+    })?;
+    Some(redundancy.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
+    use super::super::{Checked, Problems, parse};
+    use super::*;
+
+    fn read(keys: &str) -> Result<(Vec<StoreDisk>, Redundancy), Problems> {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("demo.key");
+        std::fs::write(&secret, "s3cret").unwrap();
+        std::fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+        let text = format!(
+            "origin:\n  address: 127.0.0.1:9000\n  data: data\n  {keys}\n  \
+             credentials: [{{ access_key_id: demo, secret_file: {} }}]\n",
+            secret.display()
+        );
+        let Checked { config, .. } = parse(&text, Path::new("/base"))?;
+        let origin = config.origin.unwrap();
+        Ok((origin.disks, origin.redundancy))
+    }
+
+    fn disks(count: usize) -> String {
+        let paths = (0..count).map(|number| format!("{{ path: d{number} }}"));
+        format!("disks: [{}]", paths.collect::<Vec<_>>().join(", "))
+    }
+
+    #[test]
+    fn disks_and_redundancy_are_read_when_they_fit_each_other() {
+        let shards = Redundancy::Shards { data: 4, parity: 2 };
+        for (count, redundancy, expected) in [
+            (0, "", Redundancy::None),
+            (1, "redundancy: none", Redundancy::None),
+            (2, "redundancy: { copies: 2 }", Redundancy::Copies(2)),
+            (6, "redundancy: { data: 4, parity: 2 }", shards),
+            (64, "redundancy: { data: 4, parity: 2 }", shards),
+        ] {
+            let (found, redundancy) = read(&format!("{}\n  {redundancy}", disks(count))).unwrap();
+            assert_eq!(found.len(), count);
+            assert!(found.iter().all(|disk| disk.path.starts_with("/base")));
+            assert_eq!(redundancy, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_disks_or_redundancy_is_told() {
+        for (count, keys, expected) in [
+            (
+                0,
+                "redundancy: { copies: 2 }",
+                "origin.redundancy: needs 2 disks, but origin.disks has 1",
+            ),
+            (
+                5,
+                "redundancy: { data: 4, parity: 2 }",
+                "origin.redundancy: needs 6 disks, but origin.disks has 5",
+            ),
+            (
+                6,
+                "redundancy: { data: 4 }",
+                "origin.redundancy.parity: missing, and it has no default",
+            ),
+            (
+                6,
+                "redundancy: { parity: 2 }",
+                "origin.redundancy.data: missing, and it has no default",
+            ),
+            (
+                6,
+                "redundancy: { copies: 2, parity: 1 }",
+                "origin.redundancy: give exactly one of: copies, data with parity",
+            ),
+            (
+                6,
+                "redundancy: {}",
+                "origin.redundancy: give exactly one of: copies, data with parity",
+            ),
+            (
+                6,
+                "redundancy: { copies: 1 }",
+                "origin.redundancy.copies: 1 is out of range: 2 to 8",
+            ),
+            (
+                6,
+                "redundancy: { data: 17, parity: 5 }",
+                "origin.redundancy.data: 17 is out of range: 2 to 16\n\
+                 origin.redundancy.parity: 5 is out of range: 1 to 4",
+            ),
+            (
+                6,
+                "redundancy: raid",
+                "origin.redundancy: \"raid\" is not one of: none",
+            ),
+            (65, "", "origin.disks: 65 disks is out of range: up to 64"),
+        ] {
+            let problems = read(&format!("{}\n  {keys}", disks(count))).unwrap_err();
+            assert_eq!(problems.to_string(), expected, "{keys}");
+        }
+        let problems = read("disks: [{ path: a }, { path: ./a/ }]").unwrap_err();
+        assert_eq!(
+            problems.to_string(),
+            "origin.disks[1].path: \"/base/a\" is already used by origin.disks[0].path"
+        );
+    }
 }

@@ -313,6 +313,14 @@ pub enum Reason {
         /// The other's folder.
         other_folder: PathBuf,
     },
+    /// The redundancy wants more disks than there are.
+    #[error("needs {needed} disks, but origin.disks has {disks}")]
+    TooFewDisks {
+        /// How many it wants.
+        needed: usize,
+        /// How many there are.
+        disks: usize,
+    },
     /// The disk tier would have too few or too many segments.
     #[error("size holds {segments} segments of this size: {least} to {most} are possible")]
     SegmentCount {

@@ -85,13 +85,16 @@ pub(super) fn shadows(earlier: &Route, later: &Route) -> bool {
 /// The cache's disk tier deletes what it finds in its folder, so the store's must lie elsewhere.
 pub(super) fn folders(reader: &Reader, edge: &Edge, origin: &Origin) {
     let Some(disk) = &edge.cache.disk else { return };
-    if disk.path.starts_with(&origin.data) || origin.data.starts_with(&disk.path) {
-        let reason = Reason::FolderShared {
-            folder: disk.path.clone(),
-            other: "origin.data",
-            other_folder: origin.data.clone(),
-        };
-        reader.problem("edge.cache.disk.path", reason);
+    let disks = (origin.disks.iter()).map(|disk| ("origin.disks", &disk.path));
+    for (other, other_folder) in [("origin.data", &origin.data)].into_iter().chain(disks) {
+        if disk.path.starts_with(other_folder) || other_folder.starts_with(&disk.path) {
+            let reason = Reason::FolderShared {
+                folder: disk.path.clone(),
+                other,
+                other_folder: other_folder.clone(),
+            };
+            reader.problem("edge.cache.disk.path", reason);
+        }
     }
 }
 

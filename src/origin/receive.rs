@@ -3,7 +3,7 @@
 //! Bytes are gathered into batches; each batch is hashed and written on a blocking thread while the next one
 //! arrives, so an upload holds two batches in memory and no runtime thread waits for MD5 or the disk. Every
 //! promise of the client about its bytes (length, digests, signatures) is compared in [`Arrived::finish`]
-//! before the blob gets its name: a mismatch leaves nothing behind.
+//! before the bytes are published: a mismatch leaves nothing behind.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use hyper::body::Body;
 use md5::{Digest as _, Md5};
 use tokio::task::JoinHandle;
 
-use super::blobs::{BlobError, BlobWriter, Blobs, Published};
+use super::blobs::{BlobError, BlobWriter, Blobs, Content, Published};
 use super::checksums::{Algorithm, Checksum, ChecksumError, Running};
 use super::stats::Stats;
 use super::upload_body::{ChunkDecoder, Framing, FramingError, Piece, Trailer};
@@ -121,15 +121,24 @@ pub enum UploadError {
     WriterDied,
 }
 
-/// A complete upload whose blob is durable.
+/// A complete upload whose bytes are what the client promised, and not yet durable.
+pub struct Verified {
+    etag: String,
+    checksum: Checksum,
+    writer: BlobWriter,
+}
+
+/// A complete upload whose bytes are durable, or are few enough to stand in the row.
 #[derive(Debug)]
 pub struct Received {
     /// MD5 of the bytes in hexadecimal.
     pub etag: String,
     /// The additional checksum, computed here.
     pub checksum: Checksum,
-    /// The blob.
-    pub blob: Published,
+    /// Length of the bytes.
+    pub length_bytes: u64,
+    /// The bytes.
+    pub content: Content,
 }
 
 /// An upload whose bytes have all come, the last of them not yet hashed and written.
@@ -139,13 +148,32 @@ pub struct Arrived {
 }
 
 impl Arrived {
-    /// Hashes and writes what is left, compares every promise and publishes the blob. Blocks.
+    /// Hashes and writes what is left, and compares every promise. Blocks.
     ///
     /// # Errors
     /// [`UploadError`]; nothing is left behind.
-    pub fn finish(mut self) -> Result<Received, UploadError> {
+    pub fn finish(mut self) -> Result<Verified, UploadError> {
         self.intake.absorb(self.rest)?;
         self.intake.finish()
+    }
+}
+
+impl Verified {
+    /// Makes the bytes durable.
+    ///
+    /// # Errors
+    /// [`UploadError::Blob`]; nothing is left behind.
+    pub async fn publish(self) -> Result<Received, UploadError> {
+        let Published {
+            length_bytes,
+            content,
+        } = self.writer.publish().await?;
+        Ok(Received {
+            etag: self.etag,
+            checksum: self.checksum,
+            length_bytes,
+            content,
+        })
     }
 }
 
@@ -321,7 +349,7 @@ impl Intake {
     /// The blob comes into being with the first byte, or at the end of an empty object.
     fn writer(&mut self) -> Result<&mut BlobWriter, UploadError> {
         if self.writer.is_none() {
-            self.writer = Some(self.blobs.create()?);
+            self.writer = Some(self.blobs.writer()?);
         }
         Ok(self.writer.as_mut().expect("the writer was just made"))
     }
@@ -358,7 +386,7 @@ impl Intake {
         }
     }
 
-    fn finish(mut self) -> Result<Received, UploadError> {
+    fn finish(mut self) -> Result<Verified, UploadError> {
         let actual_bytes = self.writer()?.length_bytes();
         if let Some(expected_bytes) = self.plan.length_bytes
             && actual_bytes != expected_bytes
@@ -389,10 +417,10 @@ impl Intake {
             ChecksumPlan::InTrailer(_) => return Err(UploadError::TrailerFields),
         }
         let writer = self.writer.take().expect("the writer was made above");
-        Ok(Received {
+        Ok(Verified {
             etag: hex::encode(md5),
             checksum,
-            blob: writer.publish()?,
+            writer,
         })
     }
 }

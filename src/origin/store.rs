@@ -12,13 +12,13 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http_body_util::Full;
 
-use super::blobs::{self, Blobs, Swept};
+use super::blobs::{self, Blobs, Layout, LayoutError, StoredBlob, Swept};
 use super::checksums::Algorithm;
 use super::conditional::WriteCondition;
 use super::disk::{Disk, RealDisk};
 use super::fields::StoredFields;
 use super::latch::WriteLatch;
-use super::meta::{self, BucketCreated, BucketRow, MetaOpenError, Reader, Writer};
+use super::meta::{self, BucketCreated, BucketRow, MetaOpenError, NamedBlobs, Reader, Writer};
 use super::names::{BucketName, ObjectKey};
 use super::operations::put_object;
 use super::receive::{self, ChecksumPlan, Plan};
@@ -82,6 +82,9 @@ pub enum OpenError {
     /// The metadata cannot be opened.
     #[error(transparent)]
     Meta(#[from] MetaOpenError),
+    /// The folders of the blobs cannot be used.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// What an earlier run left behind cannot be swept.
     #[error("cannot sweep {path}")]
     Sweep {
@@ -125,21 +128,26 @@ impl Store {
             blocking(move || lock_folder(&data, disk.as_ref())).await?
         };
         let opened = meta::open(&config.data.join("meta/tg.db")).await?;
-        let root = config.data.join("blobs");
         let generation = opened.generation;
-        let swept = {
-            let (root, disk) = (root.clone(), Arc::clone(&disk));
+        let latch = Arc::new(WriteLatch::default());
+        let (blobs, swept) = {
+            let (layout, latch) = (Layout::of(config), Arc::clone(&latch));
             let named = opened.named_blobs;
-            blocking(move || prepare_blobs(&root, generation, &named, disk.as_ref())).await?
+            blocking(move || {
+                let blobs = Blobs::start(&layout, generation, disk, latch)?;
+                let swept = sweep(&blobs, &layout, &named)?;
+                Ok((blobs, swept))
+            })
+            .await?
         };
         tracing::info!(
             generation,
             unfinished = swept.unfinished,
             orphans = swept.orphans,
+            packs = swept.packs,
             foreign = swept.foreign,
             "store opened"
         );
-        let latch = Arc::new(WriteLatch::default());
         let (writer, task) = Writer::start(opened.connection, generation, Arc::clone(&latch));
         // The lock lives as long as anything that can commit.
         let lock_of_writer = Arc::clone(&lock);
@@ -157,7 +165,7 @@ impl Store {
             inner: Arc::new(Inner {
                 reader: opened.reader,
                 writer,
-                blobs: Arc::new(Blobs::new(root, generation, disk, Arc::clone(&latch))),
+                blobs: Arc::new(blobs),
                 keyring,
                 region: config.region.clone(),
                 domain: config.domain.clone(),
@@ -253,6 +261,22 @@ impl Store {
         }
     }
 
+    /// Removes blobs that a committed transaction has released. The rows are settled whatever becomes of the files; a
+    /// later sweep would find them.
+    pub(super) async fn remove_blobs(&self, released: Vec<StoredBlob>) {
+        if released.is_empty() {
+            return;
+        }
+        let blobs = Arc::clone(&self.inner.blobs);
+        let task = tokio::task::spawn_blocking(move || {
+            for blob in released {
+                // Each failure has been logged.
+                let _ = blobs.remove(&blob);
+            }
+        });
+        let _ = task.await;
+    }
+
     pub(super) async fn bucket(&self, name: &BucketName) -> Result<BucketRow, Fault> {
         let bucket = self.inner.reader.bucket(name).await?;
         bucket.ok_or(Fault::NoSuchBucket)
@@ -324,20 +348,15 @@ fn make_folder(path: &Path, disk: &dyn Disk) -> Result<(), OpenError> {
     })
 }
 
-fn prepare_blobs(
-    root: &Path,
-    generation: i64,
-    named: &[i64],
-    disk: &dyn Disk,
-) -> Result<Swept, OpenError> {
-    blobs::prepare(root, disk).map_err(|source| OpenError::Folder {
-        path: root.to_owned(),
-        source,
-    })?;
-    blobs::sweep(root, generation, named, disk).map_err(|source| OpenError::Sweep {
-        path: root.to_owned(),
-        source,
-    })
+fn sweep(blobs: &Blobs, layout: &Layout, named: &NamedBlobs) -> Result<Swept, OpenError> {
+    blobs
+        .sweep(&|id| named.blobs.binary_search(&id).is_ok(), &|pack| {
+            named.packs.binary_search(&pack).is_ok()
+        })
+        .map_err(|source| OpenError::Sweep {
+            path: layout.home.clone(),
+            source,
+        })
 }
 
 async fn blocking<T: Send + 'static>(

@@ -14,7 +14,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tempfile::TempDir;
 use tidegate::clock::{SharedClock, SystemClock};
-use tidegate::config::{Credential, Origin, Rights};
+use tidegate::config::{Credential, Origin, Redundancy, Rights};
 use tidegate::origin::disk::{Disk, RealDisk};
 use tidegate::origin::{OpenError, Store, serve};
 use tidegate::secret::Secret;
@@ -36,6 +36,8 @@ pub fn config(data: &Path) -> Origin {
     Origin {
         address: "127.0.0.1:0".parse().unwrap(),
         data: data.to_owned(),
+        disks: Vec::new(),
+        redundancy: Redundancy::None,
         region: REGION.to_owned(),
         domain: Some(DOMAIN.to_owned()),
         credentials: vec![Credential {
@@ -360,6 +362,10 @@ pub fn blob_files(data: &Path) -> Vec<PathBuf> {
     }
     let mut files = Vec::new();
     walk(&data.join("blobs"), &mut files);
+    // What says whose the folders are is no blob, and a pack holds many.
+    files.retain(|path| {
+        !path.ends_with("identity") && path.extension().is_none_or(|end| end != "pack")
+    });
     files.sort();
     files
 }

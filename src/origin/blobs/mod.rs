@@ -1,187 +1,170 @@
-//! Blobs: the bytes of objects, one immutable file each, under ids that are never reused.
+//! Blobs: the bytes of objects, immutable, under ids that are never reused, spread over one or several disks.
 //!
-//! - `durable-before-visible`: [`BlobWriter::publish`] returns only after the file and its folder have been
-//!   synced; its result is what a metadata row needs, so no row can be written earlier.
-//! - `delete-needs-proof`: [`Blobs::remove`] takes an id that a committed transaction has just released, and
-//!   [`sweep`] removes only what no row names and whose writer is not the live one.
-//! - `verify-on-read`: [`BlobReader`] hands out no block whose CRC32C it has not compared.
+//! - `durable-before-visible`: [`BlobWriter::publish`] returns only after the bytes are synced on every disk of their
+//!   set, and the names of their files too; its result is what a metadata row needs, so no row can be written earlier.
+//! - `delete-needs-proof`: [`Blobs::remove`] takes a blob that a committed transaction has just released,
+//!   [`Blobs::remove_pack`] a pack that no committed row names any more, and [`Blobs::sweep`] removes only what no row
+//!   names and whose writer is not the live one.
+//! - `verify-on-read`: [`BlobReader`] hands out no block whose CRC32C it has not compared with the row's.
 //!
-//! Layout: `tmp/<id>` while a blob is written, `d0/big/<last two digits>/<id>` afterwards.
+//! How many bytes there are decides where they go:
+//!
+//! | up to | where | one sync for |
+//! |---|---|---|
+//! | [`INLINE_MAX_BYTES`] | the metadata row | all rows of a commit |
+//! | [`PACKED_MAX_BYTES`] | a record in a pack (`packs.rs`) | all records that wait |
+//! | | files of at most [`EXTENT_MAX_BYTES`] (`writing.rs`) | each |
+//!
+//! With redundancy every disk of a set has the same bytes, or one shard of every block (`stripes.rs`). A read that meets
+//! damage goes on with what the other disks have and reports the blob ([`Repairs`]), so that [`Blobs::repair`] can mend it.
+//!
+//! Layout of a data folder:
+//!
+//! | file | |
+//! |---|---|
+//! | `identity` | which store's disk it is, and which of them (`identity.rs`) |
+//! | `tmp/<id>` | a file of a blob while it is written; `<id>.mend` while it is written again |
+//! | `big/<last two digits>/<id>` | a file of a blob: its bytes, or its shards one behind the other |
+//! | `pack/<generation>/<number>.pack` | records: a header (`record.rs`) and the bytes, or the shards |
 
+mod compaction;
+mod disks;
+mod error;
 mod folder;
+mod identity;
+mod ids;
+mod packs;
+mod parts;
+mod pins;
+mod place;
 mod reading;
+mod record;
+mod repair;
+mod stripes;
+#[cfg(test)]
+mod tests;
 mod writing;
 
-use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crc_fast::CrcAlgorithm;
 
-pub use folder::{Swept, make_private_folder, prepare, sweep};
+pub use compaction::NewPlace;
+pub use disks::{DiskState, Layout, LayoutError};
+pub use error::BlobError;
+pub use folder::{Amount, DiskUsage, Swept, make_private_folder};
+pub use identity::StoreId;
+pub use ids::{BlobId, GENERATION_MAX, PackId};
+pub use place::Place;
 pub use reading::BlobReader;
+pub use repair::{RepairReport, Repairs, Verdict};
 pub use writing::BlobWriter;
 
 use super::disk::Disk;
 use super::latch::WriteLatch;
+use bytes::Bytes;
+use disks::Disks;
+use ids::SEQUENCE_BITS;
+use packs::Packs;
+use pins::{Pin, Pins};
+use place::{Form, Spot};
 
 /// Bytes per checksummed block.
 pub const BLOCK_BYTES: usize = 64 * 1024;
 /// Bytes that a reader takes from the disk at a time: a multiple of [`BLOCK_BYTES`].
 pub const READ_BYTES: usize = 4 * BLOCK_BYTES;
+/// The longest content that [`BlobWriter::publish`] gives back instead of storing it.
+pub const INLINE_MAX_BYTES: usize = 4 * 1024;
+/// The longest content that goes into a pack. A writer keeps so much in memory.
+pub const PACKED_MAX_BYTES: usize = 1024 * 1024;
+/// The longest file of a blob: a multiple of [`BLOCK_BYTES`].
+pub const EXTENT_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Bits of an id that count within one writer generation; the bits above are the generation.
-const SEQUENCE_BITS: u32 = 40;
-/// The last generation whose ids are positive 64-bit integers, the range of a SQLite rowid.
-pub const GENERATION_MAX: i64 = (1 << (63 - SEQUENCE_BITS)) - 1;
 /// Folders that blobs are spread over.
 const SHARDS: u16 = 256;
 
-/// A blob's name: writer generation and a count within it. Never reused, because a generation never is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BlobId(i64);
-
-/// What a published blob consists of.
+/// What was published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
+    /// Its length.
+    pub length_bytes: u64,
+    /// Its bytes.
+    pub content: Content,
+}
+
+/// The bytes of what was published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Too few to be stored here: they belong into the row.
+    Inline(Bytes),
+    /// Blobs whose concatenation it is, at least one.
+    Blobs(Vec<NewBlob>),
+}
+
+/// A blob as a metadata row has it.
+///
+/// Keep what a publication returned until the row that names it is committed or refused: [`Place`] says why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBlob {
     /// Its id.
     pub id: BlobId,
-    /// Its length.
+    /// Its length, at least 1.
     pub length_bytes: u64,
     /// CRC32C of each block of [`BLOCK_BYTES`].
     pub block_crcs: BlockCrcs,
+    /// Where it lies.
+    pub place: Place,
+}
+
+/// A blob that was just published.
+pub type NewBlob = StoredBlob;
+
+/// A part of a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extent {
+    /// The blob.
+    pub blob: StoredBlob,
+    /// Bytes of it that come before the part.
+    pub skip_bytes: u64,
+    /// Length of the part.
+    pub length_bytes: u64,
 }
 
 /// The CRC32C of each block, the last of which may be short.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BlockCrcs(Vec<u32>);
 
-/// Trouble with a blob.
-#[derive(Debug, thiserror::Error)]
-pub enum BlobError {
-    /// The store refuses writes since an earlier write or sync failed.
-    #[error("writes are refused since an earlier one failed")]
-    WritesRefused,
-    /// This writer has used up its ids.
-    #[error("writer generation {generation} has no ids left")]
-    IdsExhausted {
-        /// The generation.
-        generation: i64,
-    },
-    /// There is no room for the upload.
-    #[error("no space to write blob {id:x}")]
-    NoSpace {
-        /// The blob.
-        id: i64,
-        /// The system's word for it.
-        source: io::Error,
-    },
-    /// A write, sync or rename failed.
-    #[error("cannot write blob {id:x}")]
-    Write {
-        /// The blob.
-        id: i64,
-        /// The system's word for it.
-        source: io::Error,
-    },
-    /// A read failed.
-    #[error("cannot read blob {id:x} at byte {offset}")]
-    Read {
-        /// The blob.
-        id: i64,
-        /// Where.
-        offset: u64,
-        /// The system's word for it.
-        source: io::Error,
-    },
-    /// There is no file. Also the ordinary sight of a reader that lost against an overwrite.
-    #[error("blob {id:x} has no file")]
-    Missing {
-        /// The blob.
-        id: i64,
-    },
-    /// The file is not as long as its row says.
-    #[error("blob {id:x} has {actual_bytes} bytes, its row says {expected_bytes}")]
-    Length {
-        /// The blob.
-        id: i64,
-        /// What the row says.
-        expected_bytes: u64,
-        /// What the file has.
-        actual_bytes: u64,
-    },
-    /// A block is not what was written.
-    #[error("block {block} of blob {id:x} has CRC32C {actual:08x}, written was {expected:08x}")]
-    Corrupt {
-        /// The blob.
-        id: i64,
-        /// Number of the block.
-        block: u64,
-        /// CRC32C beside the row.
-        expected: u32,
-        /// CRC32C of what was read.
-        actual: u32,
-    },
-    /// The row holds another number of block checksums than the length calls for.
-    #[error("blob {id:x} needs {expected} block checksums, its row has {actual}")]
-    ChecksumCount {
-        /// The blob.
-        id: i64,
-        /// Number that the length calls for.
-        expected: u64,
-        /// Number in the row.
-        actual: u64,
-    },
+/// What reads have met since the start, in blocks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadDamage {
+    /// Blocks that were wrong or missing on a disk and were served from the others.
+    pub rescued_blocks: u64,
+    /// Blocks that could not be served.
+    pub lost_blocks: u64,
 }
 
-/// The blob folder.
+/// The blobs of a store.
 pub struct Blobs {
-    root: PathBuf,
+    inner: Arc<Inner>,
+}
+
+/// What readers and writers share with [`Blobs`].
+struct Inner {
+    disks: Arc<Disks>,
+    form: Form,
     generation: i64,
     next_sequence: AtomicI64,
-    disk: Arc<dyn Disk>,
-    latch: Arc<WriteLatch>,
-}
-
-impl BlobId {
-    /// Takes an id from a metadata row.
-    pub fn from_row(id: i64) -> Self {
-        BlobId(id)
-    }
-
-    /// The form in a metadata row.
-    pub fn row(self) -> i64 {
-        self.0
-    }
-
-    fn new(generation: i64, sequence: i64) -> Self {
-        BlobId((generation << SEQUENCE_BITS) | sequence)
-    }
-
-    fn generation(self) -> i64 {
-        self.0 >> SEQUENCE_BITS
-    }
-
-    fn file_name(self) -> String {
-        format!("{:016x}", self.0)
-    }
-
-    fn parse(name: &str) -> Option<Self> {
-        if name.len() != 16 || name.bytes().any(|b| b.is_ascii_uppercase()) {
-            return None;
-        }
-        i64::from_str_radix(name, 16).ok().map(BlobId)
-    }
-
-    fn folder(self, root: &Path) -> PathBuf {
-        root.join("d0/big").join(format!("{:02x}", self.0 & 0xff))
-    }
-
-    fn path(self, root: &Path) -> PathBuf {
-        self.folder(root).join(self.file_name())
-    }
+    /// Counts what is written, to take the disks in turn.
+    turn: AtomicUsize,
+    packs: Packs,
+    pins: Pins,
+    repairs: Arc<Repairs>,
+    rescued_blocks: AtomicU64,
+    lost_blocks: AtomicU64,
+    /// Held by whoever mends: two of them could write one file.
+    mending: Mutex<()>,
 }
 
 impl BlockCrcs {
@@ -196,6 +179,11 @@ impl BlockCrcs {
         rest.is_empty()
             .then(|| BlockCrcs(quads.iter().map(|quad| u32::from_be_bytes(*quad)).collect()))
     }
+
+    /// Those of bytes in memory.
+    fn of(bytes: &[u8]) -> Self {
+        BlockCrcs(bytes.chunks(BLOCK_BYTES).map(crc32c).collect())
+    }
 }
 
 fn crc32c(bytes: &[u8]) -> u32 {
@@ -203,113 +191,195 @@ fn crc32c(bytes: &[u8]) -> u32 {
     crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes) as u32
 }
 
+/// A second copy of an error, for one more of those that wait.
+fn same_error(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => error.kind().into(),
+    }
+}
+
 impl Blobs {
-    /// A blob folder whose new ids belong to `generation`, which must never have written here before.
-    pub fn new(
-        root: PathBuf,
+    /// Recognises the data folders, makes those that are new, and begins to take blobs. New ids belong to
+    /// `generation`, which must never have written here before. Blocks.
+    ///
+    /// # Errors
+    /// [`LayoutError`]; nothing on the disks was changed.
+    pub fn start(
+        layout: &Layout,
         generation: i64,
         disk: Arc<dyn Disk>,
         latch: Arc<WriteLatch>,
-    ) -> Self {
-        Blobs {
-            root,
-            generation,
-            next_sequence: AtomicI64::new(0),
-            disk,
-            latch,
+    ) -> Result<Self, LayoutError> {
+        let disks = Arc::new(Disks::open(layout, disk, latch)?);
+        Ok(Blobs {
+            inner: Arc::new(Inner {
+                packs: Packs::new(Arc::clone(&disks), generation),
+                disks,
+                form: Form::of(layout.redundancy),
+                generation,
+                next_sequence: AtomicI64::new(0),
+                turn: AtomicUsize::new(0),
+                pins: Pins::default(),
+                repairs: Arc::default(),
+                rescued_blocks: AtomicU64::new(0),
+                lost_blocks: AtomicU64::new(0),
+                mending: Mutex::new(()),
+            }),
+        })
+    }
+
+    /// Removes what dead writers left behind: unfinished files, files that no row names, packs in which no row
+    /// names a blob. To be called once, before anything is written. Blocks.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn sweep(
+        &self,
+        named: &dyn Fn(BlobId) -> bool,
+        named_packs: &dyn Fn(PackId) -> bool,
+    ) -> io::Result<Swept> {
+        let inner = &self.inner;
+        folder::sweep(&inner.disks, inner.generation, named, named_packs)
+    }
+
+    /// Begins to take bytes in.
+    ///
+    /// # Errors
+    /// [`BlobError::WritesRefused`].
+    pub fn writer(&self) -> Result<BlobWriter, BlobError> {
+        if self.inner.disks.refuses_writes() {
+            return Err(BlobError::WritesRefused);
+        }
+        Ok(BlobWriter::new(Arc::clone(&self.inner)))
+    }
+
+    /// Opens the concatenation of parts of blobs. Until the reader is dropped, none of the blobs is removed. Blocks.
+    ///
+    /// # Errors
+    /// [`BlobError::Missing`], [`BlobError::Length`], [`BlobError::ChecksumCount`] or [`BlobError::Read`].
+    pub fn open(&self, extents: Vec<Extent>) -> Result<BlobReader, BlobError> {
+        BlobReader::open(Arc::clone(&self.inner), extents)
+    }
+
+    /// Removes the files of a blob that a committed transaction has released (`delete-needs-proof`), when its last
+    /// reader is done; of one in a pack nothing, which is for compaction. Blocks.
+    ///
+    /// # Errors
+    /// [`BlobError::Write`]: it costs space, not truth, and the next sweep repeats it.
+    pub fn remove(&self, released: &StoredBlob) -> Result<(), BlobError> {
+        match released.place.spot {
+            Spot::Pack { .. } => Ok(()),
+            Spot::File
+                if !self
+                    .inner
+                    .pins
+                    .doom(Pin::Blob(released.id), &released.place.disks) =>
+            {
+                Ok(())
+            }
+            Spot::File => {
+                let outcome = self.inner.unlink_blob(released.id, &released.place.disks);
+                self.inner.pins.forget(Pin::Blob(released.id));
+                outcome.map_err(|source| BlobError::Write {
+                    id: released.id.0,
+                    source,
+                })
+            }
         }
     }
 
-    /// Begins a blob. Blocks.
+    /// Bytes on disk by kind, to compare with what the rows name. Blocks.
     ///
     /// # Errors
-    /// [`BlobError::WritesRefused`], or why the file cannot be made.
-    pub fn create(&self) -> Result<BlobWriter, BlobError> {
-        if self.latch.has_fallen() {
-            return Err(BlobError::WritesRefused);
+    /// What the system says.
+    pub fn usage(&self) -> io::Result<Vec<DiskUsage>> {
+        folder::usage(&self.inner.disks)
+    }
+
+    /// Blobs that readers have found damaged.
+    pub fn repairs(&self) -> &Arc<Repairs> {
+        &self.inner.repairs
+    }
+
+    /// What reads have met since the start.
+    pub fn read_damage(&self) -> ReadDamage {
+        ReadDamage {
+            rescued_blocks: self.inner.rescued_blocks.load(Ordering::Relaxed),
+            lost_blocks: self.inner.lost_blocks.load(Ordering::Relaxed),
         }
+    }
+
+    /// What may be done with each disk, by number.
+    pub fn disk_states(&self) -> Vec<DiskState> {
+        (self.inner.disks.all.iter())
+            .map(disks::DataDisk::state)
+            .collect()
+    }
+}
+
+impl Inner {
+    fn next_id(&self) -> Result<BlobId, BlobError> {
         let sequence = self.next_sequence.fetch_add(1, Ordering::Relaxed);
         if sequence >> SEQUENCE_BITS != 0 {
             return Err(BlobError::IdsExhausted {
                 generation: self.generation,
             });
         }
-        let id = BlobId::new(self.generation, sequence);
-        let temporary = self.root.join("tmp").join(id.file_name());
-        let file = self
-            .disk
-            .create(&temporary)
-            .map_err(|source| write_failed(id, source, &self.latch))?;
-        Ok(BlobWriter::new(
-            id,
-            file,
-            temporary,
-            self.root.clone(),
-            Arc::clone(&self.disk),
-            Arc::clone(&self.latch),
-        ))
+        Ok(BlobId::new(self.generation, sequence))
     }
 
-    /// Opens a blob and compares its length. Blocks.
-    ///
-    /// # Errors
-    /// [`BlobError::Missing`], [`BlobError::Length`], [`BlobError::ChecksumCount`] or [`BlobError::Read`].
-    pub fn open(&self, blob: Published) -> Result<BlobReader, BlobError> {
-        let Published {
-            id,
-            length_bytes,
-            block_crcs,
-        } = blob;
-        let read_failed = |source| BlobError::Read {
-            id: id.0,
-            offset: 0,
-            source,
-        };
-        let expected = length_bytes.div_ceil(BLOCK_BYTES as u64);
-        let actual = block_crcs.0.len() as u64;
-        if expected != actual {
-            return Err(BlobError::ChecksumCount {
-                id: id.0,
-                expected,
-                actual,
-            });
-        }
-        let file = match File::open(id.path(&self.root)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(BlobError::Missing { id: id.0 });
+    /// The disks of the next file of a blob: they take turns.
+    fn next_set(&self) -> Result<Vec<u8>, BlobError> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.disks.choose(turn)
+    }
+
+    /// The disks of the next record: as many packs are written at a time as there are disks for, each on disks of its
+    /// own, so that what waits shares as few syncs as possible. Which disks those are changes with each full pack.
+    fn next_pack_set(&self) -> Result<Vec<u8>, BlobError> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let lanes = (self.disks.ready().count() / self.disks.width).max(1);
+        self.disks
+            .choose(turn % lanes * self.disks.width + self.packs.full_packs())
+    }
+
+    /// Removes the files of a blob; one that is not there is as good as removed. A disk that is not to be written
+    /// keeps its file until a sweep.
+    fn unlink_blob(&self, id: BlobId, disks: &[u8]) -> io::Result<()> {
+        let paths = (disks.iter())
+            .filter(|number| self.disks.is_ready(**number))
+            .map(|number| self.disks.of_set(*number).blob_file(id));
+        self.unlink_all(paths)
+    }
+
+    fn unlink_pack(&self, pack: PackId) -> io::Result<()> {
+        self.unlink_all(self.disks.ready().map(|disk| disk.pack_file(pack)))
+    }
+
+    fn unlink_all(&self, paths: impl Iterator<Item = std::path::PathBuf>) -> io::Result<()> {
+        let mut outcome = Ok(());
+        for path in paths {
+            match self.disks.io.unlink(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(path = %path.display(), %error, "a released file stays until the next start");
+                    outcome = Err(error);
+                }
+                Ok(()) | Err(_) => {}
             }
-            Err(error) => return Err(read_failed(error)),
-        };
-        let actual_bytes = file.metadata().map_err(read_failed)?.len();
-        if actual_bytes != length_bytes {
-            return Err(BlobError::Length {
-                id: id.0,
-                expected_bytes: length_bytes,
-                actual_bytes,
-            });
         }
-        Ok(BlobReader::new(id, file, length_bytes, block_crcs))
+        outcome
     }
 
-    /// Removes a blob that a committed transaction has released (`delete-needs-proof`). Blocks. Readers that
-    /// have it open keep its bytes. A failure costs space, not truth, and the next sweep repeats it.
-    pub fn remove(&self, released: BlobId) {
-        if let Err(error) = self.disk.unlink(&released.path(&self.root)) {
-            tracing::warn!(blob = %released.file_name(), %error, "a released blob stays until the next start");
-        }
-    }
-}
-
-/// Sorts a failed write: a full disk fails this upload alone, anything else lets the latch fall.
-fn write_failed(id: BlobId, source: io::Error, latch: &WriteLatch) -> BlobError {
-    match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            BlobError::NoSpace { id: id.0, source }
-        }
-        _ => {
-            latch.fall();
-            BlobError::Write { id: id.0, source }
+    /// Removes what was released while it was being read.
+    fn unpin(&self, pins: &[Pin]) {
+        for (pin, disks) in self.pins.release(pins) {
+            // Each failure has been logged, and a sweep repeats it.
+            let _ = match pin {
+                Pin::Blob(id) => self.unlink_blob(id, &disks),
+                Pin::Pack(pack) => self.unlink_pack(pack),
+            };
+            self.pins.forget(pin);
         }
     }
 }

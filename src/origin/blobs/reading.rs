@@ -1,138 +1,151 @@
-//! A blob on its way out.
+//! Blobs on their way out.
 
-use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::{BLOCK_BYTES, BlobError, BlobId, BlockCrcs, READ_BYTES, crc32c};
+use super::parts::Parts;
+use super::pins::Pin;
+use super::place::Spot;
+use super::{BLOCK_BYTES, BlobError, Extent, Inner, READ_BYTES, StoredBlob};
 
-/// An open blob of the right length.
-#[derive(Debug)]
+/// An open concatenation of parts of blobs.
 pub struct BlobReader {
-    id: BlobId,
-    file: File,
+    inner: Arc<Inner>,
+    extents: Vec<Placed>,
     length_bytes: u64,
-    block_crcs: BlockCrcs,
+    /// The files of the extent that was read last, by its index: a body reads one after the other.
+    current: Mutex<Option<(usize, Arc<Parts>)>>,
+    pins: Vec<Pin>,
+}
+
+/// An extent and where it begins in the concatenation.
+struct Placed {
+    start: u64,
+    extent: Extent,
 }
 
 impl BlobReader {
-    /// Takes a file whose length and number of checksums have been compared.
-    pub(super) fn new(id: BlobId, file: File, length_bytes: u64, block_crcs: BlockCrcs) -> Self {
-        BlobReader {
-            id,
-            file,
-            length_bytes,
-            block_crcs,
+    pub(super) fn open(inner: Arc<Inner>, extents: Vec<Extent>) -> Result<Self, BlobError> {
+        let mut placed = Vec::with_capacity(extents.len());
+        let mut length_bytes = 0;
+        for extent in extents {
+            let end = extent.skip_bytes.checked_add(extent.length_bytes);
+            if end.is_none_or(|end| end > extent.blob.length_bytes) {
+                return Err(BlobError::Length {
+                    id: extent.blob.id.0,
+                    expected_bytes: end.unwrap_or(u64::MAX),
+                    actual_bytes: extent.blob.length_bytes,
+                });
+            }
+            if extent.length_bytes > 0 {
+                let start = length_bytes;
+                length_bytes += extent.length_bytes;
+                placed.push(Placed { start, extent });
+            }
         }
+        let pins: Vec<Pin> = placed
+            .iter()
+            .map(|placed| pin_of(&placed.extent.blob))
+            .collect();
+        inner.pins.hold(&pins).map_err(|pin| BlobError::Missing {
+            id: match pin {
+                Pin::Blob(id) => id.0,
+                Pin::Pack(pack) => pack.0,
+            },
+        })?;
+        let reader = BlobReader {
+            current: Mutex::new(None),
+            inner,
+            extents: placed,
+            length_bytes,
+            pins,
+        };
+        // From the last to the first, whose files stay open.
+        for index in (0..reader.extents.len()).rev() {
+            let parts = reader.parts(index);
+            if parts.check()? {
+                reader.inner.repairs.report(parts.blob.id);
+            }
+        }
+        Ok(reader)
     }
 
-    /// Reads the beginning of `range`: up to [`READ_BYTES`], less when it ends or a block boundary comes
-    /// sooner. Every block it touches is read whole and verified. Blocks.
+    /// Reads the beginning of `range`: up to [`READ_BYTES`], less when it ends, or a blob or a block of it does. Every
+    /// block it touches is read whole and verified; one that is wrong on a disk comes from the others. Blocks.
     ///
     /// # Errors
-    /// [`BlobError::Read`] or [`BlobError::Corrupt`].
+    /// [`BlobError::Read`], [`BlobError::Corrupt`], or another that says why no disk has it.
     pub fn read(&self, range: Range<u64>) -> Result<Bytes, BlobError> {
-        let block_bytes = BLOCK_BYTES as u64;
         let end = range.end.min(self.length_bytes);
         if range.start >= end {
             return Ok(Bytes::new());
         }
-        let first_block = range.start / block_bytes;
+        let index = self
+            .extents
+            .partition_point(|placed| placed.start <= range.start)
+            - 1;
+        let Placed { start, extent } = &self.extents[index];
+        // From here on in bytes of the blob.
+        let from = range.start - start + extent.skip_bytes;
+        let to = (end - start).min(extent.length_bytes) + extent.skip_bytes;
+        let block_bytes = BLOCK_BYTES as u64;
+        let first_block = from / block_bytes;
         let aligned_start = first_block * block_bytes;
-        let aligned_end = end
+        let aligned_end = to
             .next_multiple_of(block_bytes)
             .min(aligned_start + READ_BYTES as u64)
-            .min(self.length_bytes);
+            .min(extent.blob.length_bytes);
         // At most READ_BYTES, so the sizes below fit every usize.
         let mut buffer = vec![0; (aligned_end - aligned_start) as usize];
-        self.file
-            .read_exact_at(&mut buffer, aligned_start)
-            .map_err(|source| BlobError::Read {
-                id: self.id.0,
-                offset: aligned_start,
-                source,
-            })?;
-        for (block, bytes) in (first_block..).zip(buffer.chunks(BLOCK_BYTES)) {
-            let expected = self.block_crcs.0[block as usize];
-            let actual = crc32c(bytes);
-            if actual != expected {
-                return Err(BlobError::Corrupt {
-                    id: self.id.0,
-                    block,
-                    expected,
-                    actual,
-                });
-            }
+        let blocks = first_block..aligned_end.div_ceil(block_bytes);
+        let parts = self.parts(index);
+        let rescued = parts.read(blocks, &mut buffer).inspect_err(|_| {
+            self.inner.lost_blocks.fetch_add(1, Ordering::Relaxed);
+        })?;
+        if rescued.blocks > 0 {
+            let counted = &self.inner.rescued_blocks;
+            counted.fetch_add(rescued.blocks, Ordering::Relaxed);
         }
-        let skip = (range.start - aligned_start) as usize;
-        let keep = (end.min(aligned_end) - aligned_start) as usize;
+        if rescued.is_mendable {
+            self.inner.repairs.report(extent.blob.id);
+        }
+        let skip = (from - aligned_start) as usize;
+        let keep = (to.min(aligned_end) - aligned_start) as usize;
         Ok(Bytes::from(buffer).slice(skip..keep))
     }
 
-    /// The blob's length.
+    /// Length of the concatenation.
     pub fn length_bytes(&self) -> u64 {
         self.length_bytes
     }
+
+    fn parts(&self, index: usize) -> Arc<Parts> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        match current.as_ref() {
+            Some((known, parts)) if *known == index => Arc::clone(parts),
+            Some(_) | None => {
+                let blob = self.extents[index].extent.blob.clone();
+                let parts = Arc::new(Parts::new(blob, Arc::clone(&self.inner.disks)));
+                *current = Some((index, Arc::clone(&parts)));
+                parts
+            }
+        }
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
+impl Drop for BlobReader {
+    fn drop(&mut self) {
+        self.inner.unpin(&self.pins);
+    }
+}
 
-    use super::*;
-    use crate::origin::blobs::{Blobs, prepare};
-    use crate::origin::disk::RealDisk;
-    use crate::origin::latch::WriteLatch;
-
-    #[test]
-    fn a_range_comes_back_whole_however_it_was_written() {
-        let folder = tempfile::tempdir().unwrap();
-        prepare(folder.path(), &RealDisk).unwrap();
-        let latch = Arc::new(WriteLatch::default());
-        let blobs = Blobs::new(folder.path().to_owned(), 1, Arc::new(RealDisk), latch);
-        let bytes: Vec<u8> = (0..700_001u32).map(|n| (n / 251) as u8).collect();
-        for piece in [
-            1,
-            1000,
-            BLOCK_BYTES - 1,
-            BLOCK_BYTES,
-            BLOCK_BYTES + 1,
-            bytes.len(),
-        ] {
-            // One byte at a time would be slow for nothing: a few blocks show the same.
-            let bytes = if piece == 1 {
-                &bytes[..BLOCK_BYTES + 2]
-            } else {
-                &bytes[..]
-            };
-            let mut writer = blobs.create().unwrap();
-            for part in bytes.chunks(piece) {
-                writer.write(part).unwrap();
-            }
-            let reader = blobs.open(writer.publish().unwrap()).unwrap();
-            let length = bytes.len() as u64;
-            let block = BLOCK_BYTES as u64;
-            for range in [
-                0..length,
-                0..1,
-                block - 1..block + 1,
-                block..block + 1,
-                length - 1..length,
-            ] {
-                let mut read = Vec::new();
-                let mut at = range.start;
-                while at < range.end {
-                    let part = reader.read(at..range.end).unwrap();
-                    assert!(!part.is_empty() && part.len() <= READ_BYTES);
-                    at += part.len() as u64;
-                    read.extend_from_slice(&part);
-                }
-                let expected = &bytes[range.start as usize..range.end as usize];
-                assert!(read == expected, "{range:?} written by {piece}");
-            }
-            assert!(reader.read(length..length + 1).unwrap().is_empty());
-        }
+/// What keeps a blob where it is.
+pub(super) fn pin_of(blob: &StoredBlob) -> Pin {
+    match blob.place.spot {
+        Spot::File => Pin::Blob(blob.id),
+        Spot::Pack { pack, .. } => Pin::Pack(pack),
     }
 }

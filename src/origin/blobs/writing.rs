@@ -1,64 +1,238 @@
-//! A blob on its way in.
+//! Bytes on their way in.
 
 use std::fs::File;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{BLOCK_BYTES, BlobError, BlobId, BlockCrcs, Published, crc32c, write_failed};
-use crate::origin::disk::Disk;
-use crate::origin::latch::WriteLatch;
+use bytes::Bytes;
 
-/// A blob being written. Dropped before [`BlobWriter::publish`] it leaves nothing behind.
+use super::packs::on_each;
+use super::place::{Form, Place, Spot};
+use super::{
+    BLOCK_BYTES, BlobError, BlobId, BlockCrcs, Content, EXTENT_MAX_BYTES, INLINE_MAX_BYTES, Inner,
+    NewBlob, PACKED_MAX_BYTES, Published, crc32c, stripes,
+};
+
+/// Bytes being taken in. Dropped before [`BlobWriter::publish`] they leave nothing behind.
 pub struct BlobWriter {
+    inner: Arc<Inner>,
+    length_bytes: u64,
+    /// All bytes so far, as long as they are few.
+    buffer: Vec<u8>,
+    /// There once they are many.
+    extents: Option<Extents>,
+}
+
+impl BlobWriter {
+    pub(super) fn new(inner: Arc<Inner>) -> Self {
+        BlobWriter {
+            inner,
+            length_bytes: 0,
+            buffer: Vec::new(),
+            extents: None,
+        }
+    }
+
+    /// Appends. Blocks, unless [`BlobWriter::has_room_for`] says that it does not.
+    ///
+    /// # Errors
+    /// [`BlobError::NoSpace`], [`BlobError::WritesRefused`] or [`BlobError::Write`]; the bytes are lost either way.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        self.length_bytes += bytes.len() as u64;
+        if self.extents.is_none() && self.buffer.len() + bytes.len() <= PACKED_MAX_BYTES {
+            self.buffer.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let inner = &self.inner;
+        let extents = self
+            .extents
+            .get_or_insert_with(|| Extents::new(Arc::clone(inner)));
+        if !self.buffer.is_empty() {
+            let buffer = std::mem::take(&mut self.buffer);
+            extents.write(&buffer)?;
+        }
+        extents.write(bytes)
+    }
+
+    /// Bytes so far.
+    pub fn length_bytes(&self) -> u64 {
+        self.length_bytes
+    }
+
+    /// Whether nothing has gone to a disk yet: up to [`PACKED_MAX_BYTES`].
+    pub fn buffers_only(&self) -> bool {
+        self.extents.is_none()
+    }
+
+    /// Whether so many more bytes are only kept in memory.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        self.buffers_only() && self.buffer.len() + bytes <= PACKED_MAX_BYTES
+    }
+
+    /// Makes the bytes durable. Few come back as they are, to be put into the row.
+    ///
+    /// # Errors
+    /// [`BlobError::NoSpace`], [`BlobError::WritesRefused`] or [`BlobError::Write`], after which the disk is not
+    /// written again.
+    ///
+    /// # Cancel safety
+    /// Dropped half-way it may leave a record that no row names in a pack. Files of blobs are removed.
+    pub async fn publish(self) -> Result<Published, BlobError> {
+        let BlobWriter {
+            inner,
+            length_bytes,
+            buffer,
+            extents,
+        } = self;
+        let content = match extents {
+            Some(extents) => Content::Blobs(extents.publish().await?),
+            None if buffer.len() <= INLINE_MAX_BYTES => Content::Inline(buffer.into()),
+            None => Content::Blobs(vec![pack(&inner, buffer.into()).await?]),
+        };
+        Ok(Published {
+            length_bytes,
+            content,
+        })
+    }
+}
+
+/// Puts a blob into a pack.
+async fn pack(inner: &Arc<Inner>, payload: Bytes) -> Result<NewBlob, BlobError> {
+    let id = inner.next_id()?;
+    let set = inner.next_pack_set()?;
+    let length_bytes = payload.len() as u64;
+    let block_crcs = BlockCrcs::of(&payload);
+    let durable = match inner.form {
+        Form::Copies => inner.packs.append(id, payload, inner.form, set),
+        Form::Shards { .. } => {
+            let inner = Arc::clone(inner);
+            // Encoding a MiB would keep a runtime thread from its other work.
+            tokio::task::spawn_blocking(move || inner.packs.append(id, payload, inner.form, set))
+                .await
+                .map_err(|_| BlobError::WritesRefused)?
+        }
+    };
+    Ok(NewBlob {
+        id,
+        length_bytes,
+        block_crcs,
+        // Nobody answers when the thread has died.
+        place: durable.await.map_err(|_| BlobError::WritesRefused)??,
+    })
+}
+
+/// The files of an upload. Dropped before they are given out they are removed: nobody else knows their names, which is
+/// proof enough.
+struct Extents {
+    inner: Arc<Inner>,
+    done: Vec<NewBlob>,
+    current: Option<ExtentWriter>,
+}
+
+impl Extents {
+    fn new(inner: Arc<Inner>) -> Self {
+        Extents {
+            inner,
+            done: Vec::new(),
+            current: None,
+        }
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> Result<(), BlobError> {
+        while !bytes.is_empty() {
+            let extent = match &mut self.current {
+                Some(extent) => extent,
+                None => self
+                    .current
+                    .insert(ExtentWriter::create(Arc::clone(&self.inner))?),
+            };
+            let room = EXTENT_MAX_BYTES - extent.length_bytes;
+            // No longer than `bytes`, so it fits every usize.
+            let (now, later) = bytes.split_at(room.min(bytes.len() as u64) as usize);
+            extent.write(now)?;
+            bytes = later;
+            if extent.length_bytes == EXTENT_MAX_BYTES {
+                self.finish_current()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_current(&mut self) -> Result<(), BlobError> {
+        if let Some(extent) = self.current.take() {
+            self.done.push(extent.finish()?);
+        }
+        Ok(())
+    }
+
+    async fn publish(mut self) -> Result<Vec<NewBlob>, BlobError> {
+        let finished = tokio::task::spawn_blocking(move || {
+            self.finish_current()?;
+            // Should nobody take it, dropping it removes the files.
+            Ok(self)
+        });
+        let mut finished = finished.await.map_err(|_| BlobError::WritesRefused)??;
+        Ok(std::mem::take(&mut finished.done))
+    }
+}
+
+impl Drop for Extents {
+    fn drop(&mut self) {
+        for blob in &self.done {
+            // Each failure has been logged, and a sweep repeats it.
+            let _ = self.inner.unlink_blob(blob.id, &blob.place.disks);
+        }
+    }
+}
+
+/// A file of a blob being written, on every disk of its set.
+struct ExtentWriter {
+    inner: Arc<Inner>,
     id: BlobId,
-    file: File,
-    /// `None` once the file has its final name.
-    temporary: Option<PathBuf>,
-    root: PathBuf,
-    disk: Arc<dyn Disk>,
-    latch: Arc<WriteLatch>,
+    set: Vec<u8>,
+    files: Vec<Written>,
     length_bytes: u64,
     /// The unfinished block, kept for its checksum and to write in whole blocks.
     block: Vec<u8>,
     block_crcs: BlockCrcs,
 }
 
-impl BlobWriter {
-    pub(super) fn new(
-        id: BlobId,
-        file: File,
-        temporary: PathBuf,
-        root: PathBuf,
-        disk: Arc<dyn Disk>,
-        latch: Arc<WriteLatch>,
-    ) -> Self {
-        BlobWriter {
-            id,
-            file,
-            temporary: Some(temporary),
-            root,
-            disk,
-            latch,
+/// A file on one disk, under its present name; `None` when it is not ours to remove any more.
+struct Written {
+    file: File,
+    path: Option<PathBuf>,
+}
+
+impl ExtentWriter {
+    fn create(inner: Arc<Inner>) -> Result<Self, BlobError> {
+        let mut extent = ExtentWriter {
+            id: inner.next_id()?,
+            set: inner.next_set()?,
+            inner,
+            files: Vec::new(),
             length_bytes: 0,
             block: Vec::new(),
             block_crcs: BlockCrcs::default(),
+        };
+        for number in extent.set.clone() {
+            let disks = &extent.inner.disks;
+            let path = disks.of_set(number).temporary(extent.id);
+            let file = (disks.io.create(&path))
+                .map_err(|source| disks.write_failed(number, extent.id.0, source))?;
+            extent.files.push(Written {
+                file,
+                path: Some(path),
+            });
         }
+        Ok(extent)
     }
 
-    /// Appends. Blocks.
-    ///
-    /// # Errors
-    /// [`BlobError::NoSpace`] or [`BlobError::Write`]; the blob is lost either way.
-    pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), BlobError> {
+    fn write(&mut self, mut bytes: &[u8]) -> Result<(), BlobError> {
         self.length_bytes += bytes.len() as u64;
         while !bytes.is_empty() {
             if self.block.is_empty() && bytes.len() >= BLOCK_BYTES {
                 let whole = bytes.len() - bytes.len() % BLOCK_BYTES;
                 let (blocks, rest) = bytes.split_at(whole);
-                self.block_crcs
-                    .0
-                    .extend(blocks.chunks(BLOCK_BYTES).map(crc32c));
                 self.append(blocks)?;
                 bytes = rest;
                 continue;
@@ -73,64 +247,113 @@ impl BlobWriter {
         Ok(())
     }
 
-    /// Bytes so far.
-    pub fn length_bytes(&self) -> u64 {
-        self.length_bytes
-    }
-
-    /// Makes the blob durable and gives it its final name. Blocks until file and folder are synced.
-    ///
-    /// # Errors
-    /// [`BlobError::NoSpace`], or [`BlobError::Write`], after which the store refuses writes.
-    pub fn publish(mut self) -> Result<Published, BlobError> {
-        if !self.block.is_empty() {
-            self.flush_block()?;
-        }
-        if self.latch.has_fallen() {
-            return Err(BlobError::WritesRefused);
-        }
-        let outcome = self.settle();
-        outcome.map_err(|source| write_failed(self.id, source, &self.latch))?;
-        Ok(Published {
-            id: self.id,
-            length_bytes: self.length_bytes,
-            block_crcs: std::mem::take(&mut self.block_crcs),
-        })
-    }
-
-    fn settle(&mut self) -> io::Result<()> {
-        self.disk.sync_file(&self.file)?;
-        if let Some(temporary) = &self.temporary {
-            self.disk.rename(temporary, &self.id.path(&self.root))?;
-            self.temporary = None;
-        }
-        self.disk.sync_folder(&self.id.folder(&self.root))
-    }
-
     fn flush_block(&mut self) -> Result<(), BlobError> {
         let mut block = std::mem::take(&mut self.block);
-        self.block_crcs.0.push(crc32c(&block));
         self.append(&block)?;
         block.clear();
         self.block = block;
         Ok(())
     }
 
-    fn append(&self, bytes: &[u8]) -> Result<(), BlobError> {
-        self.disk
-            .write(&self.file, bytes)
-            .map_err(|source| write_failed(self.id, source, &self.latch))
+    /// Writes blocks, of which only the last of the file may be short.
+    fn append(&mut self, blocks: &[u8]) -> Result<(), BlobError> {
+        let crcs = blocks.chunks(BLOCK_BYTES).map(crc32c);
+        self.block_crcs.0.extend(crcs);
+        match self.inner.form {
+            Form::Copies => {
+                for index in 0..self.files.len() {
+                    self.append_part(index, blocks)?;
+                }
+            }
+            Form::Shards { data, parity } => {
+                let mut parts = vec![Vec::new(); self.files.len()];
+                for block in blocks.chunks(BLOCK_BYTES) {
+                    for (part, shard) in parts.iter_mut().zip(stripes::encode(block, data, parity))
+                    {
+                        part.extend_from_slice(&shard);
+                    }
+                }
+                for (index, part) in parts.iter().enumerate() {
+                    self.append_part(index, part)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn append_part(&self, index: usize, part: &[u8]) -> Result<(), BlobError> {
+        let disks = &self.inner.disks;
+        if !disks.is_ready(self.set[index]) {
+            return Err(BlobError::WritesRefused);
+        }
+        (disks.io.write(&self.files[index].file, part))
+            .map_err(|source| disks.write_failed(self.set[index], self.id.0, source))
+    }
+
+    /// Syncs the files and gives them their names.
+    fn finish(mut self) -> Result<NewBlob, BlobError> {
+        if !self.block.is_empty() {
+            self.flush_block()?;
+        }
+        let disks = Arc::clone(&self.inner.disks);
+        // What has failed meanwhile may have dropped writes of this file too.
+        if !self.set.iter().all(|number| disks.is_ready(*number)) {
+            return Err(BlobError::WritesRefused);
+        }
+        let synced = on_each(self.files.len(), |index| {
+            disks.io.sync_file(&self.files[index].file)
+        });
+        self.sort(synced)?;
+        for index in 0..self.files.len() {
+            let disk = disks.of_set(self.set[index]);
+            let path = disk.blob_file(self.id);
+            if let Some(temporary) = &self.files[index].path {
+                (disks.io.rename(temporary, &path))
+                    .map_err(|source| disks.write_failed(disk.number, self.id.0, source))?;
+            }
+            self.files[index].path = Some(path);
+        }
+        let named = on_each(self.files.len(), |index| {
+            let disk = disks.of_set(self.set[index]);
+            disks.io.sync_folder(&disk.blob_folder(self.id))
+        });
+        self.sort(named)?;
+        for written in &mut self.files {
+            written.path = None;
+        }
+        Ok(NewBlob {
+            id: self.id,
+            length_bytes: self.length_bytes,
+            block_crcs: std::mem::take(&mut self.block_crcs),
+            place: Place {
+                form: self.inner.form,
+                disks: self.set.clone(),
+                spot: Spot::File,
+                hold: None,
+            },
+        })
+    }
+
+    /// Every disk that failed is told; the last of the errors stands for all.
+    fn sort(&self, outcomes: Vec<std::io::Result<()>>) -> Result<(), BlobError> {
+        let mut error = None;
+        for (number, outcome) in self.set.iter().zip(outcomes) {
+            if let Err(source) = outcome {
+                error = Some(self.inner.disks.write_failed(*number, self.id.0, source));
+            }
+        }
+        error.map_or(Ok(()), Err)
     }
 }
 
-impl Drop for BlobWriter {
+impl Drop for ExtentWriter {
     fn drop(&mut self) {
-        let Some(temporary) = self.temporary.take() else {
-            return;
-        };
-        // This writer made the file and nobody else knows its name: proof enough.
-        if let Err(error) = self.disk.unlink(&temporary) {
-            tracing::warn!(path = %temporary.display(), %error, "an abandoned upload stays until the next start");
+        for written in &self.files {
+            let Some(path) = &written.path else { continue };
+            // This writer made the file and nobody else knows its name: proof enough.
+            if let Err(error) = self.inner.disks.io.unlink(path) {
+                tracing::warn!(path = %path.display(), %error, "an abandoned upload stays until the next start");
+            }
         }
     }
 }

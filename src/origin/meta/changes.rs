@@ -3,8 +3,9 @@
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, Sqlite, Transaction};
 
+use super::content;
 use super::writer::{BucketCreated, BucketDeleted, NewObject, ObjectDeleted, ObjectPut};
-use crate::origin::blobs::BlobId;
+use crate::origin::blobs::{Content, StoredBlob};
 use crate::origin::conditional::{WriteCondition, WriteDecision};
 use crate::origin::names::{BucketName, ObjectKey};
 
@@ -80,16 +81,17 @@ pub(super) async fn put(
         }
         WriteDecision::NoSuchKey => return Ok(ObjectPut::NoSuchKey),
     }
-    let length = i64::try_from(object.blob.length_bytes).expect("an object has at most 5 GiB");
-    sqlx::query("INSERT INTO blobs (id, length, block_crcs) VALUES (?, ?, ?)")
-        .bind(object.blob.id.row())
-        .bind(length)
-        .bind(object.blob.block_crcs.to_bytes())
-        .execute(&mut **changes)
-        .await?;
+    let length = i64::try_from(object.length_bytes).expect("an object has at most 5 GiB");
+    for blob in blobs_of(&object.content) {
+        sqlx::query("INSERT INTO blobs (id, pack) VALUES (?, ?)")
+            .bind(blob.id.row())
+            .bind(blob.place.pack().map(|pack| pack.row()))
+            .execute(&mut **changes)
+            .await?;
+    }
     sqlx::query(
         "INSERT OR REPLACE INTO objects
-         (bucket, key, size, etag, modified_ms, checksum_algorithm, checksum, blob, fields)
+         (bucket, key, size, etag, modified_ms, checksum_algorithm, checksum, content, fields)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(bucket)
@@ -99,12 +101,12 @@ pub(super) async fn put(
     .bind(object.modified_ms)
     .bind(object.checksum.algorithm().s3_name())
     .bind(object.checksum.bytes())
-    .bind(object.blob.id.row())
+    .bind(content::to_bytes(&object.content))
     .bind(&object.fields)
     .execute(&mut **changes)
     .await?;
-    let released = current.map(|current| current.blob);
-    release(changes, released).await?;
+    let released = current.map_or(Vec::new(), |current| current.blobs);
+    release(changes, &released).await?;
     Ok(ObjectPut::Committed { released })
 }
 
@@ -131,14 +133,21 @@ pub(super) async fn delete(
         .bind(key.as_str().as_bytes())
         .execute(&mut **changes)
         .await?;
-    let released = current.map(|current| current.blob);
-    release(changes, released).await?;
+    let released = current.map_or(Vec::new(), |current| current.blobs);
+    release(changes, &released).await?;
     Ok(ObjectDeleted::Deleted { released })
 }
 
 struct Current {
     etag: String,
-    blob: BlobId,
+    blobs: Vec<StoredBlob>,
+}
+
+fn blobs_of(content: &Content) -> &[StoredBlob] {
+    match content {
+        Content::Inline(_) => &[],
+        Content::Blobs(blobs) => blobs,
+    }
 }
 
 async fn current_object(
@@ -146,24 +155,25 @@ async fn current_object(
     bucket: i64,
     key: &ObjectKey,
 ) -> Result<Option<Current>, sqlx::Error> {
-    sqlx::query("SELECT etag, blob FROM objects WHERE bucket = ? AND key = ?")
+    sqlx::query("SELECT etag, content FROM objects WHERE bucket = ? AND key = ?")
         .bind(bucket)
         .bind(key.as_str().as_bytes())
         .try_map(|row: SqliteRow| {
             Ok(Current {
                 etag: row.try_get("etag")?,
-                blob: BlobId::from_row(row.try_get("blob")?),
+                blobs: content::from_bytes(row.try_get("content")?)
+                    .map_or(Vec::new(), |content| blobs_of(&content).to_vec()),
             })
         })
         .fetch_optional(&mut **changes)
         .await
 }
 
-/// Forgets a blob in the transaction that takes away its last name: the proof that its file may go.
-async fn release(changes: &mut Changes<'_>, blob: Option<BlobId>) -> Result<(), sqlx::Error> {
-    if let Some(blob) = blob {
+/// Forgets blobs in the transaction that takes away their last names: the proof that their files may go.
+async fn release(changes: &mut Changes<'_>, blobs: &[StoredBlob]) -> Result<(), sqlx::Error> {
+    for blob in blobs {
         sqlx::query("DELETE FROM blobs WHERE id = ?")
-            .bind(blob.row())
+            .bind(blob.id.row())
             .execute(&mut **changes)
             .await?;
     }

@@ -7,6 +7,7 @@
 //! Keys are BLOBs, so that the database compares them byte by byte.
 
 mod changes;
+mod content;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
-use super::blobs::{BlobId, BlockCrcs, GENERATION_MAX, Published};
+use super::blobs::{BlobId, Content, GENERATION_MAX, PackId};
 use super::checksums::{Algorithm, Checksum};
 use super::latch::WriteLatch;
 use super::listing::Seek;
@@ -28,7 +29,7 @@ use super::names::{BucketName, ObjectKey};
 pub use writer::{BucketCreated, BucketDeleted, NewObject, ObjectDeleted, ObjectPut, Writer};
 
 /// The schema this code reads and writes, kept in SQLite's `user_version`.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 /// Kept in SQLite's `application_id`: "TGor".
 const APPLICATION_ID: i64 = 0x5447_6f72;
 /// Connections that read. Each is a thread; more of them than cores only queue elsewhere.
@@ -47,9 +48,8 @@ CREATE TABLE buckets (
     created_ms INTEGER NOT NULL
 );
 CREATE TABLE blobs (
-    id         INTEGER PRIMARY KEY,
-    length     INTEGER NOT NULL,
-    block_crcs BLOB    NOT NULL
+    id   INTEGER PRIMARY KEY,
+    pack INTEGER
 );
 CREATE TABLE objects (
     bucket             INTEGER NOT NULL REFERENCES buckets (id),
@@ -59,7 +59,7 @@ CREATE TABLE objects (
     modified_ms        INTEGER NOT NULL,
     checksum_algorithm TEXT    NOT NULL,
     checksum           BLOB    NOT NULL,
-    blob               INTEGER NOT NULL,
+    content            BLOB    NOT NULL,
     fields             BLOB    NOT NULL,
     PRIMARY KEY (bucket, key)
 ) WITHOUT ROWID;
@@ -140,8 +140,10 @@ pub struct ObjectRow {
     pub checksum: Checksum,
     /// The stored fields, as [`super::fields`] writes them.
     pub fields: Vec<u8>,
+    /// Its length.
+    pub length_bytes: u64,
     /// Its bytes.
-    pub blob: Published,
+    pub content: Content,
 }
 
 /// A line of a bucket listing.
@@ -184,8 +186,17 @@ pub struct Opened {
     pub connection: SqliteConnection,
     /// The generation of this opening, never used before.
     pub generation: i64,
-    /// Every blob that a row names, ascending.
-    pub named_blobs: Vec<i64>,
+    /// What the rows name.
+    pub named_blobs: NamedBlobs,
+}
+
+/// The blobs that rows name, and the packs that these lie in, both ascending.
+#[derive(Debug, Clone, Default)]
+pub struct NamedBlobs {
+    /// The blobs.
+    pub blobs: Vec<BlobId>,
+    /// The packs.
+    pub packs: Vec<PackId>,
 }
 
 /// Opens or makes the database, declares earlier writers dead and begins a generation.
@@ -213,10 +224,19 @@ pub async fn open(path: &Path) -> Result<Opened, MetaOpenError> {
             path: path.to_owned(),
         });
     }
-    let named_blobs = sqlx::query_scalar("SELECT id FROM blobs ORDER BY id")
+    let blobs: Vec<i64> = sqlx::query_scalar("SELECT id FROM blobs ORDER BY id")
         .fetch_all(&mut connection)
         .await
         .map_err(failed)?;
+    let packs: Vec<i64> =
+        sqlx::query_scalar("SELECT DISTINCT pack FROM blobs WHERE pack IS NOT NULL ORDER BY pack")
+            .fetch_all(&mut connection)
+            .await
+            .map_err(failed)?;
+    let named_blobs = NamedBlobs {
+        blobs: blobs.into_iter().map(BlobId::from_row).collect(),
+        packs: packs.into_iter().map(PackId::from_row).collect(),
+    };
     let pool = SqlitePoolOptions::new()
         .max_connections(READERS)
         .acquire_timeout(READER_WAIT)
@@ -325,9 +345,8 @@ impl Reader {
         key: &ObjectKey,
     ) -> Result<Option<ObjectRow>, MetaError> {
         let row = sqlx::query(
-            "SELECT o.etag, o.modified_ms, o.checksum_algorithm, o.checksum, o.fields, o.size,
-                    o.blob, b.block_crcs
-             FROM objects o JOIN blobs b ON b.id = o.blob WHERE o.bucket = ? AND o.key = ?",
+            "SELECT etag, modified_ms, checksum_algorithm, checksum, fields, size, content
+             FROM objects WHERE bucket = ? AND key = ?",
         )
         .bind(bucket)
         .bind(key.as_str().as_bytes())
@@ -408,7 +427,7 @@ fn listed_object(row: &SqliteRow) -> Result<ListedObject, MetaError> {
 
 fn object_row(row: &SqliteRow) -> Result<ObjectRow, MetaError> {
     let value: Vec<u8> = row.try_get("checksum").map_err(read_failed)?;
-    let crcs: &[u8] = row.try_get("block_crcs").map_err(read_failed)?;
+    let content: &[u8] = row.try_get("content").map_err(read_failed)?;
     let impossible = |column| MetaError::ImpossibleRow { column };
     Ok(ObjectRow {
         etag: row.try_get("etag").map_err(read_failed)?,
@@ -416,11 +435,8 @@ fn object_row(row: &SqliteRow) -> Result<ObjectRow, MetaError> {
         checksum: Checksum::from_bytes(algorithm(row)?, value)
             .map_err(|_| impossible("checksum"))?,
         fields: row.try_get("fields").map_err(read_failed)?,
-        blob: Published {
-            id: BlobId::from_row(row.try_get("blob").map_err(read_failed)?),
-            length_bytes: length(row, "size")?,
-            block_crcs: BlockCrcs::from_bytes(crcs).ok_or(impossible("block_crcs"))?,
-        },
+        length_bytes: length(row, "size")?,
+        content: content::from_bytes(content).ok_or(impossible("content"))?,
     })
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::MetaError;
 use super::changes::{create_bucket, delete, delete_bucket, put};
-use crate::origin::blobs::{BlobId, Published};
+use crate::origin::blobs::{Content, StoredBlob};
 use crate::origin::checksums::Checksum;
 use crate::origin::conditional::{Condition, WriteCondition};
 use crate::origin::latch::WriteLatch;
@@ -52,12 +52,12 @@ pub enum BucketDeleted {
 }
 
 /// What became of an upload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObjectPut {
-    /// Committed. `released` is the blob that no row names any more.
+    /// Committed. `released` are the blobs that no row names any more.
     Committed {
-        /// The blob of the object that was replaced.
-        released: Option<BlobId>,
+        /// The blobs of the object that was replaced.
+        released: Vec<StoredBlob>,
     },
     /// The bucket went away.
     NoSuchBucket,
@@ -68,12 +68,12 @@ pub enum ObjectPut {
 }
 
 /// What became of the removal of an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObjectDeleted {
-    /// There is no such object now. `released` is the blob that no row names any more.
+    /// There is no such object now. `released` are the blobs that no row names any more.
     Deleted {
-        /// The blob of the object that was removed, `None` when there was none.
-        released: Option<BlobId>,
+        /// The blobs of the object that was removed.
+        released: Vec<StoredBlob>,
     },
     /// There is no such bucket.
     NoSuchBucket,
@@ -100,8 +100,10 @@ pub struct NewObject {
     pub checksum: Checksum,
     /// As [`super::ObjectRow::fields`].
     pub fields: Vec<u8>,
+    /// Its length.
+    pub length_bytes: u64,
     /// Its bytes.
-    pub blob: Published,
+    pub content: Content,
 }
 
 type Answer<T> = oneshot::Sender<Result<T, MetaError>>;

@@ -1,7 +1,5 @@
 //! DeleteObject: `DELETE /bucket/key` (S3 API, DeleteObject). 204 also when there was nothing to delete.
 
-use std::sync::Arc;
-
 use http::StatusCode;
 
 use crate::origin::conditional::WriteCondition;
@@ -30,11 +28,7 @@ pub async fn run(
         let inner = &store.inner;
         match inner.writer.delete(bucket, key, condition).await? {
             ObjectDeleted::Deleted { released } => {
-                if let Some(blob) = released {
-                    let blobs = Arc::clone(&inner.blobs);
-                    // The row is gone whatever becomes of the file; a later sweep would find it.
-                    let _ = tokio::task::spawn_blocking(move || blobs.remove(blob)).await;
-                }
+                store.remove_blobs(released).await;
                 Ok(reply::empty(StatusCode::NO_CONTENT))
             }
             ObjectDeleted::NoSuchBucket => Err(Fault::NoSuchBucket),

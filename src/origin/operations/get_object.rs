@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{field_value, modified};
 use crate::byte_range::{self, ContentRange, RangeRequest};
-use crate::origin::blobs::{BlobError, BlobReader};
+use crate::origin::blobs::{BlobError, BlobReader, Content, Extent};
 use crate::origin::conditional::{ReadDecision, Validators, decide_read, range_applies};
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
 use crate::origin::meta::{MetaError, ObjectRow};
@@ -62,14 +62,14 @@ pub async fn run(
     for _ in 0..OVERTAKEN_MAX {
         let row = store.inner.reader.object(bucket.id, key).await?;
         let row = row.ok_or(Fault::NoSuchKey)?;
-        let blob = row.blob.id;
-        if missing == Some(blob) {
-            // The row still names it, so nobody removed it with our knowledge.
-            return Err(Fault::Blob(BlobError::Missing { id: blob.row() }));
-        }
+        let content = row.content.clone();
         match answer(store, row, fields, want).await {
+            // The row still names it, so nobody removed it with our knowledge.
+            Err(Fault::Blob(BlobError::Missing { id })) if missing.as_ref() == Some(&content) => {
+                return Err(Fault::Blob(BlobError::Missing { id }));
+            }
             // An overwrite was committed after we read the row; the new row has the answer.
-            Err(Fault::Blob(BlobError::Missing { .. })) => missing = Some(blob),
+            Err(Fault::Blob(BlobError::Missing { .. })) => missing = Some(content),
             outcome => return outcome,
         }
     }
@@ -89,7 +89,7 @@ async fn answer(
         etag: &row.etag,
         modified,
     };
-    let length_bytes = row.blob.length_bytes;
+    let length_bytes = row.length_bytes;
     let mut headers = HeaderMap::new();
     headers.insert(ETAG, field_value(&format!("\"{}\"", row.etag)));
     headers.insert(
@@ -140,10 +140,25 @@ async fn answer(
 
 /// Opens the blob, compares its length and reads the first bytes, so that the status can be trusted.
 async fn open_body(store: &Store, row: ObjectRow, range: Range<u64>) -> Result<ReplyBody, Fault> {
+    let extents = match row.content {
+        Content::Inline(bytes) => {
+            // The row has passed SQLite; a range was resolved against its length.
+            let range = range.start as usize..range.end as usize;
+            return Ok(ReplyBody::Whole(Some(bytes.slice(range))));
+        }
+        Content::Blobs(blobs) => blobs
+            .into_iter()
+            .map(|blob| Extent {
+                length_bytes: blob.length_bytes,
+                skip_bytes: 0,
+                blob,
+            })
+            .collect(),
+    };
     let blobs = Arc::clone(&store.inner.blobs);
     let wanted = range.clone();
     let task = tokio::task::spawn_blocking(move || -> Result<(BlobReader, Bytes), BlobError> {
-        let reader = blobs.open(row.blob)?;
+        let reader = blobs.open(extents)?;
         let first = reader.read(wanted)?;
         Ok((reader, first))
     });

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper::body::Body;
 
 use super::field_value;
+use crate::origin::blobs::Content;
 use crate::origin::checksums::{Algorithm, Checksum};
 use crate::origin::conditional::{WriteCondition, WriteDecision};
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
@@ -113,11 +114,16 @@ where
 /// [`Fault`], as [`run`].
 pub async fn commit(store: Store, upload: Upload, arrived: Arrived) -> Result<Committed, Fault> {
     let task = tokio::spawn(async move {
-        let received = tokio::task::spawn_blocking(move || arrived.finish())
+        let verified = tokio::task::spawn_blocking(move || arrived.finish())
             .await
             .map_err(|_| Fault::TaskDied)??;
+        let received = verified.publish().await?;
         let inner = &store.inner;
-        let blob = received.blob.id;
+        // Kept until the commit is settled, as the blobs ask.
+        let blobs = match &received.content {
+            Content::Inline(_) => Vec::new(),
+            Content::Blobs(blobs) => blobs.clone(),
+        };
         let outcome = inner
             .writer
             .put(NewObject {
@@ -128,7 +134,8 @@ pub async fn commit(store: Store, upload: Upload, arrived: Arrived) -> Result<Co
                 modified_ms: upload.modified_ms,
                 checksum: received.checksum.clone(),
                 fields: upload.fields.to_row(),
-                blob: received.blob,
+                length_bytes: received.length_bytes,
+                content: received.content,
             })
             // After an error the outcome may be unknown, so the blob stays for the sweep to judge.
             .await?;
@@ -140,18 +147,14 @@ pub async fn commit(store: Store, upload: Upload, arrived: Arrived) -> Result<Co
                     checksum: received.checksum,
                 }),
             ),
-            // The transaction decided against this blob, so no row will ever name it.
-            ObjectPut::NoSuchBucket => (Some(blob), Err(Fault::NoSuchBucket)),
-            ObjectPut::NoSuchKey => (Some(blob), Err(Fault::NoSuchKey)),
+            // The transaction decided against these blobs, so no row will ever name them.
+            ObjectPut::NoSuchBucket => (blobs, Err(Fault::NoSuchBucket)),
+            ObjectPut::NoSuchKey => (blobs, Err(Fault::NoSuchKey)),
             ObjectPut::PreconditionFailed(condition) => {
-                (Some(blob), Err(Fault::PreconditionFailed(condition)))
+                (blobs, Err(Fault::PreconditionFailed(condition)))
             }
         };
-        if let Some(released) = released {
-            let blobs = Arc::clone(&inner.blobs);
-            // The row is settled whatever becomes of the file; a later sweep would find it.
-            let _ = tokio::task::spawn_blocking(move || blobs.remove(released)).await;
-        }
+        store.remove_blobs(released).await;
         outcome
     });
     task.await.map_err(|_| Fault::TaskDied)?

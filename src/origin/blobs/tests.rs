@@ -1,0 +1,353 @@
+//! What goes in comes out, by whatever way it is stored. Faults and damage: `tests/origin_blobs*.rs`.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::Redundancy;
+
+/// The machine's files, of which nobody cares whether they outlive it.
+struct Quick;
+
+impl Disk for Quick {
+    fn sync_file(&self, _: &File) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_data(&self, _: &File) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_folder(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn start(folder: &Path, redundancy: Redundancy, generation: i64) -> Blobs {
+    let layout = Layout {
+        home: folder.to_owned(),
+        disks: (0..redundancy.width())
+            .map(|number| folder.join(format!("d{number}")))
+            .collect(),
+        redundancy,
+    };
+    Blobs::start(&layout, generation, Arc::new(Quick), Arc::default()).unwrap()
+}
+
+fn blobs(redundancy: Redundancy) -> (TempDir, Blobs) {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = start(folder.path(), redundancy, 1);
+    (folder, blobs)
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length as u64)
+        .map(|n| ((n * 2_654_435_761) >> 13) as u8)
+        .collect()
+}
+
+async fn publish(blobs: &Blobs, bytes: &[u8], piece: usize) -> Published {
+    let mut writer = blobs.writer().unwrap();
+    for part in bytes.chunks(piece) {
+        writer.write(part).unwrap();
+    }
+    assert_eq!(writer.length_bytes(), bytes.len() as u64);
+    writer.publish().await.unwrap()
+}
+
+fn whole(blob: StoredBlob) -> Extent {
+    Extent {
+        skip_bytes: 0,
+        length_bytes: blob.length_bytes,
+        blob,
+    }
+}
+
+fn extents(published: Published) -> Vec<Extent> {
+    match published.content {
+        Content::Inline(bytes) => panic!("{} bytes are inline", bytes.len()),
+        Content::Blobs(blobs) => blobs.into_iter().map(whole).collect(),
+    }
+}
+
+fn read(reader: &BlobReader, range: std::ops::Range<u64>) -> Vec<u8> {
+    let mut read = Vec::new();
+    let mut at = range.start;
+    while at < range.end {
+        let part = reader.read(at..range.end).unwrap();
+        assert!(!part.is_empty() && part.len() <= READ_BYTES);
+        at += part.len() as u64;
+        read.extend_from_slice(&part);
+    }
+    read
+}
+
+const LAYOUTS: [Redundancy; 4] = [
+    Redundancy::None,
+    Redundancy::Copies(2),
+    Redundancy::Shards { data: 4, parity: 2 },
+    Redundancy::Shards { data: 3, parity: 1 },
+];
+
+#[tokio::test]
+async fn a_range_comes_back_whole_however_it_was_written_and_kept() {
+    for redundancy in LAYOUTS {
+        let (_folder, blobs) = blobs(redundancy);
+        for length in [4097, 65_536, 700_001, (1 << 20) + 70_001] {
+            let bytes = pattern(length);
+            for piece in [1000, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, length] {
+                let published = publish(&blobs, &bytes, piece).await;
+                let reader = blobs.open(extents(published)).unwrap();
+                let (end, block) = (length as u64, BLOCK_BYTES as u64);
+                assert_eq!(reader.length_bytes(), end);
+                for range in [
+                    0..end,
+                    0..1,
+                    block - 1..block + 1,
+                    block..block + 1,
+                    end - 1..end,
+                ] {
+                    let range = range.start.min(end)..range.end.min(end);
+                    let expected = &bytes[range.start as usize..range.end as usize];
+                    let found = read(&reader, range.clone());
+                    assert!(
+                        found == expected,
+                        "{redundancy:?} {range:?} of {length} by {piece}"
+                    );
+                }
+                assert!(reader.read(end..end + 1).unwrap().is_empty());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_length_decides_where_the_bytes_go() {
+    let (folder, blobs) = blobs(Redundancy::None);
+    for (length, place) in [
+        (0, "row"),
+        (INLINE_MAX_BYTES, "row"),
+        (INLINE_MAX_BYTES + 1, "pack"),
+        (PACKED_MAX_BYTES, "pack"),
+        (PACKED_MAX_BYTES + 1, "file"),
+    ] {
+        let bytes = pattern(length);
+        let mut writer = blobs.writer().unwrap();
+        assert!(writer.has_room_for(length.min(PACKED_MAX_BYTES)));
+        writer.write(&bytes).unwrap();
+        assert_eq!(writer.buffers_only(), place != "file", "{length}");
+        let published = writer.publish().await.unwrap();
+        assert_eq!(published.length_bytes, length as u64);
+        let found = match &published.content {
+            Content::Inline(inline) => {
+                assert!(*inline == bytes);
+                "row"
+            }
+            Content::Blobs(blobs) => match blobs.as_slice() {
+                [blob] if blob.place.pack().is_some() => "pack",
+                [_] => "file",
+                several => panic!("{} blobs", several.len()),
+            },
+        };
+        assert_eq!(found, place, "{length}");
+    }
+    let usage = &blobs.usage().unwrap()[0];
+    let disk = |files: &str| folder.path().join("d0").join(files);
+    assert_eq!(usage.files.files, 1);
+    assert_eq!(usage.files.bytes, PACKED_MAX_BYTES as u64 + 1);
+    assert_eq!(usage.unfinished.files, 0);
+    let pack = std::fs::metadata(disk("pack/000001/0000000000.pack")).unwrap();
+    let records = 2 * record::HEADER_BYTES + INLINE_MAX_BYTES + 1 + PACKED_MAX_BYTES;
+    assert_eq!(pack.len(), records as u64);
+    assert_eq!((usage.packs.files, usage.packs.bytes), (1, pack.len()));
+}
+
+#[tokio::test]
+async fn many_bytes_are_cut_into_extents_and_parts_of_them_are_read_as_one() {
+    let (_folder, blobs) = blobs(Redundancy::None);
+    let length = EXTENT_MAX_BYTES as usize + 100_000;
+    let bytes = pattern(length);
+    let parts = extents(publish(&blobs, &bytes, 1 << 20).await);
+    let lengths: Vec<u64> = parts.iter().map(|part| part.length_bytes).collect();
+    assert_eq!(lengths, [EXTENT_MAX_BYTES, 100_000]);
+    let reader = blobs.open(parts.clone()).unwrap();
+    let seam = EXTENT_MAX_BYTES - 10..EXTENT_MAX_BYTES + 10;
+    let expected = &bytes[seam.start as usize..seam.end as usize];
+    assert_eq!(read(&reader, seam), expected);
+    // As a copy of ranges of other objects would: not one bound is that of a block.
+    let pieces = [
+        (0, 99_990, 10),
+        (1, 70_001, 29_000),
+        (0, 65_535, 2),
+        (1, 0, 0),
+    ];
+    let mut joined = Vec::new();
+    let mut cut = Vec::new();
+    for (index, skip_bytes, length_bytes) in pieces {
+        cut.push(Extent {
+            skip_bytes,
+            length_bytes,
+            ..parts[index].clone()
+        });
+        let start = (index as u64 * EXTENT_MAX_BYTES + skip_bytes) as usize;
+        joined.extend_from_slice(&bytes[start..start + length_bytes as usize]);
+    }
+    let reader = blobs.open(cut).unwrap();
+    let end = reader.length_bytes();
+    assert_eq!(end, joined.len() as u64);
+    for from in [0, 9, 10, 29_009, 29_010, end - 1] {
+        assert_eq!(
+            read(&reader, from..end),
+            &joined[from as usize..],
+            "from {from}"
+        );
+    }
+    let beyond = Extent {
+        skip_bytes: 1,
+        ..parts[1].clone()
+    };
+    let refused = blobs.open(vec![beyond]).err();
+    assert!(
+        matches!(refused, Some(BlobError::Length { .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_writer_that_is_dropped_leaves_nothing() {
+    for redundancy in LAYOUTS {
+        let (_folder, blobs) = blobs(redundancy);
+        for length in [0, 10_000, (1 << 20) + 1, 3 << 20] {
+            let mut writer = blobs.writer().unwrap();
+            writer.write(&pattern(length)).unwrap();
+            drop(writer);
+            for usage in blobs.usage().unwrap() {
+                assert_eq!(usage.unfinished.files + usage.files.files, 0, "{length}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_removed_blob_goes_with_its_last_reader_and_is_missing_then() {
+    let (_folder, blobs) = blobs(Redundancy::Copies(2));
+    let bytes = pattern((1 << 20) + 1);
+    let parts = extents(publish(&blobs, &bytes, 1 << 16).await);
+    let blob = parts[0].blob.clone();
+    let reader = blobs.open(parts.clone()).unwrap();
+    blobs.remove(&blob).unwrap();
+    assert!(read(&reader, 0..reader.length_bytes()) == bytes);
+    assert_eq!(blobs.usage().unwrap()[1].files.files, 1);
+    drop(reader);
+    assert!(matches!(
+        blobs.open(parts),
+        Err(BlobError::Missing { id }) if id == blob.id.row()
+    ));
+    for usage in blobs.usage().unwrap() {
+        assert_eq!(usage.files.files, 0);
+    }
+    blobs.remove(&blob).unwrap();
+}
+
+/// `delete-needs-proof`
+#[tokio::test]
+async fn a_sweep_removes_what_no_row_names_of_dead_generations_only() {
+    let (folder, blobs) = blobs(Redundancy::None);
+    let mut named = Vec::new();
+    let mut orphans = Vec::new();
+    for length in [5_000, (1 << 20) + 1] {
+        named.push(extents(publish(&blobs, &pattern(length), 1 << 16).await));
+    }
+    orphans.push(extents(
+        publish(&blobs, &pattern((1 << 20) + 1), 1 << 16).await,
+    ));
+    drop(blobs);
+    // A pack in which no row names a blob, by a writer that died before its commit.
+    let blobs = start(folder.path(), Redundancy::None, 2);
+    orphans.push(extents(publish(&blobs, &pattern(5_000), 1 << 16).await));
+    drop(blobs);
+    let disk = folder.path().join("d0");
+    std::fs::write(disk.join("tmp/0000010000000077"), b"unfinished").unwrap();
+    std::fs::write(disk.join("tmp/0000010000000000.mend"), b"half mended").unwrap();
+    std::fs::write(disk.join("big/00/README"), b"somebody's").unwrap();
+    std::fs::write(disk.join("pack/notes"), b"somebody's").unwrap();
+    let blobs = start(folder.path(), Redundancy::None, 3);
+    let live = extents(publish(&blobs, &pattern(5_000), 1 << 16).await);
+    let rows: Vec<StoredBlob> = named
+        .iter()
+        .flatten()
+        .map(|part| part.blob.clone())
+        .collect();
+    let swept = blobs
+        .sweep(&|id| rows.iter().any(|row| row.id == id), &|pack| {
+            rows.iter().any(|row| row.place.pack() == Some(pack))
+        })
+        .unwrap();
+    let expected = Swept {
+        unfinished: 2,
+        orphans: 1,
+        packs: 1,
+        foreign: 2,
+    };
+    assert_eq!(swept, expected);
+    assert!(!disk.join("pack/000002").exists());
+    for parts in named.into_iter().chain([live]) {
+        blobs.open(parts).unwrap();
+    }
+    for parts in orphans {
+        assert!(matches!(blobs.open(parts), Err(BlobError::Missing { .. })));
+    }
+}
+
+#[tokio::test]
+async fn a_compacted_pack_gives_its_room_back_and_its_blobs_stay() {
+    for redundancy in LAYOUTS {
+        let (folder, blobs) = blobs(redundancy);
+        let mut rows = Vec::new();
+        for number in 0..10 {
+            let bytes = pattern(5_000 + number * 9_000);
+            let parts = extents(publish(&blobs, &bytes, 1 << 16).await);
+            rows.push((parts[0].blob.clone(), bytes));
+        }
+        let pack = rows[0].0.place.pack().unwrap();
+        // Rows may yet be committed; and the pack is still being written.
+        assert!(!blobs.compactable(pack));
+        let busy = blobs.remove_pack(pack).unwrap_err();
+        assert!(
+            matches!(&busy, BlobError::Write { source, .. } if source.kind() == io::ErrorKind::ResourceBusy),
+            "{busy:?}"
+        );
+        drop(blobs);
+        let blobs = start(folder.path(), redundancy, 2);
+        let mut rows: Vec<_> = rows.into_iter().step_by(3).collect();
+        // The hold of the process that published them has ended with it.
+        for (row, _) in &mut rows {
+            row.place = Place::from_bytes(&row.place.to_bytes()).unwrap();
+        }
+        assert!(blobs.compactable(pack));
+        let live = rows.iter().map(|(row, _)| row.clone()).collect();
+        let moved = blobs.compact(pack, live).await.unwrap();
+        let late = blobs.open(vec![whole(rows[1].0.clone())]).unwrap();
+        blobs.remove_pack(pack).unwrap();
+        assert!(read(&late, 0..late.length_bytes()) == rows[1].1);
+        drop(late);
+        let gone = blobs.open(vec![whole(rows[1].0.clone())]).err();
+        assert!(matches!(gone, Some(BlobError::Missing { .. })), "{gone:?}");
+        let mut expected_bytes = 0;
+        for ((row, bytes), moved) in rows.iter_mut().zip(moved) {
+            assert_eq!(row.id, moved.id);
+            assert_ne!(moved.place.pack(), Some(pack));
+            row.place = moved.place;
+            expected_bytes += row.place.bytes_on_each_disk(row.length_bytes);
+            let reader = blobs.open(vec![whole(row.clone())]).unwrap();
+            assert!(read(&reader, 0..reader.length_bytes()) == *bytes);
+            assert!(matches!(blobs.verify(row), Verdict::Intact));
+        }
+        for usage in blobs.usage().unwrap() {
+            assert_eq!((usage.packs.files, usage.packs.bytes), (1, expected_bytes));
+        }
+    }
+}
