@@ -30,6 +30,12 @@ def module_launch(tmp_path_factory):
     yield from _launching(tmp_path_factory.mktemp("nodes"))
 
 
+@pytest.fixture(scope="session")
+def session_launch(tmp_path_factory):
+    """Starts nodes that several suites share."""
+    yield from _launching(tmp_path_factory.mktemp("nodes"))
+
+
 @pytest.fixture(scope="module")
 def node(module_launch):
     """Edge and store in one process, with an empty bucket `suite`, shared by the tests of a module."""

@@ -57,13 +57,22 @@ class Launcher:
         file = _write(folder, config, ports)
         return self._keep(Node(["edge", "--config", file], **ports))
 
-    def store(self, *, folder=None):
-        """`tidegate origin --config`: the store alone."""
+    def store(self, *, folder=None, store=None, credentials=None):
+        """`tidegate origin --config`: the store alone; `store` is merged over its section.
+
+        `credentials` are more access keys: what a configuration says of each, with `secret` instead of a file.
+        """
         if folder is None:
             folder = self._new_folder("store")
             ports = {name: f"127.0.0.1:{free_port()}" for name in ("admin", "s3")}
-            config = {"admin": {"address": ports["admin"]}, "origin": store_section(ports["s3"])}
-            _write(folder, config, ports)
+            section = store_section(ports["s3"]) | (store or {})
+            for more in credentials or []:
+                file = folder / f"{more['access_key_id']}.key"
+                file.touch(mode=0o600)
+                file.write_text(more["secret"])
+                kept = {name: value for name, value in more.items() if name != "secret"}
+                section["credentials"].append(kept | {"secret_file": file.name})
+            _write(folder, {"admin": {"address": ports["admin"]}, "origin": section}, ports)
         ports = json.loads((folder / "ports.json").read_text())
         node = Node(["origin", "--config", folder / "tidegate.yaml"], **ports)
         node.folder = folder
