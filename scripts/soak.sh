@@ -5,6 +5,7 @@
 #             delays of the first bytes
 #   simulate  the cache engine under SIMULATION_SEEDS (1,000,000) seeds
 #   crash     ROUNDS (300) times kill -9 in the middle of uploads
+#   store     the store under STORE_STEPS (20,000) random operations of boto3, compared with a model
 #   disk      the disk tier filled faster than its disk writes, for DISK_FILL_SECONDS (600): its limits, and the
 #             delays of hits; needs root for a slow disk of its own
 #   floods    each HTTP/2 flood at full speed for FLOOD_SECONDS (30): cut off, and what another client sees meanwhile
@@ -40,6 +41,12 @@ crash() {
         target/venv/bin/python -m pytest tests/clients/test_crash.py
 }
 
+store() {
+    cargo build --locked --profile "$profile"
+    STORE_STEPS=${STORE_STEPS:-20000} TIDEGATE_BIN=$PWD/target/$folder/tidegate \
+        target/venv/bin/python -m pytest tests/clients/store/test_boto3_model.py
+}
+
 disk() {
     DISK_FILL_SECONDS=${DISK_FILL_SECONDS:-600} \
         cargo test --locked --profile "$profile" --test edge_disk_sustained -- --ignored --nocapture
@@ -65,14 +72,14 @@ tls() {
     cargo test --locked --profile "$profile" --test edge_tls -- --ignored --nocapture
 }
 
-for part in ${SOAK:-fleet simulate crash disk floods slow blobs tls}; do
+for part in ${SOAK:-fleet simulate crash store disk floods slow blobs tls}; do
     case $part in
-    fleet | simulate | crash | disk | floods | slow | blobs | tls)
+    fleet | simulate | crash | store | disk | floods | slow | blobs | tls)
         echo "soak: $part"
         "$part"
         ;;
     *)
-        echo "soak: there is no part $part; there are fleet, simulate, crash, disk, floods, slow, blobs and tls" >&2
+        echo "soak: there is no part $part; there are fleet, simulate, crash, store, disk, floods, slow, blobs and tls" >&2
         exit 2
         ;;
     esac
