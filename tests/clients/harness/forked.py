@@ -27,8 +27,6 @@ for line in sys.stdin:
                 os.dup2(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), number)
             sys.stdin = open(0, closefd=False)
             os.chdir(run["folder"])
-            os.environ.clear()
-            os.environ.update(run["environment"])
             sys.argv = run["arguments"]
             code = main() or 0
         except SystemExit as exit:
@@ -50,7 +48,7 @@ class Forked:
     """A program by its function (`module:name`), with the environment of all its runs."""
 
     def __init__(self, function, name, folder, environment):
-        self.name, self.folder, self.environment = name, Path(folder), environment
+        self.name, self.folder = name, Path(folder)
         self._process = subprocess.Popen(
             [sys.executable, "-c", _SERVER, function],
             stdin=subprocess.PIPE,
@@ -71,7 +69,6 @@ class Forked:
                 paths
                 | {
                     "arguments": [self.name, *map(str, arguments)],
-                    "environment": self.environment,
                     "folder": str(folder or self.folder),
                 }
             )
