@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use origin_support::{Call, Server, blob_files, folder, pattern};
 use tidegate::clock::SystemClock;
+use tidegate::origin::OpenError;
 use tidegate::origin::blobs::{PACKED_MAX_BYTES, Swept};
 use tidegate::origin::disk::{Disk, RealDisk};
-use tidegate::origin::{OpenError, meta};
+use tidegate::origin::meta::sqlite::{MetaOpenError, SCHEMA_VERSION};
 
 /// `row-is-truth`, `durable-before-visible`
 #[test]
@@ -121,13 +122,13 @@ fn a_database_of_another_program_or_version_is_left_alone() {
     let open = || Server::try_start(data.path(), SystemClock::shared(), Arc::new(RealDisk));
     stamp(60, 99);
     match open() {
-        Err(OpenError::Meta(meta::MetaOpenError::SchemaVersion { found: 99, .. })) => {}
+        Err(OpenError::Meta(MetaOpenError::SchemaVersion { found: 99, .. })) => {}
         other => panic!("{:?}", other.err()),
     }
-    stamp(60, u32::try_from(meta::SCHEMA_VERSION).unwrap());
+    stamp(60, u32::try_from(SCHEMA_VERSION).unwrap());
     stamp(68, 0x1234);
     match open() {
-        Err(OpenError::Meta(meta::MetaOpenError::Foreign { found: 0x1234, .. })) => {}
+        Err(OpenError::Meta(MetaOpenError::Foreign { found: 0x1234, .. })) => {}
         other => panic!("{:?}", other.err()),
     }
 }

@@ -241,11 +241,11 @@ fn a_form_that_its_policy_does_not_allow_leaves_nothing_behind() {
         ),
         (
             Form::signed(
-                r#"{"key":"k"},{"acl":"public-read"}"#,
-                &[("key", "k"), ("acl", "public-read")],
+                r#"{"key":"k"},{"acl":"public-reed"}"#,
+                &[("key", "k"), ("acl", "public-reed")],
                 &file,
             ),
-            "AccessControlListNotSupported",
+            "InvalidArgument",
             400,
         ),
         (
@@ -254,8 +254,8 @@ fn a_form_that_its_policy_does_not_allow_leaves_nothing_behind() {
                 &[("key", "k"), ("tagging", "x")],
                 &file,
             ),
-            "NotImplemented",
-            501,
+            "MalformedXML",
+            400,
         ),
         (
             Form::signed(
@@ -282,7 +282,7 @@ fn a_form_that_its_policy_does_not_allow_leaves_nothing_behind() {
     assert_eq!(repeated.post(&server, "/films").code(), "InvalidArgument");
     assert_eq!(good.post(&server, "/other").code(), "AccessDenied");
     assert_eq!(good.post(&server, "/none").code(), "AccessDenied");
-    assert_eq!(good.post(&server, "/films/user/a").status, 501);
+    assert_eq!(good.post(&server, "/films/user/a").status, 405);
     let mut client = server.client();
     let body = cut.body();
     let head = format!(

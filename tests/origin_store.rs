@@ -240,12 +240,12 @@ fn what_s3_has_and_we_do_not_is_refused_by_name() {
     server.put("/films", b"");
     server.put("/films/a", b"x");
     let cases: &[(&str, &str, &str, u16)] = &[
-        ("POST", "/films/a?uploads", "NotImplemented", 501),
-        ("GET", "/films?versions", "NotImplemented", 501),
-        ("GET", "/films/a?versionId=x", "NotImplemented", 501),
-        ("GET", "/films/a?partNumber=1", "NotImplemented", 501),
-        ("PUT", "/films?acl", "NotImplemented", 501),
-        ("GET", "/films", "NotImplemented", 501),
+        ("POST", "/films/a?restore", "NotImplemented", 501),
+        ("GET", "/films?inventory", "NotImplemented", 501),
+        ("GET", "/films/a?versionId=x", "InvalidArgument", 400),
+        ("GET", "/films/a?partNumber=0", "InvalidArgument", 400),
+        ("PUT", "/films?replication", "NotImplemented", 501),
+        ("GET", "/films/a?torrent", "NotImplemented", 501),
         ("PATCH", "/films/a", "MethodNotAllowed", 405),
         ("PUT", "/", "MethodNotAllowed", 405),
     ];
@@ -259,9 +259,8 @@ fn what_s3_has_and_we_do_not_is_refused_by_name() {
     }
     for (name, value, code) in [
         ("x-amz-server-side-encryption", "AES256", "NotImplemented"),
-        ("x-amz-copy-source", "/films/b", "NotImplemented"),
-        ("x-amz-tagging", "a=b", "NotImplemented"),
-        ("x-amz-acl", "public-read", "AccessControlListNotSupported"),
+        ("x-amz-object-lock-mode", "GOVERNANCE", "NotImplemented"),
+        ("x-amz-acl", "public-reed", "InvalidArgument"),
         ("x-amz-storage-class", "GLACIER", "InvalidStorageClass"),
         ("if-none-match", "\"x\"", "NotImplemented"),
     ] {

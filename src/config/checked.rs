@@ -312,6 +312,10 @@ pub struct Origin {
     pub region: String,
     /// `origin.domain`: the domain under which hosts name buckets; absent = path style only.
     pub domain: Option<String>,
+    /// `origin.webhooks`: what the URLs of webhooks may begin with; none by default.
+    pub webhooks: Vec<String>,
+    /// `origin.purge`: admin addresses of edges, beside this node's own, that forget an object when it changes.
+    pub purge: Vec<SocketAddr>,
     /// `origin.credentials`, at least one.
     pub credentials: Vec<Credential>,
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::checked::{Credential, Origin, Redundancy, StoreDisk};
 use super::parsers::{
-    address, bucket_pattern, count, credential_part, host, one_of, path, secret_file, true_or_false,
+    address as parse_address, bucket_pattern, count, credential_part, host, one_of, path,
+    secret_file, true_or_false, url_prefix,
 };
 use super::problem::Reason;
 use super::reader::{Entries, Section};
@@ -15,7 +16,7 @@ use super::rights::{Rights, RightsLevel};
 const DISKS_MAX: usize = 64;
 
 pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Origin> {
-    let address = origin.required("address", address());
+    let address = origin.required("address", parse_address());
     if let Some(address) = address {
         relations.claim_address(origin, address);
     }
@@ -30,6 +31,8 @@ pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Or
     }
     let region = origin.or_default("region", "us-east-1", credential_part("a region"));
     let domain = origin.optional("domain", "path style only", host());
+    let webhooks = origin.optional_scalars("webhooks", "none", url_prefix());
+    let purge = origin.optional_scalars("purge", "the edge of this node", parse_address());
     let mut ids = Names::default();
     let credentials = origin.list("credentials", Entries::AtLeastOne, |credential| {
         let id = credential.required("access_key_id", credential_part("an access key id"));
@@ -58,6 +61,8 @@ pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Or
         redundancy: redundancy?,
         region: region?,
         domain: domain?,
+        webhooks: webhooks?.unwrap_or_default(),
+        purge: purge?.unwrap_or_default(),
         credentials: credentials?,
     })
 }

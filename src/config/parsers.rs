@@ -355,6 +355,22 @@ pub(super) fn path_prefix() -> Parser<'static, String> {
     })
 }
 
+/// What a URL begins with: scheme and server at least. Only plain HTTP is spoken.
+pub(super) fn url_prefix() -> Parser<'static, String> {
+    checked_text("what a http:// URL begins with", |text| {
+        let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+        let server = text
+            .strip_prefix("http://")
+            .and_then(|rest| rest.split_once('/'));
+        match server {
+            Some((server, _)) if visible && !server.is_empty() && !server.contains('@') => {
+                Ok(text.to_owned())
+            }
+            _ => Err(Reason::NotAUrlPrefix(text.to_owned())),
+        }
+    })
+}
+
 /// A name that logs and metrics carry.
 pub(super) fn name() -> Parser<'static, String> {
     checked_text("a name", |text| check_name(text).map(|()| text.to_owned()))

@@ -120,6 +120,9 @@ impl Node {
         let store = match (&config.origin, origin_listener) {
             (Some(origin), Some(listener)) => {
                 let store = background.block_on(Store::open(origin, Arc::clone(&clock)))?;
+                if config.edge.is_some() {
+                    store.add_edge(addresses.admin);
+                }
                 Some((store, listener))
             }
             _ => None,

@@ -1,8 +1,9 @@
 //! Who asks, and what the signature says about the body.
 //!
-//! Verification reads the raw target and the fields as received; nothing has been decoded before it. There is no
-//! anonymous access: a request without a signature is refused.
+//! Verification reads the raw target and the fields as received; nothing has been decoded before it. Whoever signs
+//! nothing is a stranger: what strangers may do, a bucket's policy or lists say ([`super::permission`]).
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use http::header::HOST;
@@ -16,15 +17,38 @@ use crate::signing::{
 /// How far a client's clock may run ahead, as S3 allows.
 pub(super) const CLOCK_LEEWAY: Duration = Duration::from_secs(15 * 60);
 
-/// A genuine request.
-#[derive(Debug)]
+/// What S3 calls the owner of what strangers wrote: its canonical id of everybody.
+const STRANGER: &str = "65a011a29cdf8ec533ec3d1ccaae921c";
+
+/// The sender of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// Whose key signed.
-    pub access_key_id: String,
-    /// What the signature says about the body.
-    pub payload: Payload,
+    /// Whose key signed; `None` = a stranger.
+    pub access_key_id: Option<String>,
     /// Whether the signature is in the query.
     pub presigned: bool,
+    /// When it was signed, where that is known.
+    pub signed_at: Option<SystemTime>,
+    /// Where the request came from.
+    pub peer: IpAddr,
+}
+
+impl Caller {
+    /// Nobody in particular.
+    pub fn stranger(peer: IpAddr) -> (Caller, Payload) {
+        let caller = Caller {
+            access_key_id: None,
+            presigned: false,
+            signed_at: None,
+            peer,
+        };
+        (caller, Payload::Unsigned)
+    }
+
+    /// Who owns what this caller writes.
+    pub fn owner(&self) -> &str {
+        self.access_key_id.as_deref().unwrap_or(STRANGER)
+    }
 }
 
 /// The host as sent. Without a readable one nothing can match, because signatures cover it.
@@ -41,7 +65,8 @@ pub fn authorize(
     keyring: &Keyring,
     rules: &Rules<'_>,
     now: SystemTime,
-) -> Result<Caller, Refusal> {
+    peer: IpAddr,
+) -> Result<(Caller, Payload), Refusal> {
     let query = request.uri.query().unwrap_or("");
     let host = host(request).ok_or(Refusal::MissingParameter { name: "Host" })?;
     let signed = SignedRequest {
@@ -51,21 +76,21 @@ pub fn authorize(
         host,
         headers: &request.headers,
     };
-    if carries_presignature(query) {
+    let presigned = carries_presignature(query);
+    let (access_key_id, payload) = if presigned {
         let grant = verify_presigned(&signed, keyring, rules, now)?;
-        return Ok(Caller {
-            access_key_id: grant.access_key_id,
-            payload: grant.payload,
-            presigned: true,
-        });
-    }
-    if carries_signature_header(&request.headers) {
+        (grant.access_key_id, grant.payload)
+    } else if carries_signature_header(&request.headers) {
         let grant = verify_header(&signed, keyring, rules, now)?;
-        return Ok(Caller {
-            access_key_id: grant.access_key_id,
-            payload: grant.payload,
-            presigned: false,
-        });
-    }
-    Err(Refusal::NotSigned)
+        (grant.access_key_id, grant.payload)
+    } else {
+        return Ok(Caller::stranger(peer));
+    };
+    let caller = Caller {
+        access_key_id: Some(access_key_id),
+        presigned,
+        signed_at: None,
+        peer,
+    };
+    Ok((caller, payload))
 }

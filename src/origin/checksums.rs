@@ -36,6 +36,9 @@ pub enum ChecksumError {
         /// Bytes that the algorithm yields.
         expected_bytes: usize,
     },
+    /// Two that are not CRCs of one kind.
+    #[error("two such checksums cannot be joined")]
+    NotJoinable,
     /// The name is none of ours.
     #[error("no such checksum algorithm")]
     UnknownAlgorithm,
@@ -142,6 +145,28 @@ impl Checksum {
         Ok(Checksum { algorithm, value })
     }
 
+    /// The checksum of what `self` is of, followed by `behind_bytes` bytes that `behind` is of, both CRCs of one kind.
+    ///
+    /// # Errors
+    /// [`ChecksumError::NotJoinable`] for others: their bytes would have to be read.
+    pub fn joined(&self, behind: &Checksum, behind_bytes: u64) -> Result<Checksum, ChecksumError> {
+        let algorithm = self.algorithm;
+        let crc = match algorithm {
+            Algorithm::Crc32 => CrcAlgorithm::Crc32IsoHdlc,
+            Algorithm::Crc32c => CrcAlgorithm::Crc32Iscsi,
+            Algorithm::Crc64Nvme => CrcAlgorithm::Crc64Nvme,
+            Algorithm::Sha1 | Algorithm::Sha256 => return Err(ChecksumError::NotJoinable),
+        };
+        if behind.algorithm != algorithm {
+            return Err(ChecksumError::NotJoinable);
+        }
+        let number = |value: &[u8]| value.iter().fold(0u64, |sum, b| (sum << 8) | u64::from(*b));
+        let (before, after) = (number(&self.value), number(&behind.value));
+        let joined = crc_fast::checksum_combine(crc, before, after, behind_bytes);
+        let value = joined.to_be_bytes()[8 - algorithm.value_bytes()..].to_vec();
+        Ok(Checksum { algorithm, value })
+    }
+
     /// The algorithm.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
@@ -222,6 +247,23 @@ mod tests {
             assert_eq!(hex::encode(checksum.bytes()), expected);
             assert_eq!(Checksum::parse(algorithm, &checksum.base64()), Ok(checksum));
         }
+    }
+
+    #[test]
+    fn crcs_of_two_halves_join_to_that_of_the_whole() {
+        let of = |algorithm, bytes: &[u8]| {
+            let mut running = Running::new(algorithm);
+            running.update(bytes);
+            running.finish()
+        };
+        for algorithm in [Algorithm::Crc32, Algorithm::Crc32c, Algorithm::Crc64Nvme] {
+            for (a, b) in [(&b"1234"[..], &b"56789"[..]), (b"", b"x"), (b"x", b"")] {
+                let joined = of(algorithm, a).joined(&of(algorithm, b), b.len() as u64);
+                assert_eq!(joined, Ok(of(algorithm, &[a, b].concat())));
+            }
+        }
+        let sha = of(Algorithm::Sha256, b"a");
+        assert_eq!(sha.joined(&sha, 1), Err(ChecksumError::NotJoinable));
     }
 
     #[test]

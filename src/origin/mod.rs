@@ -15,26 +15,34 @@
 //!
 //! | step | function | outcomes |
 //! |---|---|---|
-//! | who asks | [`authorize::authorize`] | a caller, or a refusal; a form is signed inside ([`operations::post_object`]) |
-//! | for what | [`names::parse_target`] or [`names::parse_target_in`], [`query::Query::parse`] | a target, or a bad name |
-//! | which operation | `choose` | an operation, 405 or 501 |
+//! | who asks | [`authorize::authorize`] | a caller, a stranger, or a refusal; a form is signed inside ([`operations::post_object`]) |
+//! | for what | [`call::read_call`] | an operation with its names; a bad name, 405 or 501 |
+//! | may they | [`permission`] | yes, or access denied |
 //! | do it | one file in [`operations`] | a reply, or a fault |
 //! | tell faults | [`reply_error::Fault::reply`] | S3's error document |
+//!
+//! What happens later, lifecycle rules, webhooks, purges of an edge, scrubbing, is in [`jobs`].
 
 pub mod access;
+pub mod ask;
 pub mod authorize;
 pub mod blobs;
+pub mod call;
 pub mod checksums;
 pub mod conditional;
 pub mod disk;
 pub mod documents;
 pub mod fields;
+pub mod followers;
 pub mod form_data;
+pub mod jobs;
 pub mod latch;
 pub mod listing;
 pub mod meta;
 pub mod names;
+pub mod object_reader;
 pub mod operations;
+pub mod permission;
 pub mod post_policy;
 pub mod query;
 pub mod receive;
@@ -51,96 +59,54 @@ use bytes::Bytes;
 use http::header::SERVER;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request};
+use http_body_util::BodyExt as _;
 use hyper::body::Body;
 
 pub use reply_error::Fault;
 pub use serve::serve;
 pub use store::{Created, OpenError, Store};
 
-use authorize::authorize;
+use ask::{Ask, Incoming};
+use authorize::{Caller, authorize};
+use call::{BucketCall, Call, ObjectCall, Verb, read_call};
 use fields::RequestFields;
-use form_data::FormError;
-use names::{BucketName, ObjectKey, Target, parse_target, parse_target_in};
 use operations::get_object::Want;
 use operations::{
-    create_bucket, delete_bucket, delete_object, get_bucket_location, get_object, head_bucket,
-    list_buckets, list_objects_v2, post_object, put_object,
+    abort_multipart_upload, bucket_document, bucket_versioning, complete_multipart_upload,
+    copy_object, create_bucket, create_multipart_upload, delete_bucket, delete_object,
+    delete_objects, get_bucket_location, get_bucket_policy_status, get_bucket_unset, get_object,
+    get_object_attributes, head_bucket, list_buckets, list_multipart_uploads, list_object_versions,
+    list_objects, list_objects_v2, list_parts, object_acl, object_tagging, post_object, preflight,
+    put_object, upload_part, upload_part_copy,
 };
-use query::Query;
 use reply::{Reply, ReplyBody};
 use reply_error::Blame;
 use request_body::RequestBody;
 use stats::Operation;
 
-use crate::signing::{Refusal, Rules, carries_presignature, virtual_bucket};
-
-/// Query parameters by which S3 means another operation, or a feature that we do not have. Answering them
-/// with the plain operation would be a lie.
-const SUBRESOURCES: [&str; 43] = [
-    "accelerate",
-    "acl",
-    "analytics",
-    "attributes",
-    "bucket-region",
-    "cors",
-    "delete",
-    "encryption",
-    "intelligent-tiering",
-    "inventory",
-    "legal-hold",
-    "lifecycle",
-    "logging",
-    "marker",
-    "max-buckets",
-    "max-parts",
-    "max-uploads",
-    "metrics",
-    "notification",
-    "object-lock",
-    "ownershipControls",
-    "partNumber",
-    "part-number-marker",
-    "policy",
-    "policyStatus",
-    "publicAccessBlock",
-    "rename",
-    "renameObject",
-    "replication",
-    "requestPayment",
-    "restore",
-    "retention",
-    "select",
-    "session",
-    "tagging",
-    "torrent",
-    "uploadId",
-    "uploads",
-    "versionId",
-    "versioning",
-    "versions",
-    "website",
-    "append",
-];
+use crate::signing::{Rules, carries_presignature, virtual_bucket};
 
 /// Answers one request. Never fails: every fault becomes an S3 error here.
-async fn answer<B>(store: &Store, request: Request<B>) -> Reply
+async fn answer<B>(store: &Store, request: Request<B>, peer: std::net::IpAddr) -> Reply
 where
-    B: Body<Data = Bytes> + Send + Unpin,
+    B: Body<Data = Bytes> + Send + Sync + Unpin,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let request_id = store.next_request_id();
     let (parts, body) = request.into_parts();
-    let mut body = RequestBody::new(body, &parts.headers);
+    let body = RequestBody::new(body, &parts.headers);
+    let mut body = body.map_err(|error| ask::BodyError(error.to_string()));
     let mut operation = Operation::None;
-    let outcome = dispatch(store, &parts, &mut body, &mut operation).await;
+    let outcome = dispatch(store, &parts, &mut body, peer, &request_id, &mut operation).await;
     let mut reply = match outcome {
         Ok(reply) => reply,
         Err(fault) => {
             log_fault(&fault, operation, &request_id);
-            body.drain().await;
+            body.get_mut().drain().await;
             fault.reply(&parts.method, parts.uri.path(), &request_id)
         }
     };
+    preflight::add_cors(store, &parts, &mut reply).await;
     let headers = reply.headers_mut();
     headers.insert(SERVER, HeaderValue::from_static("Tidegate"));
     let id = HeaderValue::from_str(&request_id).expect("a request id is hexadecimal");
@@ -153,16 +119,14 @@ where
     reply
 }
 
-async fn dispatch<B>(
+async fn dispatch(
     store: &Store,
     request: &Parts,
-    body: &mut RequestBody<B>,
+    body: Incoming<'_>,
+    peer: std::net::IpAddr,
+    request_id: &str,
     operation: &mut Operation,
-) -> Result<Reply, Fault>
-where
-    B: Body<Data = Bytes> + Send + Unpin,
-    B::Error: std::error::Error + Send + Sync + 'static,
-{
+) -> Result<Reply, Fault> {
     let inner = &store.inner;
     let now = inner.clock.wall();
     let domain = inner.domain.as_deref();
@@ -172,124 +136,93 @@ where
         domain,
     };
     let raw_query = request.uri.query().unwrap_or("");
-    let refused = |refusal| Fault::Refused {
-        refusal,
-        presigned: carries_presignature(raw_query),
-    };
     let is_form = post_object::is_form(&request.method, raw_query, &request.headers);
-    let caller = if is_form {
-        // It carries its signature in its body.
-        None
+    let (caller, payload) = if is_form || request.method == Method::OPTIONS {
+        // A form carries its signature in its body, and a browser's question has none.
+        Caller::stranger(peer)
     } else {
-        Some(authorize(request, &inner.keyring, &rules, now).map_err(refused)?)
+        authorize(request, &inner.keyring, &rules, now, peer).map_err(|refusal| Fault::Refused {
+            refusal,
+            presigned: carries_presignature(raw_query),
+        })?
     };
     let host = authorize::host(request).unwrap_or_default();
     let bucket = domain.and_then(|domain| virtual_bucket(host, domain));
-    let (call, query) = read_call(&request.method, bucket, request.uri.path(), raw_query)?;
+    let path = request.uri.path();
+    let (call, query) = read_call(&request.method, bucket, path, raw_query, &request.headers)?;
     *operation = call.operation();
-    if let Call::PostObject(bucket) = call {
-        return match caller {
-            None => post_object::run(store, bucket, request, &rules, body).await,
-            Some(_) => Err(Fault::Form(FormError::NotFormData)),
-        };
-    }
-    let caller = caller.ok_or(refused(Refusal::NotSigned))?;
     let fields = RequestFields {
         headers: &request.headers,
         query: &query,
         presigned: caller.presigned,
     };
-    fields.refuse_unknown(call.known_fields())?;
-    let id = caller.access_key_id.as_str();
-    let payload = caller.payload;
-    match call {
-        Call::ListBuckets => list_buckets::run(store, id).await,
-        Call::CreateBucket(bucket) => {
-            create_bucket::run(store, bucket, &fields, payload, body).await
-        }
-        Call::HeadBucket(bucket) => head_bucket::run(store, &bucket).await,
-        Call::DeleteBucket(bucket) => delete_bucket::run(store, bucket).await,
-        Call::GetBucketLocation(bucket) => get_bucket_location::run(store, &bucket).await,
-        Call::ListObjectsV2(bucket) => list_objects_v2::run(store, &bucket, &query, id).await,
-        Call::PutObject(bucket, key) => {
-            put_object::run(store, bucket, key, &fields, payload, body).await
-        }
-        Call::GetObject(bucket, key) => {
-            get_object::run(store, &bucket, &key, &fields, Want::Body).await
-        }
-        Call::HeadObject(bucket, key) => {
-            get_object::run(store, &bucket, &key, &fields, Want::Head).await
-        }
-        Call::DeleteObject(bucket, key) => delete_object::run(store, bucket, key, &fields).await,
-        Call::PostObject(_) => Err(Fault::Form(FormError::NotFormData)),
+    if !is_form {
+        fields.refuse_unknown(call.known_fields())?;
+        permission::check(store, request, &fields, &caller, &call).await?;
     }
-}
-
-/// An operation with the names it works on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Call {
-    ListBuckets,
-    CreateBucket(BucketName),
-    HeadBucket(BucketName),
-    DeleteBucket(BucketName),
-    GetBucketLocation(BucketName),
-    ListObjectsV2(BucketName),
-    PutObject(BucketName, ObjectKey),
-    GetObject(BucketName, ObjectKey),
-    HeadObject(BucketName, ObjectKey),
-    DeleteObject(BucketName, ObjectKey),
-    PostObject(BucketName),
-}
-
-impl Call {
-    fn operation(&self) -> Operation {
-        match self {
-            Call::ListBuckets => Operation::ListBuckets,
-            Call::CreateBucket(_) => Operation::CreateBucket,
-            Call::HeadBucket(_) => Operation::HeadBucket,
-            Call::DeleteBucket(_) => Operation::DeleteBucket,
-            Call::GetBucketLocation(_) => Operation::GetBucketLocation,
-            Call::ListObjectsV2(_) => Operation::ListObjectsV2,
-            Call::PutObject(..) => Operation::PutObject,
-            Call::GetObject(..) => Operation::GetObject,
-            Call::HeadObject(..) => Operation::HeadObject,
-            Call::DeleteObject(..) => Operation::DeleteObject,
-            Call::PostObject(_) => Operation::PostObject,
-        }
-    }
-
-    /// The `x-amz-*` fields that the operation honours.
-    fn known_fields(&self) -> &'static [&'static str] {
-        match self {
-            Call::PutObject(..) => &put_object::KNOWN_FIELDS,
-            Call::GetObject(..) | Call::HeadObject(..) => &get_object::KNOWN_FIELDS,
-            Call::CreateBucket(_) => &["x-amz-acl"],
-            Call::ListBuckets
-            | Call::HeadBucket(_)
-            | Call::DeleteBucket(_)
-            | Call::GetBucketLocation(_)
-            | Call::ListObjectsV2(_)
-            | Call::DeleteObject(..)
-            | Call::PostObject(_) => &[],
-        }
-    }
-}
-
-/// Reads out of a request's line which operation it asks for, and on what; `bucket` is the one that its host
-/// names.
-fn read_call(
-    method: &Method,
-    bucket: Option<&str>,
-    raw_path: &str,
-    raw_query: &str,
-) -> Result<(Call, Query), Fault> {
-    let query = Query::parse(raw_query)?;
-    let target = match bucket {
-        Some(bucket) => parse_target_in(bucket, raw_path)?,
-        None => parse_target(raw_path)?,
+    let mut ask = Ask {
+        store,
+        request,
+        fields,
+        caller: &caller,
+        request_id,
+        payload,
+        body,
     };
-    let call = choose(method, target, &query)?;
-    Ok((call, query))
+    match call {
+        Call::ListBuckets => list_buckets::run(&ask).await,
+        Call::Preflight(bucket) => preflight::run(&ask, &bucket).await,
+        Call::Bucket(bucket, call) => match call {
+            BucketCall::Create => create_bucket::run(&mut ask, bucket).await,
+            BucketCall::Head => head_bucket::run(store, &bucket).await,
+            BucketCall::Delete => delete_bucket::run(store, bucket).await,
+            BucketCall::Location => get_bucket_location::run(store, &bucket).await,
+            BucketCall::Versioning(Verb::Get) => bucket_versioning::get(&ask, &bucket).await,
+            BucketCall::Versioning(_) => bucket_versioning::put(&mut ask, &bucket).await,
+            BucketCall::Document(kind, Verb::Get) => {
+                bucket_document::get(&ask, &bucket, kind).await
+            }
+            BucketCall::Document(kind, Verb::Put) => {
+                bucket_document::put(&mut ask, &bucket, kind).await
+            }
+            BucketCall::Document(kind, Verb::Delete) => {
+                bucket_document::delete(&ask, &bucket, kind).await
+            }
+            BucketCall::PolicyStatus => get_bucket_policy_status::run(&ask, &bucket).await,
+            BucketCall::Unset(operation) => get_bucket_unset::run(&ask, &bucket, operation).await,
+            BucketCall::ListObjects => list_objects::run(&ask, &bucket).await,
+            BucketCall::ListObjectsV2 => list_objects_v2::run(&ask, &bucket).await,
+            BucketCall::ListObjectVersions => list_object_versions::run(&ask, &bucket).await,
+            BucketCall::ListMultipartUploads => list_multipart_uploads::run(&ask, &bucket).await,
+            BucketCall::DeleteObjects => delete_objects::run(&mut ask, bucket).await,
+            BucketCall::PostObject => post_object::run(&mut ask, bucket, &rules, is_form).await,
+        },
+        Call::Object(bucket, key, call) => match call {
+            ObjectCall::Put => put_object::run(ask, bucket, key).await,
+            ObjectCall::Get => get_object::run(&ask, &bucket, &key, Want::Body).await,
+            ObjectCall::Head => get_object::run(&ask, &bucket, &key, Want::Head).await,
+            ObjectCall::Delete => delete_object::run(&ask, bucket, key).await,
+            ObjectCall::Copy => copy_object::run(&ask, bucket, key).await,
+            ObjectCall::Attributes => get_object_attributes::run(&ask, &bucket, &key).await,
+            ObjectCall::Tagging(Verb::Get) => object_tagging::get(&ask, &bucket, &key).await,
+            ObjectCall::Tagging(Verb::Put) => object_tagging::put(&mut ask, &bucket, &key).await,
+            ObjectCall::Tagging(Verb::Delete) => object_tagging::delete(&ask, &bucket, &key).await,
+            ObjectCall::Acl(Verb::Get) => object_acl::get(&ask, &bucket, &key).await,
+            ObjectCall::Acl(_) => object_acl::put(&mut ask, &bucket, &key).await,
+            ObjectCall::CreateMultipartUpload => {
+                create_multipart_upload::run(&ask, bucket, key).await
+            }
+            ObjectCall::UploadPart => upload_part::run(ask, &bucket, &key).await,
+            ObjectCall::UploadPartCopy => upload_part_copy::run(&ask, &bucket, &key).await,
+            ObjectCall::ListParts => list_parts::run(&ask, &bucket, &key).await,
+            ObjectCall::CompleteMultipartUpload => {
+                complete_multipart_upload::run(&mut ask, bucket, key).await
+            }
+            ObjectCall::AbortMultipartUpload => {
+                abort_multipart_upload::run(&ask, &bucket, &key).await
+            }
+        },
+    }
 }
 
 /// The operation that a request with this method, path and query asks for, all as sent, in path style.
@@ -298,47 +231,8 @@ fn read_call(
 /// A name or an encoding that breaks a rule, or the fault that says that S3 has the operation and we
 /// do not.
 pub fn operation_of(method: &Method, raw_path: &str, raw_query: &str) -> Result<Operation, Fault> {
-    read_call(method, None, raw_path, raw_query).map(|(call, _)| call.operation())
-}
-
-/// Chooses the operation, or says that S3 has it and we do not.
-fn choose(method: &Method, target: Target, query: &Query) -> Result<Call, Fault> {
-    for what in SUBRESOURCES {
-        if query.has(what) {
-            return Err(Fault::NotImplemented { what });
-        }
-    }
-    let location = query.has("location");
-    match target {
-        Target::Service => match *method {
-            Method::GET => Ok(Call::ListBuckets),
-            _ => Err(Fault::MethodNotAllowed { allow: "GET" }),
-        },
-        Target::Bucket(bucket) => match *method {
-            Method::GET if location => Ok(Call::GetBucketLocation(bucket)),
-            Method::GET if query.get("list-type")? == Some("2") => Ok(Call::ListObjectsV2(bucket)),
-            Method::GET => Err(Fault::NotImplemented {
-                what: "ListObjects version 1",
-            }),
-            Method::PUT => Ok(Call::CreateBucket(bucket)),
-            Method::HEAD => Ok(Call::HeadBucket(bucket)),
-            Method::DELETE => Ok(Call::DeleteBucket(bucket)),
-            Method::POST => Ok(Call::PostObject(bucket)),
-            _ => Err(Fault::MethodNotAllowed {
-                allow: "GET, HEAD, PUT, POST, DELETE",
-            }),
-        },
-        Target::Object(bucket, key) => match *method {
-            Method::GET => Ok(Call::GetObject(bucket, key)),
-            Method::HEAD => Ok(Call::HeadObject(bucket, key)),
-            Method::PUT => Ok(Call::PutObject(bucket, key)),
-            Method::DELETE => Ok(Call::DeleteObject(bucket, key)),
-            Method::POST => Err(Fault::NotImplemented { what: "POST" }),
-            _ => Err(Fault::MethodNotAllowed {
-                allow: "GET, HEAD, PUT, DELETE",
-            }),
-        },
-    }
+    let none = http::HeaderMap::new();
+    read_call(method, None, raw_path, raw_query, &none).map(|(call, _)| call.operation())
 }
 
 /// A client's fault is everyday news, a refused signature worth a line, and a fault of ours an error.

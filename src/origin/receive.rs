@@ -3,7 +3,7 @@
 //! Bytes are gathered into batches; each batch is hashed and written on a blocking thread while the next one
 //! arrives, so an upload holds two batches in memory and no runtime thread waits for MD5 or the disk. Every
 //! promise of the client about its bytes (length, digests, signatures) is compared in [`Arrived::finish`]
-//! before the bytes are published: a mismatch leaves nothing behind.
+//! before the blob gets its name: a mismatch leaves nothing behind.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use hyper::body::Body;
 use md5::{Digest as _, Md5};
 use tokio::task::JoinHandle;
 
-use super::blobs::{BlobError, BlobWriter, Blobs, Content, Published};
+use super::blobs::{BlobError, BlobWriter, Blobs, Published};
 use super::checksums::{Algorithm, Checksum, ChecksumError, Running};
 use super::stats::Stats;
 use super::upload_body::{ChunkDecoder, Framing, FramingError, Piece, Trailer};
@@ -25,6 +25,8 @@ use crate::signing::{ChunkSigner, Refusal};
 pub const OBJECT_MAX_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 /// Bytes gathered before a batch goes to the blocking thread.
 const BATCH_BYTES: usize = 256 * 1024;
+/// Bytes that are hashed on a thread of the runtime when they are all there is.
+const HASHED_HERE_BYTES: usize = 64 * 1024;
 /// The longest silence of a client in the middle of its body.
 const BODY_SILENCE: Duration = Duration::from_secs(30);
 
@@ -43,6 +45,8 @@ pub struct Plan {
     pub md5: Option<[u8; 16]>,
     /// The additional checksum.
     pub checksum: ChecksumPlan,
+    /// Another checksum to compute beside it.
+    pub also: Option<Algorithm>,
 }
 
 /// Where the additional checksum comes from.
@@ -121,24 +125,17 @@ pub enum UploadError {
     WriterDied,
 }
 
-/// A complete upload whose bytes are what the client promised, and not yet durable.
-pub struct Verified {
-    etag: String,
-    checksum: Checksum,
-    writer: BlobWriter,
-}
-
-/// A complete upload whose bytes are durable, or are few enough to stand in the row.
+/// A complete upload whose blob is durable.
 #[derive(Debug)]
 pub struct Received {
     /// MD5 of the bytes in hexadecimal.
     pub etag: String,
     /// The additional checksum, computed here.
     pub checksum: Checksum,
-    /// Length of the bytes.
-    pub length_bytes: u64,
+    /// What [`Plan::also`] asked for.
+    pub also: Option<Checksum>,
     /// The bytes.
-    pub content: Content,
+    pub published: Published,
 }
 
 /// An upload whose bytes have all come, the last of them not yet hashed and written.
@@ -148,32 +145,21 @@ pub struct Arrived {
 }
 
 impl Arrived {
-    /// Hashes and writes what is left, and compares every promise. Blocks.
+    /// Hashes and writes what is left, compares every promise and publishes the bytes.
     ///
     /// # Errors
     /// [`UploadError`]; nothing is left behind.
-    pub fn finish(mut self) -> Result<Verified, UploadError> {
-        self.intake.absorb(self.rest)?;
-        self.intake.finish()
-    }
-}
-
-impl Verified {
-    /// Makes the bytes durable.
-    ///
-    /// # Errors
-    /// [`UploadError::Blob`]; nothing is left behind.
-    pub async fn publish(self) -> Result<Received, UploadError> {
-        let Published {
-            length_bytes,
-            content,
-        } = self.writer.publish().await?;
-        Ok(Received {
-            etag: self.etag,
-            checksum: self.checksum,
-            length_bytes,
-            content,
-        })
+    pub async fn finish(self) -> Result<Received, UploadError> {
+        let Arrived { mut intake, rest } = self;
+        let bytes: usize = rest.iter().map(Piece::data_bytes).sum();
+        let absorbed = if bytes <= HASHED_HERE_BYTES && intake.is_in_memory() {
+            // Shorter than the way to another thread and back.
+            intake.absorb(rest)?;
+            intake
+        } else {
+            Stage::start(intake, rest).idle().await?
+        };
+        absorbed.finish().await
     }
 }
 
@@ -291,7 +277,7 @@ impl Stage {
     }
 }
 
-/// Hashes, checks and writes. All of it blocks.
+/// Hashes, checks and writes. Taking in bytes blocks.
 struct Intake {
     blobs: Arc<Blobs>,
     plan: Plan,
@@ -300,6 +286,7 @@ struct Intake {
     sha256: Option<digest::Context>,
     chunk_sha256: digest::Context,
     checksum: Running,
+    also: Option<Running>,
 }
 
 impl Intake {
@@ -318,6 +305,7 @@ impl Intake {
                 .then(|| digest::Context::new(&digest::SHA256)),
             chunk_sha256: digest::Context::new(&digest::SHA256),
             checksum: Running::new(algorithm),
+            also: plan.also.map(Running::new),
             plan,
         }
     }
@@ -336,6 +324,9 @@ impl Intake {
     fn take_in(&mut self, bytes: &[u8]) -> Result<(), UploadError> {
         self.md5.update(bytes);
         self.checksum.update(bytes);
+        if let Some(also) = &mut self.also {
+            also.update(bytes);
+        }
         if let Some(sha256) = &mut self.sha256 {
             sha256.update(bytes);
         }
@@ -346,7 +337,12 @@ impl Intake {
         Ok(())
     }
 
-    /// The blob comes into being with the first byte, or at the end of an empty object.
+    /// Whether taking in more does not touch the disk.
+    fn is_in_memory(&self) -> bool {
+        self.writer.as_ref().is_none_or(BlobWriter::buffers_only)
+    }
+
+    /// It comes into being with the first byte, or at the end of an empty object.
     fn writer(&mut self) -> Result<&mut BlobWriter, UploadError> {
         if self.writer.is_none() {
             self.writer = Some(self.blobs.writer()?);
@@ -386,7 +382,7 @@ impl Intake {
         }
     }
 
-    fn finish(mut self) -> Result<Verified, UploadError> {
+    async fn finish(mut self) -> Result<Received, UploadError> {
         let actual_bytes = self.writer()?.length_bytes();
         if let Some(expected_bytes) = self.plan.length_bytes
             && actual_bytes != expected_bytes
@@ -417,10 +413,11 @@ impl Intake {
             ChecksumPlan::InTrailer(_) => return Err(UploadError::TrailerFields),
         }
         let writer = self.writer.take().expect("the writer was made above");
-        Ok(Verified {
+        Ok(Received {
             etag: hex::encode(md5),
             checksum,
-            writer,
+            also: self.also.map(Running::finish),
+            published: writer.publish().await?,
         })
     }
 }

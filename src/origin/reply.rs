@@ -10,9 +10,11 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::blobs::{BlobError, BlobReader};
+use super::blobs::BlobError;
+use super::object_reader::ObjectReader;
 use super::stats::Stats;
 use super::xml::Document;
 
@@ -27,12 +29,14 @@ pub enum ReplyBody {
     Whole(Option<Bytes>),
     /// Bytes of a blob.
     Blob(BlobBody),
+    /// Bytes of an object that grows, until it is whole.
+    Following(mpsc::Receiver<Result<Bytes, BodyError>>),
 }
 
 /// A range of a blob on its way out: each read is verified before it is handed on (`verify-on-read`), and
 /// the next one is under way while the client takes the last. Two reads are in memory at most.
 pub struct BlobBody {
-    reader: Arc<BlobReader>,
+    reader: Arc<ObjectReader>,
     /// What the client has not been given.
     left: Range<u64>,
     ready: Option<Bytes>,
@@ -72,7 +76,7 @@ pub fn xml(status: StatusCode, document: Document) -> Reply {
 impl BlobBody {
     /// A body for `range` of a blob, whose first bytes have been read already.
     pub fn new(
-        reader: Arc<BlobReader>,
+        reader: Arc<ObjectReader>,
         range: Range<u64>,
         first: Bytes,
         stats: Arc<Stats>,
@@ -142,6 +146,9 @@ impl Body for ReplyBody {
             ReplyBody::Empty => Poll::Ready(None),
             ReplyBody::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             ReplyBody::Blob(blob) => blob.poll(context),
+            ReplyBody::Following(bytes) => bytes
+                .poll_recv(context)
+                .map(|next| next.map(|bytes| bytes.map(Frame::data))),
         }
     }
 
@@ -150,14 +157,19 @@ impl Body for ReplyBody {
             ReplyBody::Empty => true,
             ReplyBody::Whole(bytes) => bytes.is_none(),
             ReplyBody::Blob(blob) => blob.left.is_empty(),
+            // Its end is known when it comes.
+            ReplyBody::Following(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(match self {
-            ReplyBody::Empty => 0,
-            ReplyBody::Whole(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
-            ReplyBody::Blob(blob) => blob.left.end - blob.left.start,
-        })
+        match self {
+            ReplyBody::Empty => SizeHint::with_exact(0),
+            ReplyBody::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            ReplyBody::Blob(blob) => SizeHint::with_exact(blob.left.end - blob.left.start),
+            ReplyBody::Following(_) => SizeHint::default(),
+        }
     }
 }

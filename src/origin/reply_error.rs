@@ -3,15 +3,18 @@
 //! Every module's errors meet in [`Fault`]; [`Fault::row`] gives each its S3 code, status and blame. None of the
 //! matches has a wildcard, so a new fault does not compile until its author has chosen all three.
 
-use http::header::{ALLOW, CONTENT_RANGE};
+use std::time::SystemTime;
+
+use http::header::{ALLOW, CONTENT_RANGE, LAST_MODIFIED};
 use http::{HeaderValue, Method, StatusCode};
 
 use super::blobs::BlobError;
 use super::conditional::{Condition, ConditionError};
+use super::documents::DocumentError;
 use super::fields::FieldError;
 use super::form_data::FormError;
 use super::listing::ForeignToken;
-use super::meta::MetaError;
+use super::meta::{ForeignVersionId, MetaError, Refused, VersionId};
 use super::names::NameError;
 use super::post_policy::PolicyError;
 use super::query::Repeated;
@@ -54,6 +57,116 @@ pub enum Fault {
     /// There is no such object.
     #[error("no such object")]
     NoSuchKey,
+    /// There is no such version.
+    #[error("no such version")]
+    NoSuchVersion,
+    /// There is no such upload: it was completed, aborted, or never begun.
+    #[error("no such upload")]
+    NoSuchUpload,
+    /// The object has no such part.
+    #[error("the object has no such part")]
+    NoSuchPart,
+    /// What is asked for is a delete marker.
+    #[error("it is a delete marker")]
+    DeleteMarker {
+        /// Which version.
+        version_id: VersionId,
+        /// When it was made.
+        modified: SystemTime,
+        /// Whether the request named the version.
+        was_named: bool,
+    },
+    /// Text that names no version of ours.
+    #[error(transparent)]
+    ForeignVersionId(#[from] ForeignVersionId),
+    /// Rights, policy and lists do not allow it.
+    #[error("access denied ({reason})")]
+    AccessDenied {
+        /// Why, for the log.
+        reason: &'static str,
+    },
+    /// Somebody else has the bucket.
+    #[error("the bucket belongs to somebody else")]
+    BucketTaken,
+    /// A setting that the bucket does not have.
+    #[error("the bucket has no such configuration")]
+    NotConfigured {
+        /// S3's word for that.
+        code: &'static str,
+    },
+    /// A document cannot be honoured.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// A document that must come with its digest came without.
+    #[error("Content-MD5 or a checksum of the document is missing")]
+    DigestMissing,
+    /// A list in the fields and another in the document.
+    #[error("an access control list is given in the fields and in the document")]
+    AclTwice,
+    /// A webhook that the configuration does not allow.
+    #[error(
+        "Unable to validate the following destination configurations: origin.webhooks does not allow them"
+    )]
+    WebhookNotAllowed,
+    /// No CORS rule matches.
+    #[error("no CORS rule allows this")]
+    CorsRefused,
+    /// An OPTIONS that is no preflight.
+    #[error("Origin or Access-Control-Request-Method is missing")]
+    CorsIncomplete,
+    /// `response-*` by a stranger.
+    #[error("response-* parameters need a signature")]
+    OverrideUnsigned,
+    /// A part and a range.
+    #[error("partNumber and Range exclude each other")]
+    PartAndRange,
+    /// A listed part is not there, or is another one.
+    #[error("part {number} is not there or is another one")]
+    InvalidPart {
+        /// Its number.
+        number: u16,
+    },
+    /// A part that is not the last one has less than 5 MiB.
+    #[error("part {number} has {bytes} bytes, less than 5 MiB, and is not the last one")]
+    PartTooSmall {
+        /// Its number.
+        number: u16,
+        /// Its length.
+        bytes: u64,
+    },
+    /// The parts have not the announced length together.
+    #[error("the parts do not have the length of x-amz-mp-object-size")]
+    ObjectSize,
+    /// A checksum type that the algorithm does not have.
+    #[error("the algorithm has no checksum of this type")]
+    ChecksumType,
+    /// A part has a checksum of another algorithm than its upload.
+    #[error("the upload was begun with {expected}")]
+    ChecksumOfOtherKind {
+        /// The upload's.
+        expected: &'static str,
+    },
+    /// `x-amz-copy-source` names no object.
+    #[error("x-amz-copy-source is not bucket/key")]
+    CopySource,
+    /// `x-amz-copy-source-range` is none inside the source.
+    #[error("x-amz-copy-source-range is not bytes=first-last within {length_bytes} bytes")]
+    CopySourceRange {
+        /// The source's length.
+        length_bytes: u64,
+    },
+    /// A copy that changes nothing.
+    #[error("this copies an object onto itself and changes nothing of it")]
+    CopyOntoItself,
+    /// Bytes for another place than the end.
+    #[error("the object has {length_bytes} bytes: x-amz-write-offset-bytes must say so")]
+    WrongOffset {
+        /// Where the end is.
+        length_bytes: u64,
+    },
+    /// The object was not begun with `x-amz-write-offset-bytes: 0`, or is sealed.
+    #[error("nothing can be appended to this object")]
+    NotAppendable,
     /// The bucket is there already.
     #[error("the bucket exists")]
     BucketExists,
@@ -146,6 +259,22 @@ pub enum Fault {
     TaskDied,
 }
 
+impl From<Refused> for Fault {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NoSuchBucket => Fault::NoSuchBucket,
+            Refused::NoSuchKey => Fault::NoSuchKey,
+            Refused::NoSuchVersion => Fault::NoSuchVersion,
+            Refused::NoSuchUpload => Fault::NoSuchUpload,
+            Refused::DeleteMarker => Fault::MethodNotAllowed { allow: "DELETE" },
+            Refused::PreconditionFailed(condition) => Fault::PreconditionFailed(condition),
+            Refused::InvalidPart { number } => Fault::InvalidPart { number },
+            Refused::WrongOffset { length_bytes } => Fault::WrongOffset { length_bytes },
+            Refused::NotAppendable => Fault::NotAppendable,
+        }
+    }
+}
+
 /// Who can mend a fault: it decides how loudly we log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
@@ -190,6 +319,36 @@ impl Fault {
             Fault::NoSuchKey => client(404, "NoSuchKey"),
             Fault::BucketExists => client(409, "BucketAlreadyOwnedByYou"),
             Fault::BucketNotEmpty => client(409, "BucketNotEmpty"),
+            Fault::NoSuchVersion => client(404, "NoSuchVersion"),
+            Fault::NoSuchUpload => client(404, "NoSuchUpload"),
+            Fault::NoSuchPart => client(416, "InvalidPartNumber"),
+            Fault::DeleteMarker {
+                was_named: true, ..
+            } => client(405, "MethodNotAllowed"),
+            Fault::DeleteMarker {
+                was_named: false, ..
+            } => client(404, "NoSuchKey"),
+            Fault::ForeignVersionId(ForeignVersionId) => client(400, "InvalidArgument"),
+            Fault::AccessDenied { .. } => client(403, "AccessDenied"),
+            Fault::BucketTaken => client(409, "BucketAlreadyExists"),
+            Fault::NotConfigured { code } => client(404, code),
+            Fault::Document(error) => client(error.status(), error.code()),
+            Fault::DigestMissing => client(400, "InvalidRequest"),
+            Fault::AclTwice => client(400, "UnexpectedContent"),
+            Fault::CorsRefused => client(403, "AccessForbidden"),
+            Fault::CorsIncomplete => client(400, "BadRequest"),
+            Fault::OverrideUnsigned | Fault::PartAndRange => client(400, "InvalidRequest"),
+            Fault::InvalidPart { .. } => client(400, "InvalidPart"),
+            Fault::PartTooSmall { .. } => client(400, "EntityTooSmall"),
+            Fault::ObjectSize
+            | Fault::ChecksumType
+            | Fault::ChecksumOfOtherKind { .. }
+            | Fault::CopyOntoItself => client(400, "InvalidRequest"),
+            Fault::WebhookNotAllowed | Fault::CopySource | Fault::CopySourceRange { .. } => {
+                client(400, "InvalidArgument")
+            }
+            Fault::WrongOffset { .. } => client(400, "InvalidWriteOffset"),
+            Fault::NotAppendable => client(400, "InvalidRequest"),
             Fault::RangeUnsatisfiable { .. } => client(416, "InvalidRange"),
             Fault::NotImplemented { .. } => client(501, "NotImplemented"),
             Fault::MethodNotAllowed { .. } => client(405, "MethodNotAllowed"),
@@ -210,6 +369,10 @@ impl Fault {
     }
 
     /// What the client is told. Faults of ours are not explained to strangers.
+    pub fn told(&self) -> String {
+        self.message(self.row())
+    }
+
     fn message(&self, row: Row) -> String {
         match row.blame {
             Blame::Store => "We encountered an internal error. Please try again.".to_owned(),
@@ -220,6 +383,8 @@ impl Fault {
                     "The request signature we calculated does not match the signature you provided."
                         .to_owned()
                 }
+                // Which of the rules it was is nobody's business.
+                _ if matches!(self, Fault::AccessDenied { .. }) => "Access Denied".to_owned(),
                 _ => self.to_string(),
             },
         }
@@ -242,6 +407,26 @@ impl Fault {
             reply::xml(row.status, document)
         };
         let headers = reply.headers_mut();
+        if let Fault::DeleteMarker {
+            version_id,
+            modified,
+            was_named,
+        } = self
+        {
+            headers.insert("x-amz-delete-marker", HeaderValue::from_static("true"));
+            if let Ok(id) = HeaderValue::try_from(version_id.to_string()) {
+                headers.insert("x-amz-version-id", id);
+            }
+            if *was_named
+                && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(*modified))
+            {
+                headers.insert(LAST_MODIFIED, date);
+                headers.insert(ALLOW, HeaderValue::from_static("DELETE"));
+            }
+        }
+        if let Fault::WrongOffset { length_bytes } = self {
+            headers.insert("x-amz-object-size", HeaderValue::from(*length_bytes));
+        }
         if let Fault::MethodNotAllowed { allow } = self {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
@@ -418,7 +603,10 @@ mod tests {
     fn text(reply: &Reply) -> &str {
         match reply.body() {
             ReplyBody::Whole(Some(bytes)) => std::str::from_utf8(bytes).unwrap(),
-            ReplyBody::Empty | ReplyBody::Whole(None) | ReplyBody::Blob(_) => "",
+            ReplyBody::Empty
+            | ReplyBody::Whole(None)
+            | ReplyBody::Blob(_)
+            | ReplyBody::Following(_) => "",
         }
     }
 

@@ -1,6 +1,7 @@
 //! The HTTP side: accept, speak HTTP/1.1 through hyper, drain on shutdown.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::answer;
 use super::store::Store;
@@ -25,13 +26,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves the store on `listener` until `shutdown` holds true or its sender is gone; then stops accepting,
 /// lets the requests in flight finish and returns. Dropped earlier, it cuts every connection.
 pub async fn serve(store: Store, listener: TcpListener, mut shutdown: watch::Receiver<bool>) {
+    let jobs = tokio::spawn(super::jobs::run(store.clone(), shutdown.clone()));
+    let _stop_jobs = AbortOnDrop(jobs.abort_handle());
     // Owns the connections, so that dropping this future ends them.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _peer)) => {
-                    connections.spawn(connection(store.clone(), stream, shutdown.clone()));
+                Ok((stream, peer)) => {
+                    let peer = peer.ip().to_canonical();
+                    connections.spawn(connection(store.clone(), stream, peer, shutdown.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection failed");
@@ -46,20 +50,34 @@ pub async fn serve(store: Store, listener: TcpListener, mut shutdown: watch::Rec
     while connections.join_next().await.is_some() {}
 }
 
+/// Ends the jobs when the serving is dropped.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Returns when the store shall stop.
 async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     // A sender that is gone can no longer ask for a stop, so its absence is one.
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-async fn connection(store: Store, stream: TcpStream, mut shutdown: watch::Receiver<bool>) {
+async fn connection(
+    store: Store,
+    stream: TcpStream,
+    peer: IpAddr,
+    mut shutdown: watch::Receiver<bool>,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection was gone before it began");
         return;
     }
     let service = service_fn(move |request| {
         let store = store.clone();
-        async move { Ok::<_, Infallible>(answer(&store, request).await) }
+        async move { Ok::<_, Infallible>(answer(&store, request, peer).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

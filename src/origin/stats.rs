@@ -2,68 +2,100 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// An operation, by the name that S3 gives it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
-pub enum Operation {
-    /// `GET /`
-    ListBuckets,
-    /// `PUT /bucket`
-    CreateBucket,
-    /// `HEAD /bucket`
-    HeadBucket,
-    /// `DELETE /bucket`
-    DeleteBucket,
-    /// `GET /bucket?location`
-    GetBucketLocation,
-    /// `GET /bucket?list-type=2`
-    ListObjectsV2,
-    /// `PUT /bucket/key`
-    PutObject,
-    /// `GET /bucket/key`
-    GetObject,
-    /// `HEAD /bucket/key`
-    HeadObject,
-    /// `DELETE /bucket/key`
-    DeleteObject,
-    /// `POST /bucket` with a form
-    PostObject,
-    /// Refused before an operation was known.
-    None,
+macro_rules! operations {
+    ($($operation:ident),* $(,)?) => {
+        /// An operation, by the name that S3 gives it; `Preflight` is a browser's question about CORS, `None` a
+        /// request that was refused before an operation was known.
+        #[allow(missing_docs, reason = "the names are those of the S3 API reference")]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum Operation {
+            $($operation,)*
+            None,
+        }
+
+        const OPERATIONS: &[Operation] = &[$(Operation::$operation,)* Operation::None];
+
+        impl Operation {
+            /// The name in logs and metric labels.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Operation::$operation => stringify!($operation),)*
+                    Operation::None => "none",
+                }
+            }
+        }
+    };
 }
 
-const OPERATIONS: [Operation; 12] = [
-    Operation::ListBuckets,
-    Operation::CreateBucket,
-    Operation::HeadBucket,
-    Operation::DeleteBucket,
-    Operation::GetBucketLocation,
-    Operation::ListObjectsV2,
-    Operation::PutObject,
-    Operation::GetObject,
-    Operation::HeadObject,
-    Operation::DeleteObject,
-    Operation::PostObject,
-    Operation::None,
-];
+operations! {
+    ListBuckets,
+    CreateBucket,
+    HeadBucket,
+    DeleteBucket,
+    GetBucketLocation,
+    GetBucketVersioning,
+    PutBucketVersioning,
+    GetBucketPolicy,
+    PutBucketPolicy,
+    DeleteBucketPolicy,
+    GetBucketPolicyStatus,
+    GetBucketAcl,
+    PutBucketAcl,
+    GetBucketCors,
+    PutBucketCors,
+    DeleteBucketCors,
+    GetBucketLifecycleConfiguration,
+    PutBucketLifecycleConfiguration,
+    DeleteBucketLifecycle,
+    GetBucketTagging,
+    PutBucketTagging,
+    DeleteBucketTagging,
+    GetBucketNotificationConfiguration,
+    PutBucketNotificationConfiguration,
+    GetBucketOwnershipControls,
+    PutBucketOwnershipControls,
+    DeleteBucketOwnershipControls,
+    GetPublicAccessBlock,
+    PutPublicAccessBlock,
+    DeletePublicAccessBlock,
+    GetBucketEncryption,
+    GetBucketReplication,
+    GetBucketWebsite,
+    GetObjectLockConfiguration,
+    GetBucketLogging,
+    GetBucketRequestPayment,
+    GetBucketAccelerateConfiguration,
+    ListObjects,
+    ListObjectsV2,
+    ListObjectVersions,
+    ListMultipartUploads,
+    PutObject,
+    GetObject,
+    HeadObject,
+    DeleteObject,
+    DeleteObjects,
+    CopyObject,
+    GetObjectAttributes,
+    GetObjectTagging,
+    PutObjectTagging,
+    DeleteObjectTagging,
+    GetObjectAcl,
+    PutObjectAcl,
+    CreateMultipartUpload,
+    UploadPart,
+    UploadPartCopy,
+    ListParts,
+    CompleteMultipartUpload,
+    AbortMultipartUpload,
+    PostObject,
+    Preflight,
+}
 
 impl Operation {
-    /// The name in logs and metric labels.
-    pub fn name(self) -> &'static str {
-        match self {
-            Operation::ListBuckets => "ListBuckets",
-            Operation::CreateBucket => "CreateBucket",
-            Operation::HeadBucket => "HeadBucket",
-            Operation::DeleteBucket => "DeleteBucket",
-            Operation::GetBucketLocation => "GetBucketLocation",
-            Operation::ListObjectsV2 => "ListObjectsV2",
-            Operation::PutObject => "PutObject",
-            Operation::GetObject => "GetObject",
-            Operation::HeadObject => "HeadObject",
-            Operation::DeleteObject => "DeleteObject",
-            Operation::PostObject => "PostObject",
-            Operation::None => "none",
-        }
+    /// Every operation, in the order of the table.
+    pub fn all() -> &'static [Operation] {
+        OPERATIONS
     }
 }
 
@@ -73,9 +105,9 @@ const STATUSES: [u16; 18] = [
 ];
 
 /// Counters since the store was opened.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stats {
-    requests: [[AtomicU64; STATUSES.len()]; OPERATIONS.len()],
+    requests: Vec<[AtomicU64; STATUSES.len()]>,
     received_bytes: AtomicU64,
     sent_bytes: AtomicU64,
 }
@@ -89,6 +121,16 @@ pub struct RequestCount {
     pub status: u16,
     /// Responses so far.
     pub count: u64,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Stats {
+            requests: OPERATIONS.iter().map(|_| Default::default()).collect(),
+            received_bytes: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
+        }
+    }
 }
 
 impl Stats {
@@ -115,7 +157,7 @@ impl Stats {
     /// Every count that is not zero.
     pub fn requests(&self) -> Vec<RequestCount> {
         let mut counts = Vec::new();
-        for (operation, row) in OPERATIONS.into_iter().zip(&self.requests) {
+        for (operation, row) in OPERATIONS.iter().copied().zip(&self.requests) {
             for (status, count) in STATUSES.into_iter().zip(row) {
                 let count = count.load(Ordering::Relaxed);
                 if count > 0 {
@@ -148,7 +190,7 @@ mod tests {
     #[test]
     fn each_operation_and_status_has_a_counter_of_its_own() {
         let stats = Stats::default();
-        for (index, operation) in OPERATIONS.into_iter().enumerate() {
+        for (index, operation) in OPERATIONS.iter().copied().enumerate() {
             assert_eq!(operation as usize, index);
         }
         stats.count_response(Operation::GetObject, 206);

@@ -1,31 +1,36 @@
 //! Opening and closing the store, and the things the program itself puts into it.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use http::HeaderValue;
 use http_body_util::Full;
 
-use super::blobs::{self, Blobs, Layout, LayoutError, StoredBlob, Swept};
+use super::blobs::{self, BlobId, Blobs, Content, Layout, LayoutError, PackId, StoredBlob, Swept};
 use super::checksums::Algorithm;
 use super::conditional::WriteCondition;
 use super::disk::{Disk, RealDisk};
 use super::fields::StoredFields;
+use super::followers::Followers;
+use super::jobs;
 use super::latch::WriteLatch;
-use super::meta::{self, BucketCreated, BucketRow, MetaOpenError, NamedBlobs, Reader, Writer};
+use super::meta::sqlite::{self, MetaOpenError};
+use super::meta::{BucketCreated, BucketRow, Meta, MetaError, VersionKind};
 use super::names::{BucketName, ObjectKey};
 use super::operations::put_object;
 use super::receive::{self, ChecksumPlan, Plan};
 use super::reply_error::Fault;
 use super::stats::Stats;
 use crate::clock::SharedClock;
-use crate::config;
+use crate::config::{self, Rights};
 use crate::signing::Keyring;
 
 /// The last millisecond that an HTTP date can name: the end of the year 9999.
@@ -38,14 +43,23 @@ pub struct Store {
 }
 
 pub(super) struct Inner {
-    pub(super) reader: Reader,
-    pub(super) writer: Writer,
+    pub(super) meta: Arc<dyn Meta>,
     pub(super) blobs: Arc<Blobs>,
     pub(super) keyring: Keyring,
+    /// Whoever owns what the program itself puts: the first of the credentials.
+    owner: String,
+    /// What URLs of webhooks may begin with.
+    pub(super) webhooks: Vec<String>,
+    /// Admin addresses of edges that are told to forget what changes.
+    edges: RwLock<Vec<SocketAddr>>,
+    /// What each key may do by itself.
+    pub(super) rights: HashMap<String, Rights>,
     pub(super) region: String,
     pub(super) domain: Option<String>,
     pub(super) clock: SharedClock,
     pub(super) stats: Arc<Stats>,
+    pub(super) followers: Followers,
+    pub(super) jobs: jobs::Bell,
     latch: Arc<WriteLatch>,
     swept: Swept,
     next_request: AtomicU64,
@@ -82,6 +96,9 @@ pub enum OpenError {
     /// The metadata cannot be opened.
     #[error(transparent)]
     Meta(#[from] MetaOpenError),
+    /// What an earlier run left behind cannot be listed.
+    #[error(transparent)]
+    Garbage(#[from] MetaError),
     /// The folders of the blobs cannot be used.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -127,15 +144,16 @@ impl Store {
             let (data, disk) = (config.data.clone(), Arc::clone(&disk));
             blocking(move || lock_folder(&data, disk.as_ref())).await?
         };
-        let opened = meta::open(&config.data.join("meta/tg.db")).await?;
+        let mut opened = sqlite::open(&config.data.join("meta/tg.db")).await?;
         let generation = opened.generation;
         let latch = Arc::new(WriteLatch::default());
         let (blobs, swept) = {
             let (layout, latch) = (Layout::of(config), Arc::clone(&latch));
-            let named = opened.named_blobs;
+            let named = std::mem::take(&mut opened.named_blobs);
+            let packs = std::mem::take(&mut opened.named_packs);
             blocking(move || {
                 let blobs = Blobs::start(&layout, generation, disk, latch)?;
-                let swept = sweep(&blobs, &layout, &named)?;
+                let swept = sweep(&blobs, &layout, &named, &packs)?;
                 Ok((blobs, swept))
             })
             .await?
@@ -148,13 +166,19 @@ impl Store {
             foreign = swept.foreign,
             "store opened"
         );
-        let (writer, task) = Writer::start(opened.connection, generation, Arc::clone(&latch));
+        let (meta, task) = opened.start(Arc::clone(&latch));
         // The lock lives as long as anything that can commit.
         let lock_of_writer = Arc::clone(&lock);
         tokio::spawn(async move {
             task.await;
             drop(lock_of_writer);
         });
+        // The sweep took it: nobody names it, and its writers are dead.
+        let garbage = meta.garbage(usize::MAX >> 1).await?;
+        if !garbage.is_empty() {
+            let gone = garbage.into_iter().map(|blob| blob.id).collect();
+            meta.forget_garbage(gone).await?;
+        }
         let keys = config.credentials.iter();
         let keyring = Keyring::new(keys.map(|key| (key.access_key_id.clone(), key.secret.clone())));
         let sigv2 = config.credentials.iter().filter(|key| key.allow_sigv2);
@@ -163,14 +187,26 @@ impl Store {
         });
         Ok(Store {
             inner: Arc::new(Inner {
-                reader: opened.reader,
-                writer,
+                meta: Arc::new(meta),
                 blobs: Arc::new(blobs),
                 keyring,
+                owner: config
+                    .credentials
+                    .first()
+                    .map_or_else(String::new, |key| key.access_key_id.clone()),
+                webhooks: config.webhooks.clone(),
+                edges: RwLock::new(config.purge.clone()),
+                rights: config
+                    .credentials
+                    .iter()
+                    .map(|key| (key.access_key_id.clone(), key.rights.clone()))
+                    .collect(),
                 region: config.region.clone(),
                 domain: config.domain.clone(),
                 clock,
                 stats: Arc::new(Stats::default()),
+                followers: Followers::default(),
+                jobs: jobs::Bell::default(),
                 latch,
                 swept,
                 next_request: AtomicU64::new(random_u64()?),
@@ -186,7 +222,12 @@ impl Store {
     pub async fn create_bucket(&self, name: &str) -> Result<Created, Fault> {
         let name = BucketName::new(name)?;
         let now_ms = self.now_ms()?;
-        Ok(self.inner.writer.create_bucket(name, now_ms).await?)
+        let owner = self.inner.owner.as_str();
+        let created = self
+            .inner
+            .meta
+            .create_bucket(&name, owner, now_ms, Vec::new());
+        Ok(created.await?)
     }
 
     /// Puts an object whose bytes are in memory, replacing the one under its key. Durable on return. Gives back
@@ -205,8 +246,13 @@ impl Store {
             bucket: BucketName::new(bucket)?,
             key: ObjectKey::new(key)?,
             condition: WriteCondition::default(),
+            kind: VersionKind::Object,
             fields: StoredFields::with_content_type(content_type),
+            tags: String::new(),
+            acl: Vec::new(),
+            owner: self.inner.owner.clone(),
             modified_ms: self.now_ms()?,
+            messages: Box::new(put_object::no_messages),
         };
         let plan = Plan {
             length_bytes: Some(bytes.len() as u64),
@@ -215,6 +261,7 @@ impl Store {
             sha256: None,
             md5: None,
             checksum: ChecksumPlan::Compute(Algorithm::Crc64Nvme),
+            also: None,
         };
         let inner = &self.inner;
         let blobs = Arc::clone(&inner.blobs);
@@ -230,11 +277,30 @@ impl Store {
     pub async fn object_exists(&self, bucket: &str, key: &str) -> Result<bool, Fault> {
         let bucket = BucketName::new(bucket)?;
         let key = ObjectKey::new(key)?;
-        let reader = &self.inner.reader;
-        match reader.bucket(&bucket).await? {
-            Some(bucket) => Ok(reader.object(bucket.id, &key).await?.is_some()),
-            None => Ok(false),
+        let meta = &self.inner.meta;
+        let Some(bucket) = meta.bucket(&bucket).await? else {
+            return Ok(false);
+        };
+        let latest = meta.latest(bucket.id, &key).await?;
+        Ok(latest.is_some_and(|latest| latest.kind != VersionKind::DeleteMarker))
+    }
+
+    /// Tells the edge with this admin address, too, to forget what changes.
+    pub fn add_edge(&self, admin: SocketAddr) {
+        let mut edges = self
+            .inner
+            .edges
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !edges.contains(&admin) {
+            edges.push(admin);
         }
+    }
+
+    /// Admin addresses of edges that are told to forget what changes.
+    pub(super) fn edges(&self) -> Vec<SocketAddr> {
+        let edges = self.inner.edges.read();
+        edges.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the store has counted since it was opened.
@@ -254,32 +320,57 @@ impl Store {
 
     /// Commits what waits and lets go of the folder. Requests still in flight on other clones fail.
     pub async fn close(self) {
-        self.inner.writer.close().await;
-        self.inner.reader.close().await;
+        self.inner.meta.close().await;
         if let Err(error) = self.inner.lock.unlock() {
             tracing::warn!(%error, "the lock is held until the process ends");
         }
     }
 
-    /// Removes blobs that a committed transaction has released. The rows are settled whatever becomes of the files; a
-    /// later sweep would find them.
-    pub(super) async fn remove_blobs(&self, released: Vec<StoredBlob>) {
+    pub(super) async fn bucket(&self, name: &BucketName) -> Result<Arc<BucketRow>, Fault> {
+        let bucket = self.inner.meta.bucket(name).await?;
+        bucket.ok_or(Fault::NoSuchBucket)
+    }
+
+    /// Removes blobs that a committed change has released, and says so in the metadata. Nobody waits for it: what is
+    /// left when the process ends stands in the metadata as garbage.
+    pub(super) fn reclaim(&self, released: Vec<StoredBlob>) {
         if released.is_empty() {
             return;
         }
-        let blobs = Arc::clone(&self.inner.blobs);
-        let task = tokio::task::spawn_blocking(move || {
-            for blob in released {
-                // Each failure has been logged.
-                let _ = blobs.remove(&blob);
-            }
-        });
-        let _ = task.await;
+        let store = self.clone();
+        tokio::spawn(async move { store.reclaim_now(released).await });
     }
 
-    pub(super) async fn bucket(&self, name: &BucketName) -> Result<BucketRow, Fault> {
-        let bucket = self.inner.reader.bucket(name).await?;
-        bucket.ok_or(Fault::NoSuchBucket)
+    /// Removes bytes that were written for a change that was decided against: no row ever named them.
+    pub(super) async fn discard(&self, content: Content) {
+        if let Content::Blobs(written) = content {
+            self.reclaim_now(written).await;
+        }
+    }
+
+    /// As [`Store::reclaim`], done on return.
+    pub(super) async fn reclaim_now(&self, released: Vec<StoredBlob>) {
+        let blobs = Arc::clone(&self.inner.blobs);
+        let removal = move || {
+            let mut gone = Vec::new();
+            for blob in released {
+                match blobs.remove(&blob) {
+                    Ok(()) if blob.place.pack().is_none() => gone.push(blob.id),
+                    Ok(()) => {}
+                    Err(error) => tracing::warn!(%error, "a released blob stays for a later try"),
+                }
+            }
+            gone
+        };
+        let Ok(gone) = tokio::task::spawn_blocking(removal).await else {
+            return;
+        };
+        if gone.is_empty() {
+            return;
+        }
+        if let Err(error) = self.inner.meta.forget_garbage(gone).await {
+            tracing::debug!(%error, "garbage that is gone is still listed");
+        }
     }
 
     /// The wall clock in milliseconds since 1970.
@@ -348,10 +439,16 @@ fn make_folder(path: &Path, disk: &dyn Disk) -> Result<(), OpenError> {
     })
 }
 
-fn sweep(blobs: &Blobs, layout: &Layout, named: &NamedBlobs) -> Result<Swept, OpenError> {
+/// Removes what dead writers left behind. Both lists are ascending.
+fn sweep(
+    blobs: &Blobs,
+    layout: &Layout,
+    named: &[BlobId],
+    packs: &[PackId],
+) -> Result<Swept, OpenError> {
     blobs
-        .sweep(&|id| named.blobs.binary_search(&id).is_ok(), &|pack| {
-            named.packs.binary_search(&pack).is_ok()
+        .sweep(&|id| named.binary_search(&id).is_ok(), &|pack| {
+            packs.binary_search(&pack).is_ok()
         })
         .map_err(|source| OpenError::Sweep {
             path: layout.home.clone(),

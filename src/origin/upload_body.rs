@@ -31,6 +31,16 @@ pub enum Piece {
     Trailer(Trailer),
 }
 
+impl Piece {
+    /// Bytes of the object in it.
+    pub fn data_bytes(&self) -> usize {
+        match self {
+            Piece::Data(bytes) => bytes.len(),
+            Piece::ChunkEnd(_) | Piece::Trailer(_) => 0,
+        }
+    }
+}
+
 /// The fields behind the last chunk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trailer {

@@ -8,7 +8,7 @@ use quick_xml::{Reader, XmlVersion};
 /// The namespace of S3's documents; errors have none.
 pub const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 /// The longest document that we read.
-pub const DOCUMENT_MAX_BYTES: usize = 1024 * 1024;
+pub const DOCUMENT_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// A document that is not what the operation takes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum XmlError {
         offset: u64,
     },
     /// More than [`DOCUMENT_MAX_BYTES`].
-    #[error("the document exceeds 1 MiB")]
+    #[error("the document exceeds 4 MiB")]
     TooLong,
 }
 

@@ -40,6 +40,8 @@ pub fn config(data: &Path) -> Origin {
         redundancy: Redundancy::None,
         region: REGION.to_owned(),
         domain: Some(DOMAIN.to_owned()),
+        webhooks: Vec::new(),
+        purge: Vec::new(),
         credentials: vec![Credential {
             access_key_id: KEY_ID.to_owned(),
             secret: Secret::new(SECRET),

@@ -105,6 +105,16 @@ impl PartialEq for Place {
 impl Eq for Place {}
 
 impl Place {
+    /// A file of its own on the first disk alone, where stores of the first version have every blob.
+    pub fn first_disk() -> Self {
+        Place {
+            form: Form::Copies,
+            disks: vec![0],
+            spot: Spot::File,
+            hold: None,
+        }
+    }
+
     /// The form in a metadata row, at most 32 bytes for sets of up to ten disks: version, form, data, parity, number
     /// of disks, the disks, then 0 for a file, or 1, the pack and the offset, both big-endian.
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -1,74 +1,40 @@
-//! Metadata: buckets, object rows and writer generations in SQLite.
+//! Metadata: buckets, versions of objects, uploads, blobs, and the outbox.
 //!
-//! - `row-is-truth`: an object exists exactly when its row is committed. One task writes ([`Writer`]), one
-//!   transaction per batch is the only commit point, and `synchronous=FULL` makes a commit durable.
-//! - Readers use a pool of their own and see committed rows only.
+//! - `row-is-truth`: an object version exists exactly when its row is committed. Each change is one transaction, or
+//!   part of one with others, and that is the only commit point.
+//! - Readers see committed rows only, and never rows older than a commit that somebody has been told of.
+//! - A message of the outbox is committed together with the change that it tells of.
 //!
-//! Keys are BLOBs, so that the database compares them byte by byte.
+//! [`Meta`] is what the operations know. [`sqlite`] is the implementation for one machine.
 
-mod changes;
-mod content;
-mod writer;
+mod change;
+mod epochs;
+mod rows;
+pub mod sqlite;
+mod version_id;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteRow, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+use async_trait::async_trait;
 
-use super::blobs::{BlobId, Content, GENERATION_MAX, PackId};
-use super::checksums::{Algorithm, Checksum};
-use super::latch::WriteLatch;
+use super::blobs::{BlobId, Extent, PackId, Place as BlobPlace, StoredBlob};
 use super::listing::Seek;
 use super::names::{BucketName, ObjectKey};
 
-pub use writer::{BucketCreated, BucketDeleted, NewObject, ObjectDeleted, ObjectPut, Writer};
-
-/// The schema this code reads and writes, kept in SQLite's `user_version`.
-pub const SCHEMA_VERSION: i64 = 2;
-/// Kept in SQLite's `application_id`: "TGor".
-const APPLICATION_ID: i64 = 0x5447_6f72;
-/// Connections that read. Each is a thread; more of them than cores only queue elsewhere.
-const READERS: u32 = 4;
-/// How long a reader waits for a connection before the request fails.
-const READER_WAIT: Duration = Duration::from_secs(10);
-
-const SCHEMA: &str = "
-CREATE TABLE writers (
-    generation INTEGER PRIMARY KEY AUTOINCREMENT,
-    live       INTEGER NOT NULL
-);
-CREATE TABLE buckets (
-    id         INTEGER PRIMARY KEY AUTOINCREMENT,
-    name       TEXT    NOT NULL UNIQUE,
-    created_ms INTEGER NOT NULL
-);
-CREATE TABLE blobs (
-    id   INTEGER PRIMARY KEY,
-    pack INTEGER
-);
-CREATE TABLE objects (
-    bucket             INTEGER NOT NULL REFERENCES buckets (id),
-    key                BLOB    NOT NULL,
-    size               INTEGER NOT NULL,
-    etag               TEXT    NOT NULL,
-    modified_ms        INTEGER NOT NULL,
-    checksum_algorithm TEXT    NOT NULL,
-    checksum           BLOB    NOT NULL,
-    content            BLOB    NOT NULL,
-    fields             BLOB    NOT NULL,
-    PRIMARY KEY (bucket, key)
-) WITHOUT ROWID;
-";
+pub use change::{
+    Append, Appended, BucketCreated, BucketDeleted, Committed, Deleted, Deletion, Message, NewPart,
+    NewUpload, NewVersion, PartSource, Refused, Source, VersionSetting,
+};
+pub use rows::{
+    BucketRow, ChecksumType, DeadLetter, DocumentKind, ListedObject, ListedVersion, ObjectChecksum,
+    PartOfObject, PartRow, Place, TaskRow, UploadRow, VersionKind, VersionRow, Versioning,
+};
+pub use version_id::{ForeignVersionId, VersionId};
 
 /// Trouble with the metadata.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum MetaError {
-    /// SQLite failed.
+    /// The database failed.
     #[error("the metadata database failed")]
     Sql(#[source] Arc<sqlx::Error>),
     /// There is no room for the commit; nothing was changed.
@@ -94,378 +60,207 @@ pub enum MetaError {
     },
 }
 
-/// Why the metadata could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum MetaOpenError {
-    /// SQLite failed.
-    #[error("cannot open the metadata database {path}")]
-    Sql {
-        /// The database file.
-        path: PathBuf,
-        /// SQLite's word for it.
-        source: sqlx::Error,
-    },
-    /// The database belongs to another program.
-    #[error("{path} is not a database of this store (application id {found:#x})")]
-    Foreign {
-        /// The database file.
-        path: PathBuf,
-        /// The application id found.
-        found: i64,
-    },
-    /// The database was written by another version.
-    #[error("{path} has schema version {found}, this program knows {SCHEMA_VERSION}")]
-    SchemaVersion {
-        /// The database file.
-        path: PathBuf,
-        /// The version found.
-        found: i64,
-    },
-    /// The store has been opened more often than blob ids can count.
-    #[error("{path} has no writer generations left")]
-    GenerationsExhausted {
-        /// The database file.
-        path: PathBuf,
-    },
-}
+/// What came of a change: the outer error is trouble, the inner one a decision against it.
+pub type Changed<T> = Result<Result<T, Refused>, MetaError>;
 
-/// A committed object.
+/// Where a listing of versions goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObjectRow {
-    /// MD5 of the bytes in hexadecimal, without quotes.
-    pub etag: String,
-    /// When it was written, in milliseconds since 1970.
-    pub modified_ms: i64,
-    /// The additional checksum, of the whole object.
-    pub checksum: Checksum,
-    /// The stored fields, as [`super::fields`] writes them.
-    pub fields: Vec<u8>,
-    /// Its length.
-    pub length_bytes: u64,
-    /// Its bytes.
-    pub content: Content,
+pub struct VersionSeek {
+    /// From here in the order of keys.
+    pub from: Seek,
+    /// In addition, before those: the versions of this key that are older than this number.
+    pub older_than: Option<(ObjectKey, i64)>,
 }
 
-/// A line of a bucket listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedObject {
-    /// The key.
-    pub key: ObjectKey,
-    /// Length in bytes.
-    pub size_bytes: u64,
-    /// As [`ObjectRow::etag`].
-    pub etag: String,
-    /// As [`ObjectRow::modified_ms`].
-    pub modified_ms: i64,
-    /// The algorithm of its additional checksum.
-    pub checksum_algorithm: Algorithm,
+/// Rows for a person or a job to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Census {
+    /// Buckets.
+    pub buckets: u64,
+    /// Versions that are objects.
+    pub versions: u64,
+    /// Delete markers.
+    pub delete_markers: u64,
+    /// Bytes of the versions together.
+    pub version_bytes: u64,
+    /// Blobs that rows name.
+    pub blobs: u64,
+    /// Their bytes.
+    pub blob_bytes: u64,
+    /// Blobs that no row names and that are not removed yet.
+    pub garbage: u64,
+    /// Their bytes.
+    pub garbage_bytes: u64,
+    /// Uploads under way.
+    pub uploads: u64,
+    /// Messages that wait.
+    pub tasks: u64,
+    /// Messages that nobody could handle.
+    pub dead_letters: u64,
 }
 
-/// A bucket.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BucketRow {
-    /// The bucket's number, never reused.
-    pub id: i64,
-    /// Its name.
-    pub name: String,
-    /// When it was created, in milliseconds since 1970.
-    pub created_ms: i64,
-}
-
-/// The read side.
-#[derive(Debug, Clone)]
-pub struct Reader {
-    pool: SqlitePool,
-}
-
-/// What [`open`] yields.
-pub struct Opened {
-    /// The read side.
-    pub reader: Reader,
-    /// The connection that [`Writer::start`] takes over.
-    pub connection: SqliteConnection,
-    /// The generation of this opening, never used before.
-    pub generation: i64,
-    /// What the rows name.
-    pub named_blobs: NamedBlobs,
-}
-
-/// The blobs that rows name, and the packs that these lie in, both ascending.
-#[derive(Debug, Clone, Default)]
-pub struct NamedBlobs {
-    /// The blobs.
-    pub blobs: Vec<BlobId>,
-    /// The packs.
-    pub packs: Vec<PackId>,
-}
-
-/// Opens or makes the database, declares earlier writers dead and begins a generation.
+/// The metadata of a store.
 ///
-/// The caller holds the store's lock: that is the proof that earlier writers are dead.
-///
-/// # Errors
-/// See [`MetaOpenError`].
-pub async fn open(path: &Path) -> Result<Opened, MetaOpenError> {
-    let failed = |source| MetaOpenError::Sql {
-        path: path.to_owned(),
-        source,
-    };
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .disable_statement_logging();
-    let mut connection = options.connect().await.map_err(failed)?;
-    check_schema(&mut connection, path).await?;
-    let generation = begin_generation(&mut connection).await.map_err(failed)?;
-    if generation > GENERATION_MAX {
-        return Err(MetaOpenError::GenerationsExhausted {
-            path: path.to_owned(),
-        });
-    }
-    let blobs: Vec<i64> = sqlx::query_scalar("SELECT id FROM blobs ORDER BY id")
-        .fetch_all(&mut connection)
-        .await
-        .map_err(failed)?;
-    let packs: Vec<i64> =
-        sqlx::query_scalar("SELECT DISTINCT pack FROM blobs WHERE pack IS NOT NULL ORDER BY pack")
-            .fetch_all(&mut connection)
-            .await
-            .map_err(failed)?;
-    let named_blobs = NamedBlobs {
-        blobs: blobs.into_iter().map(BlobId::from_row).collect(),
-        packs: packs.into_iter().map(PackId::from_row).collect(),
-    };
-    let pool = SqlitePoolOptions::new()
-        .max_connections(READERS)
-        .acquire_timeout(READER_WAIT)
-        .test_before_acquire(false)
-        .connect_with(options.create_if_missing(false).pragma("query_only", "ON"))
-        .await
-        .map_err(failed)?;
-    Ok(Opened {
-        reader: Reader { pool },
-        connection,
-        generation,
-        named_blobs,
-    })
-}
-
-async fn check_schema(connection: &mut SqliteConnection, path: &Path) -> Result<(), MetaOpenError> {
-    let failed = |source| MetaOpenError::Sql {
-        path: path.to_owned(),
-        source,
-    };
-    let application: i64 = sqlx::query_scalar("PRAGMA application_id")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let version: i64 = sqlx::query_scalar("PRAGMA user_version")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_master")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
-    match (application, version) {
-        (0, 0) if tables == 0 => create_schema(connection).await.map_err(failed),
-        (APPLICATION_ID, SCHEMA_VERSION) => Ok(()),
-        (APPLICATION_ID, found) => Err(MetaOpenError::SchemaVersion {
-            path: path.to_owned(),
-            found,
-        }),
-        (found, _) => Err(MetaOpenError::Foreign {
-            path: path.to_owned(),
-            found,
-        }),
-    }
-}
-
-async fn create_schema(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    // Both pragmas are part of the transaction, so a stop in between leaves an empty database.
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await?;
-    let stamp = format!(
-        "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-    );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(stamp))
-        .execute(&mut *transaction)
-        .await?;
-    transaction.commit().await
-}
-
-async fn begin_generation(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::query("UPDATE writers SET live = 0 WHERE live <> 0")
-        .execute(&mut *transaction)
-        .await?;
-    let generation =
-        sqlx::query_scalar("INSERT INTO writers (live) VALUES (1) RETURNING generation")
-            .fetch_one(&mut *transaction)
-            .await?;
-    transaction.commit().await?;
-    Ok(generation)
-}
-
-impl Reader {
+/// Every change is durable when its method returns `Ok`. After an error the outcome is unknown unless the error
+/// says otherwise, so nothing that the change named may be removed. Dropping the future of a change that was
+/// handed over does not undo it.
+#[async_trait]
+pub trait Meta: Send + Sync + 'static {
     /// Every bucket in the order of names.
-    ///
-    /// # Errors
-    /// [`MetaError::Sql`].
-    pub async fn buckets(&self) -> Result<Vec<BucketRow>, MetaError> {
-        let rows = sqlx::query("SELECT id, name, created_ms FROM buckets ORDER BY name")
-            .fetch_all(&self.pool)
-            .await
-            .map_err(read_failed)?;
-        rows.iter().map(bucket_row).collect()
-    }
-
-    /// One bucket.
-    ///
-    /// # Errors
-    /// [`MetaError::Sql`].
-    pub async fn bucket(&self, name: &BucketName) -> Result<Option<BucketRow>, MetaError> {
-        let row = sqlx::query("SELECT id, name, created_ms FROM buckets WHERE name = ?")
-            .bind(name.as_str())
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(read_failed)?;
-        row.as_ref().map(bucket_row).transpose()
-    }
-
-    /// One object of a bucket.
-    ///
-    /// # Errors
-    /// [`MetaError::Sql`] or [`MetaError::ImpossibleRow`].
-    pub async fn object(
+    async fn buckets(&self) -> Result<Vec<BucketRow>, MetaError>;
+    /// One bucket with its documents.
+    async fn bucket(&self, name: &BucketName) -> Result<Option<Arc<BucketRow>>, MetaError>;
+    /// The newest version of an object, be it a delete marker.
+    async fn latest(
         &self,
         bucket: i64,
         key: &ObjectKey,
-    ) -> Result<Option<ObjectRow>, MetaError> {
-        let row = sqlx::query(
-            "SELECT etag, modified_ms, checksum_algorithm, checksum, fields, size, content
-             FROM objects WHERE bucket = ? AND key = ?",
-        )
-        .bind(bucket)
-        .bind(key.as_str().as_bytes())
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(read_failed)?;
-        row.as_ref().map(object_row).transpose()
-    }
-
+    ) -> Result<Option<Arc<VersionRow>>, MetaError>;
+    /// A version by its id.
+    async fn version(
+        &self,
+        bucket: i64,
+        key: &ObjectKey,
+        version_id: VersionId,
+    ) -> Result<Option<Arc<VersionRow>>, MetaError>;
+    /// The extents of a version with [`Place::Extents`] that hold `start..end`, with the position of the first byte of
+    /// the first one. Bytes that lie in rows come as themselves.
+    async fn extents(&self, version: i64, start: u64, end: u64) -> Result<Vec<Piece>, MetaError>;
     /// At most `limit` objects from `seek` on, in byte order of their keys.
-    ///
-    /// # Errors
-    /// [`MetaError::Sql`] or [`MetaError::ImpossibleRow`].
-    pub async fn list(
+    async fn list(
         &self,
         bucket: i64,
         seek: &Seek,
         limit: usize,
-    ) -> Result<Vec<ListedObject>, MetaError> {
-        let (sql, key) = match seek {
-            Seek::From(key) => (
-                "SELECT key, size, etag, modified_ms, checksum_algorithm FROM objects
-                 WHERE bucket = ? AND key >= ? ORDER BY key LIMIT ?",
-                key,
-            ),
-            Seek::After(key) => (
-                "SELECT key, size, etag, modified_ms, checksum_algorithm FROM objects
-                 WHERE bucket = ? AND key > ? ORDER BY key LIMIT ?",
-                key,
-            ),
-            Seek::End => return Ok(Vec::new()),
-        };
-        let rows = sqlx::query(sql)
-            .bind(bucket)
-            .bind(key.as_slice())
-            .bind(i64::try_from(limit).expect("a page is far shorter than i64::MAX"))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(read_failed)?;
-        rows.iter().map(listed_object).collect()
-    }
+    ) -> Result<Vec<ListedObject>, MetaError>;
+    /// At most `limit` versions from `seek` on, in byte order of their keys, newest first.
+    async fn list_versions(
+        &self,
+        bucket: i64,
+        seek: &VersionSeek,
+        limit: usize,
+    ) -> Result<Vec<ListedVersion>, MetaError>;
+    /// An upload under way.
+    async fn upload(&self, number: i64) -> Result<Option<UploadRow>, MetaError>;
+    /// At most `limit` uploads of a bucket from `seek` on; `after` are those of the seek's key with a higher number.
+    async fn uploads(
+        &self,
+        bucket: i64,
+        seek: &Seek,
+        after: Option<(ObjectKey, i64)>,
+        limit: usize,
+    ) -> Result<Vec<UploadRow>, MetaError>;
+    /// At most `limit` parts of an upload with numbers above `after`.
+    async fn parts(&self, upload: i64, after: u16, limit: usize)
+    -> Result<Vec<PartRow>, MetaError>;
+    /// At most `limit` blobs with ids above `after`, for those who look after all of them.
+    async fn blobs(
+        &self,
+        after: Option<BlobId>,
+        limit: usize,
+    ) -> Result<Vec<StoredBlob>, MetaError>;
+    /// Every blob in a pack.
+    async fn blobs_in_pack(&self, pack: PackId) -> Result<Vec<StoredBlob>, MetaError>;
+    /// The packs that rows name, with the bytes of their live blobs.
+    async fn packs(&self) -> Result<Vec<(PackId, u64)>, MetaError>;
+    /// At most `limit` blobs that no row names and that are to be removed.
+    async fn garbage(&self, limit: usize) -> Result<Vec<StoredBlob>, MetaError>;
+    /// What there is.
+    async fn census(&self) -> Result<Census, MetaError>;
+    /// At most `limit` messages that are due, oldest first.
+    async fn due(&self, now_ms: i64, limit: usize) -> Result<Vec<TaskRow>, MetaError>;
+    /// When the next message is due, in milliseconds since 1970.
+    async fn next_due_ms(&self) -> Result<Option<i64>, MetaError>;
+    /// At most `limit` messages, whether due or not.
+    async fn tasks(&self, limit: usize) -> Result<Vec<TaskRow>, MetaError>;
+    /// At most `limit` messages that nobody could handle, newest first.
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, MetaError>;
+    /// A note of a job to itself.
+    async fn note(&self, name: &'static str) -> Result<Option<String>, MetaError>;
 
-    /// Closes the connections.
-    pub async fn close(&self) {
-        self.pool.close().await;
-    }
+    /// Makes a bucket unless it exists.
+    async fn create_bucket(
+        &self,
+        name: &BucketName,
+        owner: &str,
+        created_ms: i64,
+        documents: Vec<(DocumentKind, Vec<u8>)>,
+    ) -> Result<BucketCreated, MetaError>;
+    /// Removes an empty bucket.
+    async fn delete_bucket(&self, name: &BucketName) -> Result<BucketDeleted, MetaError>;
+    /// Sets whether a bucket keeps versions.
+    async fn set_versioning(&self, name: &BucketName, versioning: Versioning) -> Changed<()>;
+    /// Keeps a document of a bucket, or removes it.
+    async fn set_document(
+        &self,
+        name: &BucketName,
+        kind: DocumentKind,
+        document: Option<Vec<u8>>,
+    ) -> Changed<()>;
+    /// Commits a version.
+    async fn put(&self, version: NewVersion) -> Changed<Committed>;
+    /// Deletes an object or a version.
+    async fn delete(&self, deletion: Deletion) -> Changed<Deleted>;
+    /// Changes a setting of a version; `None` = of the newest.
+    async fn set(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        version_id: Option<VersionId>,
+        setting: VersionSetting,
+    ) -> Changed<VersionId>;
+    /// Appends to a stream, or begins one at offset 0 ([`Meta::put`] with [`VersionKind::Stream`]).
+    async fn append(&self, append: Append) -> Changed<Appended>;
+    /// Begins an upload. Gives back its number.
+    async fn create_upload(&self, upload: NewUpload) -> Changed<i64>;
+    /// Commits a part, replacing the one of its number. Gives back what was released.
+    async fn put_part(&self, part: NewPart) -> Changed<Vec<StoredBlob>>;
+    /// Ends an upload without an object. Gives back what was released.
+    async fn abort_upload(&self, number: i64) -> Changed<Vec<StoredBlob>>;
+    /// Forgets garbage whose files are gone.
+    async fn forget_garbage(&self, blobs: Vec<BlobId>) -> Result<(), MetaError>;
+    /// Says that blobs lie elsewhere now. Those that are gone in between are passed over.
+    async fn move_blobs(&self, moved: Vec<(BlobId, BlobPlace)>) -> Result<(), MetaError>;
+    /// Puts messages into the outbox.
+    async fn send(&self, messages: Vec<Message>) -> Result<(), MetaError>;
+    /// Takes messages that were handled out of the outbox.
+    async fn done(&self, tasks: Vec<i64>) -> Result<(), MetaError>;
+    /// Puts a message off after a try that failed.
+    async fn put_off(&self, task: i64, run_at_ms: i64, error: String) -> Result<(), MetaError>;
+    /// Gives a message up.
+    async fn give_up(&self, task: i64, now_ms: i64, error: String) -> Result<(), MetaError>;
+    /// Puts a message that was given up into the outbox again. Whether there was one.
+    async fn revive(&self, task: i64, now_ms: i64) -> Result<bool, MetaError>;
+    /// Keeps a note of a job to itself.
+    async fn set_note(&self, name: &'static str, text: String) -> Result<(), MetaError>;
+    /// Commits what waits, refuses the rest and closes the database.
+    async fn close(&self);
 }
 
-fn read_failed(error: sqlx::Error) -> MetaError {
-    match error {
-        sqlx::Error::PoolClosed => MetaError::Closed,
-        other => MetaError::Sql(Arc::new(other)),
-    }
+/// Bytes of a version with several extents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Where in the version the first byte is.
+    pub position: u64,
+    /// The bytes.
+    pub bytes: PieceBytes,
 }
 
-fn bucket_row(row: &SqliteRow) -> Result<BucketRow, MetaError> {
-    Ok(BucketRow {
-        id: row.try_get("id").map_err(read_failed)?,
-        name: row.try_get("name").map_err(read_failed)?,
-        created_ms: row.try_get("created_ms").map_err(read_failed)?,
-    })
+/// Where the bytes of a [`Piece`] are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PieceBytes {
+    /// In a row.
+    Inline(bytes::Bytes),
+    /// In a blob.
+    Extent(Extent),
 }
 
-fn listed_object(row: &SqliteRow) -> Result<ListedObject, MetaError> {
-    let key: Vec<u8> = row.try_get("key").map_err(read_failed)?;
-    let key = String::from_utf8(key)
-        .ok()
-        .and_then(|key| ObjectKey::new(key).ok())
-        .ok_or(MetaError::ImpossibleRow { column: "key" })?;
-    Ok(ListedObject {
-        key,
-        size_bytes: length(row, "size")?,
-        etag: row.try_get("etag").map_err(read_failed)?,
-        modified_ms: row.try_get("modified_ms").map_err(read_failed)?,
-        checksum_algorithm: algorithm(row)?,
-    })
-}
-
-fn object_row(row: &SqliteRow) -> Result<ObjectRow, MetaError> {
-    let value: Vec<u8> = row.try_get("checksum").map_err(read_failed)?;
-    let content: &[u8] = row.try_get("content").map_err(read_failed)?;
-    let impossible = |column| MetaError::ImpossibleRow { column };
-    Ok(ObjectRow {
-        etag: row.try_get("etag").map_err(read_failed)?,
-        modified_ms: row.try_get("modified_ms").map_err(read_failed)?,
-        checksum: Checksum::from_bytes(algorithm(row)?, value)
-            .map_err(|_| impossible("checksum"))?,
-        fields: row.try_get("fields").map_err(read_failed)?,
-        length_bytes: length(row, "size")?,
-        content: content::from_bytes(content).ok_or(impossible("content"))?,
-    })
-}
-
-fn length(row: &SqliteRow, column: &'static str) -> Result<u64, MetaError> {
-    let length: i64 = row.try_get(column).map_err(read_failed)?;
-    u64::try_from(length).map_err(|_| MetaError::ImpossibleRow { column })
-}
-
-fn algorithm(row: &SqliteRow) -> Result<Algorithm, MetaError> {
-    let name: &str = row.try_get("checksum_algorithm").map_err(read_failed)?;
-    Algorithm::from_s3_name(name).map_err(|_| MetaError::ImpossibleRow {
-        column: "checksum_algorithm",
-    })
-}
-
-impl MetaError {
-    /// Sorts an error of the writing connection. A full database rolls back whole and may be tried again after
-    /// room was made; after any other failure the latch falls.
-    fn from_write(error: sqlx::Error, latch: &WriteLatch) -> MetaError {
-        /// SQLite's result code SQLITE_FULL.
-        const FULL: &str = "13";
-        let full = error
-            .as_database_error()
-            .and_then(|error| error.code())
-            .is_some_and(|code| code == FULL);
-        if full {
-            return MetaError::NoSpace(Arc::new(error));
+impl Piece {
+    /// How many.
+    pub fn length_bytes(&self) -> u64 {
+        match &self.bytes {
+            PieceBytes::Inline(bytes) => bytes.len() as u64,
+            PieceBytes::Extent(extent) => extent.length_bytes,
         }
-        latch.fall();
-        MetaError::Sql(Arc::new(error))
     }
 }

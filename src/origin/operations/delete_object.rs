@@ -1,42 +1,69 @@
 //! DeleteObject: `DELETE /bucket/key` (S3 API, DeleteObject). 204 also when there was nothing to delete.
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
+use super::{add_version, put_object};
+use crate::origin::ask::Ask;
 use crate::origin::conditional::WriteCondition;
-use crate::origin::fields::RequestFields;
-use crate::origin::meta::ObjectDeleted;
+use crate::origin::meta::{Deleted, Deletion};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::reply::{self, Reply};
 use crate::origin::reply_error::Fault;
 use crate::origin::store::Store;
 
-/// Removes the object.
+/// Removes the object, or the version that is named.
 ///
 /// # Errors
 /// [`Fault::NoSuchBucket`], a failed precondition, or [`Fault::Meta`].
-pub async fn run(
+pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Reply, Fault> {
+    let condition = WriteCondition::from_fields(ask.fields.headers)?;
+    let version_id = ask.version_id()?;
+    let row = ask.store.bucket(&bucket).await?;
+    let event = match (version_id, row.versioning) {
+        (Some(_), _) | (None, crate::origin::meta::Versioning::Off) => "ObjectRemoved:Delete",
+        (None, _) => "ObjectRemoved:DeleteMarkerCreated",
+    };
+    let deletion = Deletion {
+        version_id,
+        condition,
+        only_if_latest: None,
+        owner: ask.owner().to_owned(),
+        now_ms: ask.store.now_ms()?,
+        messages: put_object::messages(ask, &row, &key, event)?(0, ""),
+        bucket,
+        key,
+    };
+    let store = ask.store.clone();
+    let number = row.id;
+    // A task of its own: once asked for, the removal and the release of the blobs run to their end even when the client
+    // goes away.
+    let task = tokio::spawn(async move { delete(&store, number, deletion).await });
+    let deleted = task.await.map_err(|_| Fault::TaskDied)??;
+    let mut reply = reply::empty(StatusCode::NO_CONTENT);
+    let headers = reply.headers_mut();
+    add_version(headers, deleted.version_id);
+    if deleted.delete_marker {
+        headers.insert("x-amz-delete-marker", HeaderValue::from_static("true"));
+    }
+    Ok(reply)
+}
+
+/// Commits a deletion and frees what it released.
+///
+/// # Errors
+/// As [`run`].
+pub async fn delete(
     store: &Store,
-    bucket: BucketName,
-    key: ObjectKey,
-    fields: &RequestFields<'_>,
-) -> Result<Reply, Fault> {
-    let condition = WriteCondition::from_fields(fields.headers)?;
-    let store = store.clone();
-    // A task of its own: once asked for, the removal and the release of the blob run to their end even when
-    // the client goes away.
-    let task = tokio::spawn(async move {
-        let inner = &store.inner;
-        match inner.writer.delete(bucket, key, condition).await? {
-            ObjectDeleted::Deleted { released } => {
-                store.remove_blobs(released).await;
-                Ok(reply::empty(StatusCode::NO_CONTENT))
-            }
-            ObjectDeleted::NoSuchBucket => Err(Fault::NoSuchBucket),
-            ObjectDeleted::PreconditionFailed(condition) => {
-                Err(Fault::PreconditionFailed(condition))
-            }
-            ObjectDeleted::NoSuchKey => Err(Fault::NoSuchKey),
-        }
-    });
-    task.await.map_err(|_| Fault::TaskDied)?
+    bucket_number: i64,
+    deletion: Deletion,
+) -> Result<Deleted, Fault> {
+    let key = deletion.key.clone();
+    let has_messages = !deletion.messages.is_empty();
+    let mut deleted = store.inner.meta.delete(deletion).await??;
+    store.reclaim(std::mem::take(&mut deleted.released));
+    store.inner.followers.wake(bucket_number, &key);
+    if has_messages {
+        store.inner.jobs.ring();
+    }
+    Ok(deleted)
 }

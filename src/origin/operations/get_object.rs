@@ -10,21 +10,27 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::{field_value, modified};
+use super::{
+    add_checksum, add_version, field_value, find_version, modified, parts_suffix, told_version,
+};
 use crate::byte_range::{self, ContentRange, RangeRequest};
-use crate::origin::blobs::{BlobError, BlobReader, Content, Extent};
+use crate::origin::ask::Ask;
+use crate::origin::blobs::{BlobError, Extent};
 use crate::origin::conditional::{ReadDecision, Validators, decide_read, range_applies};
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
-use crate::origin::meta::{MetaError, ObjectRow};
+use crate::origin::meta::{MetaError, Place, VersionRow};
 use crate::origin::names::{BucketName, ObjectKey};
+use crate::origin::object_reader::ObjectReader;
 use crate::origin::reply::{self, BlobBody, Reply, ReplyBody};
 use crate::origin::reply_error::Fault;
 use crate::origin::store::Store;
 
-/// The `x-amz-*` fields that these operations know.
-pub const KNOWN_FIELDS: [&str; 1] = ["x-amz-checksum-mode"];
+mod follow;
 
-/// Query parameters that replace a stored field. Only signed requests get this far, as S3 demands.
+/// The `x-amz-*` fields that these operations know.
+pub const KNOWN_FIELDS: [&str; 2] = ["x-amz-checksum-mode", "x-amz-expected-bucket-owner"];
+
+/// Query parameters that replace a stored field. S3 takes them from signed requests only.
 const OVERRIDES: [(&str, HeaderName); 6] = [
     ("response-cache-control", CACHE_CONTROL),
     ("response-content-disposition", CONTENT_DISPOSITION),
@@ -51,25 +57,26 @@ pub enum Want {
 /// # Errors
 /// [`Fault`]; a blob of the wrong length or with a corrupt first block fails here, before any status is sent.
 pub async fn run(
-    store: &Store,
+    ask: &Ask<'_>,
     bucket: &BucketName,
     key: &ObjectKey,
-    fields: &RequestFields<'_>,
     want: Want,
 ) -> Result<Reply, Fault> {
-    let bucket = store.bucket(bucket).await?;
+    if want == Want::Body && ask.fields.query.has("follow") {
+        return follow::run(ask, bucket, key).await;
+    }
     let mut missing = None;
     for _ in 0..OVERTAKEN_MAX {
-        let row = store.inner.reader.object(bucket.id, key).await?;
-        let row = row.ok_or(Fault::NoSuchKey)?;
-        let content = row.content.clone();
-        match answer(store, row, fields, want).await {
-            // The row still names it, so nobody removed it with our knowledge.
-            Err(Fault::Blob(BlobError::Missing { id })) if missing.as_ref() == Some(&content) => {
-                return Err(Fault::Blob(BlobError::Missing { id }));
+        let row = find_version(ask, bucket, key).await?;
+        match answer(ask, bucket, &row, want).await {
+            // An overwrite was committed after we read the row, or its bytes were moved; the new row has the
+            // answer. The same row twice means that nobody removed them with our knowledge.
+            Err(Fault::Blob(error @ BlobError::Missing { .. })) => {
+                if missing == Some((row.number, row.place.clone())) {
+                    return Err(Fault::Blob(error));
+                }
+                missing = Some((row.number, row.place.clone()));
             }
-            // An overwrite was committed after we read the row; the new row has the answer.
-            Err(Fault::Blob(BlobError::Missing { .. })) => missing = Some(content),
             outcome => return outcome,
         }
     }
@@ -79,17 +86,18 @@ pub async fn run(
 }
 
 async fn answer(
-    store: &Store,
-    row: ObjectRow,
-    fields: &RequestFields<'_>,
+    ask: &Ask<'_>,
+    bucket: &BucketName,
+    row: &VersionRow,
     want: Want,
 ) -> Result<Reply, Fault> {
-    let modified = modified(&row)?;
+    let fields = &ask.fields;
+    let modified = modified(row.modified_ms)?;
     let validators = Validators {
         etag: &row.etag,
         modified,
     };
-    let length_bytes = row.length_bytes;
+    let length_bytes = row.size_bytes;
     let mut headers = HeaderMap::new();
     headers.insert(ETAG, field_value(&format!("\"{}\"", row.etag)));
     headers.insert(
@@ -97,8 +105,18 @@ async fn answer(
         field_value(&httpdate::fmt_http_date(modified)),
     );
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    stored_fields(&row)?.apply(&mut headers);
-    override_fields(fields, &mut headers)?;
+    stored_fields(row)?.apply(&mut headers);
+    if ask.caller.access_key_id.is_some() {
+        override_fields(fields, &mut headers)?;
+    } else if OVERRIDES.iter().any(|(name, _)| fields.query.has(name)) {
+        return Err(Fault::OverrideUnsigned);
+    }
+    add_version(&mut headers, told_version(ask, bucket, row).await?);
+    if !row.tags.is_empty() {
+        let count = row.tags.split('&').count();
+        headers.insert("x-amz-tagging-count", HeaderValue::from(count));
+    }
+    super::bucket_document::add_expiration(ask, bucket, row, &mut headers).await?;
     match decide_read(fields.headers, validators)? {
         ReadDecision::Proceed => {}
         ReadDecision::NotModified => return Ok(not_modified(headers)),
@@ -106,20 +124,33 @@ async fn answer(
             return Err(Fault::PreconditionFailed(condition));
         }
     }
+    let part = part_asked_for(fields, row)?;
     // A field that is malformed, of another unit, or names several ranges is ignored: RFC 9110 §14.2 allows
     // it, and S3 does so.
     let asked = match fields.headers.get(RANGE) {
+        Some(_) if part.is_some() => return Err(Fault::PartAndRange),
         Some(value) if range_applies(fields.headers, validators) => {
             byte_range::parse(value.as_bytes())
         }
         _ => RangeRequest::Whole,
     };
-    let (status, range) = match asked {
-        RangeRequest::Whole | RangeRequest::Several(_) => {
-            add_checksum(fields, &row, &mut headers)?;
+    let (status, range) = match (part, asked) {
+        (Some(part), _) => {
+            headers.insert("x-amz-mp-parts-count", HeaderValue::from(part.count));
+            if !part.bytes.is_empty() {
+                let value = ContentRange::part(part.bytes.clone(), length_bytes).to_string();
+                headers.insert(CONTENT_RANGE, field_value(&value));
+            }
+            if part.count == 1 {
+                tell_checksum(fields, row, &mut headers)?;
+            }
+            (StatusCode::PARTIAL_CONTENT, part.bytes)
+        }
+        (None, RangeRequest::Whole | RangeRequest::Several(_)) => {
+            tell_checksum(fields, row, &mut headers)?;
             (StatusCode::OK, 0..length_bytes)
         }
-        RangeRequest::Single(spec) => {
+        (None, RangeRequest::Single(spec)) => {
             let part = byte_range::resolve(spec, length_bytes)
                 .map_err(|_| Fault::RangeUnsatisfiable { length_bytes })?;
             let value = ContentRange::part(part.clone(), length_bytes).to_string();
@@ -130,7 +161,7 @@ async fn answer(
     headers.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
     let body = match want {
         Want::Head => ReplyBody::Empty,
-        Want::Body => open_body(store, row, range).await?,
+        Want::Body => open_body(ask.store, row, range).await?,
     };
     let mut reply = reply::empty(status);
     *reply.headers_mut() = headers;
@@ -138,31 +169,68 @@ async fn answer(
     Ok(reply)
 }
 
-/// Opens the blob, compares its length and reads the first bytes, so that the status can be trusted.
-async fn open_body(store: &Store, row: ObjectRow, range: Range<u64>) -> Result<ReplyBody, Fault> {
-    let extents = match row.content {
-        Content::Inline(bytes) => {
-            // The row has passed SQLite; a range was resolved against its length.
-            let range = range.start as usize..range.end as usize;
-            return Ok(ReplyBody::Whole(Some(bytes.slice(range))));
-        }
-        Content::Blobs(blobs) => blobs
-            .into_iter()
-            .map(|blob| Extent {
-                length_bytes: blob.length_bytes,
-                skip_bytes: 0,
-                blob,
-            })
-            .collect(),
+/// A part that a request asks for by its number.
+struct AskedPart {
+    bytes: Range<u64>,
+    /// How many there are.
+    count: u64,
+}
+
+/// Reads `partNumber`. An object that was not uploaded in parts has one.
+fn part_asked_for(
+    fields: &RequestFields<'_>,
+    row: &VersionRow,
+) -> Result<Option<AskedPart>, Fault> {
+    let name = "partNumber";
+    let Some(text) = fields.query.get(name)? else {
+        return Ok(None);
     };
-    let blobs = Arc::clone(&store.inner.blobs);
-    let wanted = range.clone();
-    let task = tokio::task::spawn_blocking(move || -> Result<(BlobReader, Bytes), BlobError> {
-        let reader = blobs.open(extents)?;
-        let first = reader.read(wanted)?;
-        Ok((reader, first))
-    });
-    let (reader, first) = task.await.map_err(|_| Fault::TaskDied)??;
+    let number: u16 = text
+        .parse()
+        .ok()
+        .filter(|number| (1..=10_000).contains(number))
+        .ok_or(Fault::InvalidParameter { name })?;
+    let length_bytes = row.size_bytes;
+    if row.parts.is_empty() {
+        return match number {
+            1 => Ok(Some(AskedPart {
+                bytes: 0..length_bytes,
+                count: 1,
+            })),
+            _ => Err(Fault::NoSuchPart),
+        };
+    }
+    let mut start = 0;
+    // By place and not by the number that it was uploaded under, as S3 counts them.
+    for part in row.parts.iter().take(usize::from(number) - 1) {
+        start += part.size_bytes;
+    }
+    let part = row.parts.get(usize::from(number) - 1);
+    let part = part.ok_or(Fault::NoSuchPart)?;
+    Ok(Some(AskedPart {
+        bytes: start..start + part.size_bytes,
+        count: row.parts.len() as u64,
+    }))
+}
+
+/// Opens the bytes and reads the first of them, so that the status can be trusted.
+pub(super) async fn open_body(
+    store: &Store,
+    row: &VersionRow,
+    range: Range<u64>,
+) -> Result<ReplyBody, Fault> {
+    if range.is_empty() {
+        return Ok(ReplyBody::Empty);
+    }
+    if let Place::Inline(bytes) = &row.place {
+        // A few KiB, so its ends fit every usize.
+        let (start, end) = (range.start as usize, range.end as usize);
+        let bytes = bytes
+            .get(start..end)
+            .ok_or(Fault::Meta(MetaError::ImpossibleRow { column: "size" }))?;
+        return Ok(ReplyBody::Whole(Some(Bytes::copy_from_slice(bytes))));
+    }
+    let (reader, first) = open_range(store, row, range.clone()).await?;
     let stats = Arc::clone(&store.inner.stats);
     Ok(ReplyBody::Blob(BlobBody::new(
         Arc::new(reader),
@@ -172,7 +240,44 @@ async fn open_body(store: &Store, row: ObjectRow, range: Range<u64>) -> Result<R
     )))
 }
 
-fn stored_fields(row: &ObjectRow) -> Result<StoredFields, Fault> {
+/// Opens what lies in blobs, and reads the beginning of `range`.
+pub(super) async fn open_range(
+    store: &Store,
+    row: &VersionRow,
+    range: Range<u64>,
+) -> Result<(ObjectReader, Bytes), Fault> {
+    let blobs = Arc::clone(&store.inner.blobs);
+    let pieces = match &row.place {
+        Place::Extents => {
+            let meta = &store.inner.meta;
+            meta.extents(row.number, range.start, range.end).await?
+        }
+        Place::Inline(bytes) => vec![crate::origin::meta::Piece {
+            position: 0,
+            bytes: crate::origin::meta::PieceBytes::Inline(bytes.clone()),
+        }],
+        Place::Blob(blob) => vec![crate::origin::meta::Piece {
+            position: 0,
+            bytes: crate::origin::meta::PieceBytes::Extent(Extent {
+                blob: blob.clone(),
+                skip_bytes: 0,
+                length_bytes: row.size_bytes,
+            }),
+        }],
+    };
+    let task = tokio::task::spawn_blocking(move || {
+        let reader = ObjectReader::open(&blobs, pieces)?;
+        let first = reader.read(range.clone())?;
+        if first.is_empty() {
+            // The row went between the two looks at it.
+            return Err(BlobError::Missing { id: 0 });
+        }
+        Ok::<_, BlobError>((reader, first))
+    });
+    Ok(task.await.map_err(|_| Fault::TaskDied)??)
+}
+
+fn stored_fields(row: &VersionRow) -> Result<StoredFields, Fault> {
     StoredFields::from_row(&row.fields)
         .ok_or(Fault::Meta(MetaError::ImpossibleRow { column: "fields" }))
 }
@@ -199,9 +304,9 @@ fn not_modified(mut headers: HeaderMap) -> Reply {
 }
 
 /// The checksum of the whole object, for a client that asked for it; it would not fit a part.
-fn add_checksum(
+fn tell_checksum(
     fields: &RequestFields<'_>,
-    row: &ObjectRow,
+    row: &VersionRow,
     headers: &mut HeaderMap,
 ) -> Result<(), Fault> {
     let name = "x-amz-checksum-mode";
@@ -210,14 +315,8 @@ fn add_checksum(
         Some(mode) if mode.eq_ignore_ascii_case("ENABLED") => {}
         Some(_) => return Err(Fault::Field(FieldError::Invalid { name })),
     }
-    let checksum = &row.checksum;
-    headers.insert(
-        checksum.algorithm().field_name(),
-        field_value(&checksum.base64()),
-    );
-    headers.insert(
-        "x-amz-checksum-type",
-        HeaderValue::from_static("FULL_OBJECT"),
-    );
+    if let Some(checksum) = &row.checksum {
+        add_checksum(headers, checksum, &parts_suffix(row));
+    }
     Ok(())
 }

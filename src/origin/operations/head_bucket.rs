@@ -8,15 +8,14 @@ use crate::origin::reply::{self, Reply};
 use crate::origin::reply_error::Fault;
 use crate::origin::store::Store;
 
-/// Answers 200 with the region when the bucket exists.
+/// Says whether the bucket is there, and in which region.
 ///
 /// # Errors
 /// [`Fault::NoSuchBucket`] or [`Fault::Meta`].
-pub async fn run(store: &Store, name: &BucketName) -> Result<Reply, Fault> {
-    store.bucket(name).await?;
+pub async fn run(store: &Store, bucket: &BucketName) -> Result<Reply, Fault> {
+    store.bucket(bucket).await?;
     let mut reply = reply::empty(StatusCode::OK);
-    reply
-        .headers_mut()
-        .insert("x-amz-bucket-region", field_value(&store.inner.region));
+    let region = field_value(&store.inner.region);
+    reply.headers_mut().insert("x-amz-bucket-region", region);
     Ok(reply)
 }

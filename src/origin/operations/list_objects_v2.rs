@@ -2,10 +2,10 @@
 //! [`crate::origin::listing`]; this file asks the database and writes the document.
 
 use http::StatusCode;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::xml_time;
-use crate::origin::listing::{Offer, PAGE_MAX_ENTRIES, Page, Request, Seek, Token};
+use super::{Encoding, page_bound, write_owner, xml_time};
+use crate::origin::ask::Ask;
+use crate::origin::listing::{Offer, Page, Request, Seek, Token};
 use crate::origin::meta::{BucketRow, ListedObject};
 use crate::origin::names::BucketName;
 use crate::origin::query::Query;
@@ -14,49 +14,13 @@ use crate::origin::reply_error::Fault;
 use crate::origin::store::Store;
 use crate::origin::xml::{Document, NAMESPACE};
 
-/// What `encoding-type=url` leaves alone: unreserved characters and the slash.
-const URL_KEPT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'/');
-
-/// How keys are written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Encoding {
-    Plain,
-    Url,
-}
-
-impl Encoding {
-    fn write(self, text: &str) -> String {
-        match self {
-            Encoding::Plain => text.to_owned(),
-            Encoding::Url => utf8_percent_encode(text, URL_KEPT).to_string(),
-        }
-    }
-}
-
 /// Answers with one page.
 ///
 /// # Errors
 /// [`Fault::NoSuchBucket`], a parameter that cannot be honoured, or [`Fault::Meta`].
-pub async fn run(
-    store: &Store,
-    bucket: &BucketName,
-    query: &Query,
-    access_key_id: &str,
-) -> Result<Reply, Fault> {
-    let encoding = match query.get("encoding-type")? {
-        None => Encoding::Plain,
-        Some("url") => Encoding::Url,
-        Some(_) => {
-            return Err(Fault::InvalidParameter {
-                name: "encoding-type",
-            });
-        }
-    };
+pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
+    let (store, query) = (ask.store, ask.fields.query);
+    let encoding = Encoding::of(query)?;
     let with_owner = match query.get("fetch-owner")? {
         None | Some("false") => false,
         Some("true") => true,
@@ -82,9 +46,7 @@ pub async fn run(
     if let Some(token) = query.get("continuation-token")? {
         document.text("ContinuationToken", token);
     }
-    if encoding == Encoding::Url {
-        document.text("EncodingType", "url");
-    }
+    encoding.tell(&mut document);
     document.text("KeyCount", &page.entries().to_string());
     document.text("MaxKeys", &request.max_entries.to_string());
     let truncated = page.next_token();
@@ -92,45 +54,51 @@ pub async fn run(
     if let Some(token) = truncated {
         document.text("NextContinuationToken", &token.encode());
     }
-    for object in &objects {
+    write_objects(&mut document, &objects, encoding, with_owner)?;
+    write_prefixes(&mut document, page.common_prefixes(), encoding);
+    Ok(reply::xml(StatusCode::OK, document))
+}
+
+/// Writes a page's objects.
+pub(super) fn write_objects(
+    document: &mut Document,
+    objects: &[ListedObject],
+    encoding: Encoding,
+    with_owner: bool,
+) -> Result<(), Fault> {
+    for object in objects {
         let modified = xml_time(object.modified_ms)?;
         document.element("Contents", |document| {
             document.text("Key", &encoding.write(object.key.as_str()));
             document.text("LastModified", &modified);
             document.text("ETag", &format!("\"{}\"", object.etag));
-            document.text("ChecksumAlgorithm", object.checksum_algorithm.s3_name());
-            document.text("ChecksumType", "FULL_OBJECT");
+            if let Some((algorithm, kind)) = object.checksum {
+                document.text("ChecksumAlgorithm", algorithm.s3_name());
+                document.text("ChecksumType", kind.name());
+            }
             document.text("Size", &object.size_bytes.to_string());
             document.text("StorageClass", "STANDARD");
             if with_owner {
-                document.element("Owner", |document| {
-                    document.text("ID", access_key_id);
-                    document.text("DisplayName", access_key_id);
-                });
+                write_owner(document, "Owner", &object.owner);
             }
         });
     }
-    for prefix in page.common_prefixes() {
+    Ok(())
+}
+
+/// Writes a page's common prefixes.
+pub(super) fn write_prefixes(document: &mut Document, prefixes: &[String], encoding: Encoding) {
+    for prefix in prefixes {
         document.element("CommonPrefixes", |document| {
             document.text("Prefix", &encoding.write(prefix));
         });
     }
-    Ok(reply::xml(StatusCode::OK, document))
 }
 
 fn request(query: &Query) -> Result<Request, Fault> {
     let text =
         |name| -> Result<String, Fault> { Ok(query.get(name)?.unwrap_or_default().to_owned()) };
-    let max_entries = match query.get("max-keys")? {
-        None => PAGE_MAX_ENTRIES,
-        // S3 documents that a page never holds more than 1000, and the document says so in `MaxKeys`.
-        Some(number) => number
-            .parse::<u32>()
-            .ok()
-            .filter(|number| i32::try_from(*number).is_ok())
-            .map(|number| (number as usize).min(PAGE_MAX_ENTRIES))
-            .ok_or(Fault::InvalidParameter { name: "max-keys" })?,
-    };
+    let max_entries = page_bound(query, "max-keys")?;
     Ok(Request {
         prefix: text("prefix")?,
         delimiter: text("delimiter")?,
@@ -143,7 +111,8 @@ fn request(query: &Query) -> Result<Request, Fault> {
     })
 }
 
-async fn fill(
+/// Fills a page.
+pub(super) async fn fill(
     store: &Store,
     bucket: &BucketRow,
     request: Request,
@@ -152,11 +121,7 @@ async fn fill(
     let mut listed = Vec::new();
     while *page.seek() != Seek::End {
         let limit = page.batch();
-        let batch = store
-            .inner
-            .reader
-            .list(bucket.id, page.seek(), limit)
-            .await?;
+        let batch = store.inner.meta.list(bucket.id, page.seek(), limit).await?;
         let is_last = batch.len() < limit;
         let mut grouped = false;
         for object in batch {

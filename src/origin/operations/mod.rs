@@ -1,24 +1,49 @@
 //! One file per operation. Each takes the store and what it needs of a verified request, and answers or fails.
 
+pub mod abort_multipart_upload;
+pub mod bucket_document;
+pub mod bucket_versioning;
+pub mod complete_multipart_upload;
+pub mod copy_object;
+mod copy_source;
 pub mod create_bucket;
+pub mod create_multipart_upload;
 pub mod delete_bucket;
 pub mod delete_object;
+pub mod delete_objects;
 pub mod get_bucket_location;
+pub mod get_bucket_policy_status;
+pub mod get_bucket_unset;
 pub mod get_object;
+pub mod get_object_attributes;
 pub mod head_bucket;
 pub mod list_buckets;
+pub mod list_multipart_uploads;
+pub mod list_object_versions;
+pub mod list_objects;
 pub mod list_objects_v2;
+pub mod list_parts;
+pub mod object_acl;
+pub mod object_tagging;
 pub mod post_object;
+pub mod preflight;
 pub mod put_object;
+pub mod upload_part;
+pub mod upload_part_copy;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::meta::{MetaError, ObjectRow};
+use super::ask::Ask;
+use super::meta::{MetaError, ObjectChecksum, VersionId, VersionKind, VersionRow};
+use super::names::{BucketName, ObjectKey};
+use super::query::Query;
 use super::reply_error::Fault;
+use super::xml::Document;
 
 /// `2009-10-12T17:50:30.000Z`, as S3's documents write times.
 fn xml_time(ms: i64) -> Result<String, Fault> {
@@ -32,9 +57,14 @@ fn xml_time(ms: i64) -> Result<String, Fault> {
         }))
 }
 
+/// The time in an event message; what cannot be written is the beginning of 1970.
+pub(super) fn event_time(ms: i64) -> String {
+    xml_time(ms).unwrap_or_else(|_| "1970-01-01T00:00:00.000Z".to_owned())
+}
+
 /// The whole second in which an object was written: an HTTP date is no finer.
-fn modified(row: &ObjectRow) -> Result<SystemTime, Fault> {
-    let seconds = u64::try_from(row.modified_ms.div_euclid(1000)).ok();
+fn modified(modified_ms: i64) -> Result<SystemTime, Fault> {
+    let seconds = u64::try_from(modified_ms.div_euclid(1000)).ok();
     seconds
         .filter(|seconds| *seconds < 253_402_300_800)
         .map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds))
@@ -46,4 +76,226 @@ fn modified(row: &ObjectRow) -> Result<SystemTime, Fault> {
 /// A field value made of text that we wrote ourselves, so it is visible ASCII.
 fn field_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("a field value of ours is visible ASCII")
+}
+
+/// Names the version in a reply, in a bucket that keeps them.
+fn add_version(headers: &mut HeaderMap, version_id: Option<VersionId>) {
+    if let Some(id) = version_id {
+        headers.insert("x-amz-version-id", field_value(&id.to_string()));
+    }
+}
+
+/// Tells the checksum of an object in a reply; `suffix` is `-N` for one over the checksums of N parts.
+fn add_checksum(headers: &mut HeaderMap, checksum: &ObjectChecksum, suffix: &str) {
+    let value = format!("{}{suffix}", checksum.checksum.base64());
+    headers.insert(
+        checksum.checksum.algorithm().field_name(),
+        field_value(&value),
+    );
+    headers.insert(
+        "x-amz-checksum-type",
+        HeaderValue::from_static(checksum.kind.name()),
+    );
+}
+
+/// The element that names a checksum of this algorithm in a document.
+fn checksum_element(algorithm: super::checksums::Algorithm) -> &'static str {
+    use super::checksums::Algorithm;
+    match algorithm {
+        Algorithm::Crc32 => "ChecksumCRC32",
+        Algorithm::Crc32c => "ChecksumCRC32C",
+        Algorithm::Crc64Nvme => "ChecksumCRC64NVME",
+        Algorithm::Sha1 => "ChecksumSHA1",
+        Algorithm::Sha256 => "ChecksumSHA256",
+    }
+}
+
+/// `-N` behind a checksum over those of N parts.
+fn parts_suffix(row: &VersionRow) -> String {
+    let kind = row.checksum.as_ref().map(|checksum| checksum.kind);
+    kind.map_or(String::new(), |kind| parts_suffix_of(kind, row.parts.len()))
+}
+
+/// As [`parts_suffix`], for a checksum of this type over this many parts.
+fn parts_suffix_of(kind: super::meta::ChecksumType, parts: usize) -> String {
+    match kind {
+        super::meta::ChecksumType::Composite => format!("-{parts}"),
+        super::meta::ChecksumType::FullObject => String::new(),
+    }
+}
+
+/// The group that a marker stands behind, when it is a common prefix: then it stands behind all of its keys.
+fn marker_group(prefix: &str, delimiter: &str, marker: &str) -> Option<super::listing::Token> {
+    if delimiter.is_empty() {
+        return None;
+    }
+    let tail = marker.strip_prefix(prefix)?;
+    let group_end = tail.find(delimiter)? + delimiter.len();
+    (group_end == tail.len()).then(|| super::listing::Token::Prefix(marker.to_owned()))
+}
+
+/// The version that a request means, which is an object.
+///
+/// # Errors
+/// [`Fault::NoSuchBucket`], [`Fault::NoSuchKey`], [`Fault::NoSuchVersion`], [`Fault::DeleteMarker`].
+async fn find_version(
+    ask: &Ask<'_>,
+    bucket: &BucketName,
+    key: &ObjectKey,
+) -> Result<std::sync::Arc<VersionRow>, Fault> {
+    let version_id = ask.version_id()?;
+    find_version_of(ask.store, bucket, key, version_id).await
+}
+
+/// As [`find_version`], with the version id that a request names.
+async fn find_version_of(
+    store: &super::store::Store,
+    bucket: &BucketName,
+    key: &ObjectKey,
+    version_id: Option<VersionId>,
+) -> Result<std::sync::Arc<VersionRow>, Fault> {
+    let meta = &store.inner.meta;
+    let bucket = store.bucket(bucket).await?;
+    let row = match version_id {
+        None => meta.latest(bucket.id, key).await?.ok_or(Fault::NoSuchKey)?,
+        Some(id) => meta
+            .version(bucket.id, key, id)
+            .await?
+            .ok_or(Fault::NoSuchVersion)?,
+    };
+    if row.kind == VersionKind::DeleteMarker {
+        return Err(Fault::DeleteMarker {
+            version_id: row.version_id,
+            modified: modified(row.modified_ms)?,
+            was_named: version_id.is_some(),
+        });
+    }
+    Ok(row)
+}
+
+/// The version id to tell of, in a bucket that has ever kept versions.
+async fn told_version(
+    ask: &Ask<'_>,
+    bucket: &BucketName,
+    row: &VersionRow,
+) -> Result<Option<VersionId>, Fault> {
+    let bucket = ask.store.bucket(bucket).await?;
+    Ok((bucket.versioning != super::meta::Versioning::Off).then_some(row.version_id))
+}
+
+/// What `encoding-type=url` leaves alone: unreserved characters and the slash.
+const URL_KEPT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
+
+/// How keys are written in a listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Plain,
+    Url,
+}
+
+impl Encoding {
+    /// Reads `encoding-type`.
+    fn of(query: &Query) -> Result<Self, Fault> {
+        let name = "encoding-type";
+        match query.get(name)? {
+            None => Ok(Encoding::Plain),
+            Some("url") => Ok(Encoding::Url),
+            Some(_) => Err(Fault::InvalidParameter { name }),
+        }
+    }
+
+    fn write(self, text: &str) -> String {
+        match self {
+            Encoding::Plain => text.to_owned(),
+            Encoding::Url => utf8_percent_encode(text, URL_KEPT).to_string(),
+        }
+    }
+
+    /// Says so in the document.
+    fn tell(self, document: &mut Document) {
+        if self == Encoding::Url {
+            document.text("EncodingType", "url");
+        }
+    }
+}
+
+/// A bound on the entries of a page: `name` of the query, at most 1000, which is also the default.
+fn page_bound(query: &Query, name: &'static str) -> Result<usize, Fault> {
+    let most = super::listing::PAGE_MAX_ENTRIES;
+    match query.get(name)? {
+        None => Ok(most),
+        // S3 documents that a page never holds more than 1000, and the document says so.
+        Some(number) => number
+            .parse::<u32>()
+            .ok()
+            .filter(|number| i32::try_from(*number).is_ok())
+            .map(|number| (number as usize).min(most))
+            .ok_or(Fault::InvalidParameter { name }),
+    }
+}
+
+/// Writes who owns something.
+fn write_owner(document: &mut Document, element: &'static str, owner: &str) {
+    document.element(element, |document| {
+        document.text("ID", owner);
+        document.text("DisplayName", owner);
+    });
+}
+
+/// Odd, so that multiplying by it maps numbers to numbers one to one.
+const UPLOAD_SPREAD: u64 = 0xD6E8_FEB8_6659_FD93;
+
+/// The id of an upload, as clients see it.
+fn upload_id(number: i64) -> String {
+    format!(
+        "{:016x}",
+        number.cast_unsigned().wrapping_mul(UPLOAD_SPREAD)
+    )
+}
+
+/// The upload that a request means.
+///
+/// # Errors
+/// [`Fault::NoSuchBucket`], [`Fault::NoSuchUpload`].
+async fn find_upload(
+    ask: &Ask<'_>,
+    bucket: &BucketName,
+    key: &ObjectKey,
+) -> Result<super::meta::UploadRow, Fault> {
+    let bucket = ask.store.bucket(bucket).await?;
+    let text = ask.fields.query.get("uploadId")?.unwrap_or_default();
+    let number = upload_number(text).ok_or(Fault::NoSuchUpload)?;
+    let upload = ask.store.inner.meta.upload(number).await?;
+    upload
+        .filter(|upload| upload.bucket == bucket.id && upload.key == *key)
+        .ok_or(Fault::NoSuchUpload)
+}
+
+/// Reads [`upload_id`].
+fn upload_number(text: &str) -> Option<i64> {
+    /// The inverse of [`UPLOAD_SPREAD`] modulo 2^64.
+    const GATHER: u64 = 0xCFEE_444D_8B59_A89B;
+    if text.len() != 16 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
+    let spread = u64::from_str_radix(text, 16).ok()?;
+    i64::try_from(spread.wrapping_mul(GATHER)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_id_comes_back_as_it_went_out() {
+        for number in [0, 1, 99, i64::MAX] {
+            assert_eq!(upload_number(&upload_id(number)), Some(number));
+        }
+        assert_eq!(upload_number("x"), None);
+    }
 }

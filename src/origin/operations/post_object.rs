@@ -23,17 +23,20 @@ use super::field_value;
 use super::put_object::{
     self, Committed, Upload, checksum_plan, commit, content_md5, refuse_early,
 };
-use crate::origin::authorize::host;
+use crate::origin::ask::Ask;
+use crate::origin::authorize::{Caller, host};
 use crate::origin::conditional::WriteCondition;
+use crate::origin::documents::{TagOwner, Tags};
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
 use crate::origin::form_data::{FIELDS_MAX_BYTES, FormDecoder, FormError, Piece, boundary};
+use crate::origin::meta::VersionKind;
 use crate::origin::names::{BucketName, ObjectKey};
+use crate::origin::permission::{self, Asked};
 use crate::origin::post_policy::{PolicyError, PostPolicy};
 use crate::origin::query::Query;
 use crate::origin::receive::{Plan, UploadError, next_bytes, receive};
 use crate::origin::reply::{self, Reply};
 use crate::origin::reply_error::Fault;
-use crate::origin::store::Store;
 use crate::origin::xml::Document;
 use crate::signing::{Rules, carries_presignature, carries_signature_header, verify_form};
 
@@ -54,6 +57,9 @@ const STORED: [HeaderName; 6] = [
     CONTENT_TYPE,
     EXPIRES,
 ];
+
+/// What its commit is called in messages.
+const EVENT: &str = "ObjectCreated:Post";
 
 /// What a browser would put in its place: the name of the chosen file.
 const FILENAME: &str = "${filename}";
@@ -78,27 +84,30 @@ pub fn is_form(method: &Method, query: &str, headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// [`Fault`]; nothing was committed unless the fault is [`Fault::Meta`] with an unknown outcome.
-pub async fn run<B>(
-    store: &Store,
+pub async fn run(
+    ask: &mut Ask<'_>,
     bucket: BucketName,
-    request: &Parts,
     rules: &Rules<'_>,
-    body: B,
-) -> Result<Reply, Fault>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
+    is_form: bool,
+) -> Result<Reply, Fault> {
+    if !is_form {
+        return Err(Fault::Form(FormError::NotFormData));
+    }
+    let (store, request) = (ask.store, ask.request);
     let content_type = content_type(&request.headers).unwrap_or_default();
-    let mut file = FileBody::new(body, &boundary(content_type)?);
+    let mut file = FileBody::new(&mut *ask.body, &boundary(content_type)?);
     let form = Form::read(&mut file).await?;
     let inner = &store.inner;
     let now = inner.clock.wall();
-    verify_form(|name| form.get(name), &inner.keyring, rules, now).map_err(|refusal| {
-        Fault::Refused {
-            refusal,
-            presigned: false,
-        }
+    let grant = verify_form(|name| form.get(name), &inner.keyring, rules, now);
+    let grant = grant.map_err(|refusal| Fault::Refused {
+        refusal,
+        presigned: false,
     })?;
+    let caller = Caller {
+        access_key_id: Some(grant.access_key_id),
+        ..ask.caller.clone()
+    };
     let policy = PostPolicy::parse(form.get("policy").unwrap_or_default())?;
     policy.check(&form.fields, bucket.as_str(), now)?;
     let key = form
@@ -113,7 +122,6 @@ where
         presigned: false,
     };
     fields.refuse_unknown(&KNOWN_FIELDS)?;
-    put_object::refuse_other_acl(&fields)?;
     put_object::refuse_other_storage_class(&fields)?;
     let plan = Plan {
         length_bytes: None,
@@ -122,15 +130,42 @@ where
         sha256: None,
         md5: content_md5(&headers)?,
         checksum: checksum_plan(&fields, false)?,
+        also: None,
     };
+    let asked = Asked {
+        store,
+        request,
+        fields: &fields,
+        caller: &caller,
+    };
+    permission::check_write(asked, &bucket, &key).await?;
+    let acl = super::object_acl::in_fields(&fields)?;
+    let tags = match form.get("tagging") {
+        None => String::new(),
+        Some(document) => Tags::parse(document.as_bytes(), TagOwner::Object)?.to_header(),
+    };
+    let row = refuse_early(store, &bucket, &key, &WriteCondition::default()).await?;
     let upload = Upload {
         bucket: bucket.clone(),
         key: key.clone(),
         condition: WriteCondition::default(),
+        kind: VersionKind::Object,
         fields: StoredFields::from_request(&fields)?,
+        tags,
+        acl: acl.map_or_else(Vec::new, |acl| {
+            super::object_acl::to_row(&acl, caller.owner())
+        }),
+        owner: caller.owner().to_owned(),
         modified_ms: store.now_ms()?,
+        messages: put_object::messages_of(
+            store,
+            caller.owner(),
+            ask.request_id,
+            &row,
+            &key,
+            EVENT,
+        )?,
     };
-    refuse_early(store, &bucket, &key, &upload.condition).await?;
     file.length_bytes = policy.length_bytes();
     let arrived = receive(Arc::clone(&inner.blobs), &mut file, plan, &inner.stats).await;
     let arrived = match (arrived, file.fault.take()) {
@@ -196,9 +231,6 @@ impl Form {
 
     /// The fields as a PutObject would have them in its head.
     fn headers(&self) -> Result<HeaderMap, Fault> {
-        if self.get("tagging").is_some() {
-            return Err(Fault::NotImplemented { what: "tagging" });
-        }
         let invalid = Fault::InvalidParameter {
             name: "a field of the form",
         };

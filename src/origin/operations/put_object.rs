@@ -7,17 +7,18 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, ETAG, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use hyper::body::Body;
 
-use super::field_value;
-use crate::origin::blobs::Content;
+use super::{add_checksum, add_version, field_value};
+use crate::origin::ask::Ask;
 use crate::origin::checksums::{Algorithm, Checksum};
 use crate::origin::conditional::{WriteCondition, WriteDecision};
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
-use crate::origin::meta::{NewObject, ObjectPut};
+use crate::origin::meta::{
+    Append, BucketRow, ChecksumType, Message, NewVersion, ObjectChecksum, Refused, Source,
+    VersionId, VersionKind,
+};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::receive::{Arrived, ChecksumPlan, OBJECT_MAX_BYTES, Plan, UploadError, receive};
 use crate::origin::reply::{self, Reply};
@@ -27,18 +28,27 @@ use crate::origin::upload_body::Framing;
 use crate::signing::Payload;
 
 /// The `x-amz-*` fields that this operation knows.
-pub const KNOWN_FIELDS: [&str; 7] = [
+pub const KNOWN_FIELDS: [&str; 12] = [
     "x-amz-acl",
     "x-amz-checksum-",
     "x-amz-decoded-content-length",
+    "x-amz-expected-bucket-owner",
+    "x-amz-grant-",
     "x-amz-meta-",
     "x-amz-sdk-checksum-algorithm",
     "x-amz-storage-class",
+    "x-amz-tagging",
     "x-amz-trailer",
+    "x-amz-website-redirect-location",
+    "x-amz-write-offset-bytes",
 ];
 
+/// Says that bytes come at the end of an object that grows (S3 Express One Zone, PutObject).
+const WRITE_OFFSET: &str = "x-amz-write-offset-bytes";
+/// Says that these are the last bytes of an object that grows.
+const SEAL: &str = "x-tidegate-seal";
+
 /// What is to be committed, except for the bytes.
-#[derive(Debug)]
 pub struct Upload {
     /// Where.
     pub bucket: BucketName,
@@ -46,11 +56,24 @@ pub struct Upload {
     pub key: ObjectKey,
     /// What must hold of the object it replaces.
     pub condition: WriteCondition,
+    /// Object or stream.
+    pub kind: VersionKind,
     /// The fields stored with it.
     pub fields: StoredFields,
+    /// As [`crate::origin::meta::VersionRow::tags`].
+    pub tags: String,
+    /// As [`crate::origin::meta::VersionRow::acl`].
+    pub acl: Vec<u8>,
+    /// Who writes it.
+    pub owner: String,
     /// When, in milliseconds since 1970.
     pub modified_ms: i64,
+    /// What to tell of it, once length and entity tag are known.
+    pub messages: Messages,
 }
+
+/// Makes the messages about an object of this length and entity tag.
+pub type Messages = Box<dyn FnOnce(u64, &str) -> Vec<Message> + Send>;
 
 /// What was committed.
 #[derive(Debug)]
@@ -59,105 +82,296 @@ pub struct Committed {
     pub etag: String,
     /// The additional checksum.
     pub checksum: Checksum,
+    /// The version, in a bucket that keeps them.
+    pub version_id: Option<VersionId>,
+    /// Its length.
+    pub size_bytes: u64,
 }
 
 /// Takes in the body and commits the object.
 ///
 /// # Errors
 /// [`Fault`]; nothing was committed unless the fault is [`Fault::Meta`] with an unknown outcome.
-pub async fn run<B>(
-    store: &Store,
-    bucket: BucketName,
-    key: ObjectKey,
-    fields: &RequestFields<'_>,
-    payload: Payload,
-    body: B,
-) -> Result<Reply, Fault>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    refuse_other_acl(fields)?;
-    refuse_other_storage_class(fields)?;
+pub async fn run(mut ask: Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Reply, Fault> {
+    let fields = ask.fields;
+    refuse_other_storage_class(&fields)?;
     let condition = WriteCondition::from_fields(fields.headers)?;
-    let plan = plan(fields, payload)?;
-    let stored = StoredFields::from_request(fields)?;
+    let plan = plan(
+        &fields,
+        std::mem::replace(&mut ask.payload, Payload::Unsigned),
+    )?;
+    let stored = StoredFields::from_request(&fields)?;
+    let tags = super::object_tagging::from_header(&fields)?;
+    let acl = super::object_acl::from_fields(&ask)?;
+    let offset = write_offset(&fields)?;
     // Everything that can be refused is refused before the first byte of the body is asked for.
-    refuse_early(store, &bucket, &key, &condition).await?;
+    let row = refuse_early(ask.store, &bucket, &key, &condition).await?;
+    let messages = messages(&ask, &row, &key, "ObjectCreated:Put")?;
+    let inner = &ask.store.inner;
+    if let Some(offset_bytes) = offset.filter(|offset| *offset > 0) {
+        let plan = Plan {
+            also: Some(Algorithm::Crc64Nvme),
+            ..plan
+        };
+        let arrived = receive(Arc::clone(&inner.blobs), ask.body, plan, &inner.stats).await?;
+        let seal = fields.headers.get(SEAL).is_some();
+        let append = Appending {
+            bucket,
+            key,
+            offset_bytes,
+            seal,
+            messages,
+        };
+        return append_to(ask.store.clone(), row.id, append, arrived).await;
+    }
+    let kind = match offset {
+        Some(_) if fields.headers.get(SEAL).is_none() => VersionKind::Stream,
+        Some(_) | None => VersionKind::Object,
+    };
+    let plan = match kind {
+        // Joined with what is appended later, which only this one can be without reading.
+        VersionKind::Stream => Plan {
+            also: Some(Algorithm::Crc64Nvme),
+            ..plan
+        },
+        VersionKind::Object | VersionKind::DeleteMarker => plan,
+    };
+    let condition = match kind {
+        VersionKind::Stream if condition.is_unconditional() => WriteCondition::must_be_absent(),
+        _ => condition,
+    };
     let upload = Upload {
         bucket,
         key,
         condition,
+        kind,
         fields: stored,
-        modified_ms: store.now_ms()?,
+        tags,
+        acl,
+        owner: ask.owner().to_owned(),
+        modified_ms: ask.store.now_ms()?,
+        messages,
     };
-    let inner = &store.inner;
-    let arrived = receive(Arc::clone(&inner.blobs), body, plan, &inner.stats).await?;
-    let committed = commit(store.clone(), upload, arrived).await?;
+    let arrived = receive(Arc::clone(&inner.blobs), ask.body, plan, &inner.stats).await?;
+    let committed = commit(ask.store.clone(), upload, arrived).await?;
     let mut reply = reply::empty(StatusCode::OK);
     let headers = reply.headers_mut();
     headers.insert(ETAG, field_value(&format!("\"{}\"", committed.etag)));
-    let checksum = committed.checksum;
-    headers.insert(
-        checksum.algorithm().field_name(),
-        field_value(&checksum.base64()),
-    );
-    headers.insert(
-        "x-amz-checksum-type",
-        HeaderValue::from_static("FULL_OBJECT"),
-    );
+    add_version(headers, committed.version_id);
+    let checksum = ObjectChecksum {
+        checksum: committed.checksum,
+        kind: ChecksumType::FullObject,
+    };
+    add_checksum(headers, &checksum, "");
     Ok(reply)
 }
 
-/// Publishes the blob and commits the row, in a task of its own: a client that goes away now changes nothing.
+/// Messages about an object whose length and tag are not known yet.
+pub(super) fn messages(
+    ask: &Ask<'_>,
+    bucket: &Arc<BucketRow>,
+    key: &ObjectKey,
+    event: &'static str,
+) -> Result<Messages, Fault> {
+    messages_of(ask.store, ask.owner(), ask.request_id, bucket, key, event)
+}
+
+/// As [`messages`], of a request whose sender is known otherwise.
+pub(super) fn messages_of(
+    store: &Store,
+    who: &str,
+    request_id: &str,
+    bucket: &Arc<BucketRow>,
+    key: &ObjectKey,
+    event: &'static str,
+) -> Result<Messages, Fault> {
+    let store = store.clone();
+    let (bucket, key) = (Arc::clone(bucket), key.clone());
+    let (who, request_id) = (who.to_owned(), request_id.to_owned());
+    let now_ms = store.now_ms()?;
+    Ok(Box::new(move |size_bytes, etag| {
+        let event = crate::origin::jobs::Event {
+            name: event,
+            key: &key,
+            size_bytes,
+            etag,
+            who: &who,
+            request_id: &request_id,
+            now_ms,
+        };
+        crate::origin::jobs::messages_about(&store, &bucket, &event)
+    }))
+}
+
+/// Publishes the bytes and commits the row, in a task of its own: a client that goes away now changes nothing.
 ///
 /// # Errors
 /// [`Fault`], as [`run`].
 pub async fn commit(store: Store, upload: Upload, arrived: Arrived) -> Result<Committed, Fault> {
     let task = tokio::spawn(async move {
-        let verified = tokio::task::spawn_blocking(move || arrived.finish())
-            .await
-            .map_err(|_| Fault::TaskDied)??;
-        let received = verified.publish().await?;
+        let received = arrived.finish().await?;
         let inner = &store.inner;
-        // Kept until the commit is settled, as the blobs ask.
-        let blobs = match &received.content {
-            Content::Inline(_) => Vec::new(),
-            Content::Blobs(blobs) => blobs.clone(),
+        let published = received.published;
+        let size_bytes = published.length_bytes;
+        let written = published.content.clone();
+        let messages = (upload.messages)(size_bytes, &received.etag);
+        let has_messages = !messages.is_empty();
+        let checksum = match upload.kind {
+            VersionKind::Stream => received.also.unwrap_or(received.checksum),
+            VersionKind::Object | VersionKind::DeleteMarker => received.checksum,
         };
+        let key = upload.key.clone();
+        let bucket = upload.bucket.clone();
         let outcome = inner
-            .writer
-            .put(NewObject {
+            .meta
+            .put(NewVersion {
                 bucket: upload.bucket,
                 key: upload.key,
                 condition: upload.condition,
+                kind: upload.kind,
+                size_bytes,
                 etag: received.etag.clone(),
                 modified_ms: upload.modified_ms,
-                checksum: received.checksum.clone(),
+                checksum: ObjectChecksum {
+                    checksum: checksum.clone(),
+                    kind: ChecksumType::FullObject,
+                },
+                owner: upload.owner,
                 fields: upload.fields.to_row(),
-                length_bytes: received.length_bytes,
-                content: received.content,
+                tags: upload.tags,
+                acl: upload.acl,
+                parts: Vec::new(),
+                source: Source::Written(published.content),
+                messages,
             })
-            // After an error the outcome may be unknown, so the blob stays for the sweep to judge.
+            // After an error the outcome may be unknown, so the blobs stay for the sweep to judge.
             .await?;
-        let (released, outcome) = match outcome {
-            ObjectPut::Committed { released } => (
-                released,
+        match outcome {
+            Ok(committed) => {
+                store.reclaim(committed.released);
+                if has_messages {
+                    inner.jobs.ring();
+                }
+                if !inner.followers.is_idle()
+                    && let Ok(bucket) = store.bucket(&bucket).await
+                {
+                    inner.followers.wake(bucket.id, &key);
+                }
                 Ok(Committed {
                     etag: received.etag,
-                    checksum: received.checksum,
-                }),
-            ),
-            // The transaction decided against these blobs, so no row will ever name them.
-            ObjectPut::NoSuchBucket => (blobs, Err(Fault::NoSuchBucket)),
-            ObjectPut::NoSuchKey => (blobs, Err(Fault::NoSuchKey)),
-            ObjectPut::PreconditionFailed(condition) => {
-                (blobs, Err(Fault::PreconditionFailed(condition)))
+                    checksum,
+                    version_id: committed.version_id,
+                    size_bytes,
+                })
             }
-        };
-        store.remove_blobs(released).await;
-        outcome
+            Err(refused) => {
+                // The transaction decided against these blobs, so no row will ever name them.
+                store.discard(written).await;
+                Err(refused.into())
+            }
+        }
     });
     task.await.map_err(|_| Fault::TaskDied)?
+}
+
+/// Commits a version whose bytes are there already, and does what follows from it, in a task of its own.
+///
+/// # Errors
+/// What the commit decided, or trouble with it.
+pub(super) async fn commit_version(
+    store: Store,
+    bucket_number: i64,
+    version: NewVersion,
+) -> Result<Option<VersionId>, Fault> {
+    let task = tokio::spawn(async move {
+        let key = version.key.clone();
+        let has_messages = !version.messages.is_empty();
+        let committed = store.inner.meta.put(version).await??;
+        store.reclaim(committed.released);
+        store.inner.followers.wake(bucket_number, &key);
+        if has_messages {
+            store.inner.jobs.ring();
+        }
+        Ok::<_, Fault>(committed.version_id)
+    });
+    task.await.map_err(|_| Fault::TaskDied)?
+}
+
+/// Bytes for the end of a stream, before they have come.
+struct Appending {
+    bucket: BucketName,
+    key: ObjectKey,
+    offset_bytes: u64,
+    seal: bool,
+    messages: Messages,
+}
+
+async fn append_to(
+    store: Store,
+    bucket: i64,
+    appending: Appending,
+    arrived: Arrived,
+) -> Result<Reply, Fault> {
+    let now_ms = store.now_ms()?;
+    let task = tokio::spawn(async move {
+        let received = arrived.finish().await?;
+        let checksum = received.also.unwrap_or(received.checksum);
+        let content = received.published.content;
+        let size_bytes = received.published.length_bytes;
+        let written = content.clone();
+        let key = appending.key.clone();
+        let messages = (appending.messages)(appending.offset_bytes + size_bytes, &received.etag);
+        let outcome = store
+            .inner
+            .meta
+            .append(Append {
+                bucket: appending.bucket,
+                key: appending.key,
+                offset_bytes: appending.offset_bytes,
+                size_bytes,
+                md5: received.etag,
+                checksum,
+                now_ms,
+                seal: appending.seal,
+                content,
+                messages,
+            })
+            .await?;
+        match outcome {
+            Ok(appended) => {
+                store.inner.followers.wake(bucket, &key);
+                let mut reply = reply::empty(StatusCode::OK);
+                let headers = reply.headers_mut();
+                headers.insert(ETAG, field_value(&format!("\"{}\"", appended.etag)));
+                headers.insert(
+                    "x-amz-object-size",
+                    HeaderValue::from(appended.length_bytes),
+                );
+                Ok(reply)
+            }
+            Err(refused) => {
+                store.discard(written).await;
+                Err(match refused {
+                    Refused::PreconditionFailed(condition) => Fault::PreconditionFailed(condition),
+                    refused => refused.into(),
+                })
+            }
+        }
+    });
+    task.await.map_err(|_| Fault::TaskDied)?
+}
+
+/// No messages.
+pub fn no_messages(_size_bytes: u64, _etag: &str) -> Vec<Message> {
+    Vec::new()
+}
+
+fn write_offset(fields: &RequestFields<'_>) -> Result<Option<u64>, Fault> {
+    let invalid = FieldError::Invalid { name: WRITE_OFFSET };
+    match fields.amz(WRITE_OFFSET)? {
+        None => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|_| Fault::Field(invalid)),
+    }
 }
 
 /// Refuses what the commit would refuse anyway. The commit decides; this only spares the upload.
@@ -166,21 +380,22 @@ pub(super) async fn refuse_early(
     bucket: &BucketName,
     key: &ObjectKey,
     condition: &WriteCondition,
-) -> Result<(), Fault> {
+) -> Result<Arc<BucketRow>, Fault> {
     let bucket = store.bucket(bucket).await?;
     if condition.is_unconditional() {
-        return Ok(());
+        return Ok(bucket);
     }
-    let current = store.inner.reader.object(bucket.id, key).await?;
+    let current = store.inner.meta.latest(bucket.id, key).await?;
+    let current = current.filter(|row| row.kind != VersionKind::DeleteMarker);
     match condition.decide(current.as_ref().map(|row| row.etag.as_str())) {
-        WriteDecision::Proceed => Ok(()),
+        WriteDecision::Proceed => Ok(bucket),
         WriteDecision::PreconditionFailed(condition) => Err(Fault::PreconditionFailed(condition)),
         WriteDecision::NoSuchKey => Err(Fault::NoSuchKey),
     }
 }
 
 /// Reads every promise about the body out of the head.
-fn plan(fields: &RequestFields<'_>, payload: Payload) -> Result<Plan, Fault> {
+pub(super) fn plan(fields: &RequestFields<'_>, payload: Payload) -> Result<Plan, Fault> {
     let (framing, signer, sha256) = match payload {
         Payload::Unsigned => (None, None, None),
         Payload::Sha256(sha256) => (None, None, Some(sha256)),
@@ -204,6 +419,7 @@ fn plan(fields: &RequestFields<'_>, payload: Payload) -> Result<Plan, Fault> {
         sha256,
         md5: content_md5(fields.headers)?,
         checksum: checksum_plan(fields, has_trailer)?,
+        also: None,
     })
 }
 
@@ -301,24 +517,13 @@ pub(super) fn checksum_plan(
     }
 }
 
-/// Every object belongs to the bucket's owner and is private; the two lists that say so are accepted.
-///
-/// # Errors
-/// [`Fault::AclNotSupported`].
-pub fn refuse_other_acl(fields: &RequestFields<'_>) -> Result<(), Fault> {
-    match fields.amz("x-amz-acl")?.as_deref() {
-        None | Some("private" | "bucket-owner-full-control") => Ok(()),
-        Some(_) => Err(Fault::AclNotSupported),
-    }
-}
-
 /// There is one storage class.
 ///
 /// # Errors
 /// [`Fault::StorageClass`].
 pub(super) fn refuse_other_storage_class(fields: &RequestFields<'_>) -> Result<(), Fault> {
     match fields.amz("x-amz-storage-class")?.as_deref() {
-        None | Some("STANDARD") => Ok(()),
+        None | Some("STANDARD" | "REDUCED_REDUNDANCY") => Ok(()),
         Some(_) => Err(Fault::StorageClass),
     }
 }

@@ -1,0 +1,254 @@
+//! What a commit may change, and what came of it.
+
+use super::rows::{ChecksumType, ObjectChecksum, PartOfObject, PartRow, VersionKind};
+use super::version_id::VersionId;
+use crate::origin::blobs::{Content, StoredBlob};
+use crate::origin::checksums::{Algorithm, Checksum};
+use crate::origin::conditional::{Condition, WriteCondition};
+use crate::origin::names::{BucketName, ObjectKey};
+
+/// What became of a new bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BucketCreated {
+    /// It is new.
+    Created,
+    /// There is one of that name.
+    AlreadyExists,
+}
+
+/// What became of the removal of a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BucketDeleted {
+    /// It is gone.
+    Deleted,
+    /// There was none.
+    NoSuchBucket,
+    /// It has versions, or uploads under way.
+    NotEmpty,
+}
+
+/// Why a change was not made. Nothing was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no such bucket.
+    NoSuchBucket,
+    /// There is no such object: `If-Match` found none, or it was to be changed.
+    NoSuchKey,
+    /// There is no such version.
+    NoSuchVersion,
+    /// There is no such upload.
+    NoSuchUpload,
+    /// The version is a delete marker.
+    DeleteMarker,
+    /// The precondition failed.
+    PreconditionFailed(Condition),
+    /// A listed part is not there, or is another one.
+    InvalidPart {
+        /// Its number.
+        number: u16,
+    },
+    /// An append at another place than the end.
+    WrongOffset {
+        /// Where the end is.
+        length_bytes: u64,
+    },
+    /// The object is not one that may be appended to.
+    NotAppendable,
+}
+
+/// Where the bytes of a new version come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// They were just written (`durable-before-visible`).
+    Written(Content),
+    /// They are those of another version: blobs are shared, no byte moves.
+    Version {
+        /// Its number.
+        number: i64,
+    },
+    /// They are those of the parts of an upload, which ends with the commit.
+    Upload {
+        /// Its number.
+        number: i64,
+        /// Number and entity tag of each, ascending.
+        parts: Vec<(u16, String)>,
+    },
+}
+
+/// A version about to be committed.
+#[derive(Debug, Clone)]
+pub struct NewVersion {
+    /// Where.
+    pub bucket: BucketName,
+    /// Under which key.
+    pub key: ObjectKey,
+    /// What must hold of the object it replaces.
+    pub condition: WriteCondition,
+    /// Object or stream.
+    pub kind: VersionKind,
+    /// Length in bytes.
+    pub size_bytes: u64,
+    /// As [`super::VersionRow::etag`].
+    pub etag: String,
+    /// As [`super::VersionRow::modified_ms`].
+    pub modified_ms: i64,
+    /// As [`super::VersionRow::checksum`].
+    pub checksum: ObjectChecksum,
+    /// Who writes it.
+    pub owner: String,
+    /// As [`super::VersionRow::fields`].
+    pub fields: Vec<u8>,
+    /// As [`super::VersionRow::tags`].
+    pub tags: String,
+    /// As [`super::VersionRow::acl`].
+    pub acl: Vec<u8>,
+    /// As [`super::VersionRow::parts`].
+    pub parts: Vec<PartOfObject>,
+    /// Its bytes.
+    pub source: Source,
+    /// Sent after the commit.
+    pub messages: Vec<Message>,
+}
+
+/// A message for the outbox, written in the transaction of the change that it tells of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Who handles it.
+    pub kind: &'static str,
+    /// What it says, JSON; `{version}` stands for the version id that the commit gives.
+    pub payload: String,
+    /// When it is due, in milliseconds since 1970.
+    pub run_at_ms: i64,
+}
+
+/// A version was committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// How clients name it, `None` in a bucket that never kept versions.
+    pub version_id: Option<VersionId>,
+    /// Blobs that no row names any more.
+    pub released: Vec<StoredBlob>,
+}
+
+/// What to delete.
+#[derive(Debug, Clone)]
+pub struct Deletion {
+    /// Where.
+    pub bucket: BucketName,
+    /// Which object.
+    pub key: ObjectKey,
+    /// Which version; `None` as S3 does without: in a bucket that keeps versions this writes a delete marker.
+    pub version_id: Option<VersionId>,
+    /// What must hold of the object.
+    pub condition: WriteCondition,
+    /// Only when this is the number of the newest version: for jobs that decided on what they saw.
+    pub only_if_latest: Option<i64>,
+    /// Who deletes.
+    pub owner: String,
+    /// The time, in milliseconds since 1970.
+    pub now_ms: i64,
+    /// Sent after the commit.
+    pub messages: Vec<Message>,
+}
+
+/// What a deletion came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Deleted {
+    /// The version that was removed or the delete marker that was written.
+    pub version_id: Option<VersionId>,
+    /// Whether that is a delete marker.
+    pub delete_marker: bool,
+    /// Blobs that no row names any more.
+    pub released: Vec<StoredBlob>,
+}
+
+/// An upload about to begin.
+#[derive(Debug, Clone)]
+pub struct NewUpload {
+    /// Where.
+    pub bucket: BucketName,
+    /// Under which key.
+    pub key: ObjectKey,
+    /// When, in milliseconds since 1970.
+    pub started_ms: i64,
+    /// Who begins it.
+    pub owner: String,
+    /// As [`super::VersionRow::fields`].
+    pub fields: Vec<u8>,
+    /// As [`super::VersionRow::tags`].
+    pub tags: String,
+    /// As [`super::VersionRow::acl`].
+    pub acl: Vec<u8>,
+    /// The checksum that it announces.
+    pub checksum: Option<(Algorithm, ChecksumType)>,
+}
+
+/// A part about to be committed.
+#[derive(Debug, Clone)]
+pub struct NewPart {
+    /// Of which upload.
+    pub upload: i64,
+    /// What it is.
+    pub row: PartRow,
+    /// Its bytes.
+    pub source: PartSource,
+}
+
+/// Where the bytes of a part come from.
+#[derive(Debug, Clone)]
+pub enum PartSource {
+    /// They were just written.
+    Written(Content),
+    /// A range of a version: blobs are shared, no byte moves.
+    Version {
+        /// The version's number.
+        number: i64,
+        /// The first byte.
+        start: u64,
+        /// Behind the last byte.
+        end: u64,
+    },
+}
+
+/// Bytes to be put at the end of a stream.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// Where.
+    pub bucket: BucketName,
+    /// To which object.
+    pub key: ObjectKey,
+    /// The length that the object must have.
+    pub offset_bytes: u64,
+    /// How many bytes.
+    pub size_bytes: u64,
+    /// Their MD5 in hexadecimal.
+    pub md5: String,
+    /// Their checksum.
+    pub checksum: Checksum,
+    /// The time, in milliseconds since 1970.
+    pub now_ms: i64,
+    /// Whether these are the last ones.
+    pub seal: bool,
+    /// Their bytes.
+    pub content: Content,
+    /// Sent after the commit.
+    pub messages: Vec<Message>,
+}
+
+/// What an append came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// The entity tag that the object has now.
+    pub etag: String,
+    /// Its length now.
+    pub length_bytes: u64,
+}
+
+/// A setting of one version.
+#[derive(Debug, Clone)]
+pub enum VersionSetting {
+    /// As [`super::VersionRow::tags`].
+    Tags(String),
+    /// As [`super::VersionRow::acl`].
+    Acl(Vec<u8>),
+}

@@ -1,0 +1,201 @@
+//! Pages of rows in the order of keys.
+
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+
+use super::super::{
+    ListedObject, ListedVersion, MetaError, PartRow, UploadRow, VersionKind, VersionSeek,
+};
+use super::columns::{algorithm, get, impossible, kind, object_key, signed, unsigned, version_id};
+use super::read::upload_row;
+use super::read_failed;
+use crate::origin::checksums::{Algorithm, Checksum};
+use crate::origin::listing::Seek;
+use crate::origin::names::ObjectKey;
+
+fn listed_object(row: &SqliteRow) -> Result<ListedObject, MetaError> {
+    Ok(ListedObject {
+        key: object_key(row)?,
+        size_bytes: unsigned(row, "size")?,
+        etag: get(row, "etag")?,
+        modified_ms: get(row, "modified_ms")?,
+        checksum: algorithm(row)?,
+        owner: get(row, "owner")?,
+    })
+}
+
+pub(super) async fn objects(
+    pool: &SqlitePool,
+    bucket: i64,
+    seek: &Seek,
+    limit: usize,
+) -> Result<Vec<ListedObject>, MetaError> {
+    // Answered from the index `objects_listed` alone.
+    let (sql, key) = match seek {
+        Seek::From(key) => (
+            "SELECT key, size, etag, modified_ms, checksum_algorithm, checksum_type, owner FROM versions
+             WHERE is_latest = 1 AND kind <> 1 AND bucket = ? AND key >= ? ORDER BY key LIMIT ?",
+            key,
+        ),
+        Seek::After(key) => (
+            "SELECT key, size, etag, modified_ms, checksum_algorithm, checksum_type, owner FROM versions
+             WHERE is_latest = 1 AND kind <> 1 AND bucket = ? AND key > ? ORDER BY key LIMIT ?",
+            key,
+        ),
+        Seek::End => return Ok(Vec::new()),
+    };
+    let rows = sqlx::query(sql)
+        .bind(bucket)
+        .bind(key.as_slice())
+        .bind(signed(limit as u64))
+        .fetch_all(pool)
+        .await
+        .map_err(read_failed)?;
+    rows.iter().map(listed_object).collect()
+}
+
+macro_rules! versions_sql {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, key, is_null, kind, is_latest, size, etag, modified_ms, checksum_algorithm, checksum_type,
+                    owner, tags
+             FROM versions WHERE bucket = ? AND ",
+            $rest,
+            " ORDER BY key, id DESC LIMIT ?"
+        )
+    };
+}
+
+pub(super) async fn versions(
+    pool: &SqlitePool,
+    bucket: i64,
+    seek: &VersionSeek,
+    limit: usize,
+) -> Result<Vec<ListedVersion>, MetaError> {
+    let mut listed = Vec::new();
+    if let Some((key, number)) = &seek.older_than {
+        let rows = sqlx::query(versions_sql!("key = ? AND id < ?"))
+            .bind(bucket)
+            .bind(key.as_str().as_bytes())
+            .bind(number)
+            .bind(signed(limit as u64))
+            .fetch_all(pool)
+            .await
+            .map_err(read_failed)?;
+        for row in &rows {
+            listed.push(listed_version(row)?);
+        }
+    }
+    let (sql, key) = match &seek.from {
+        Seek::From(key) => (versions_sql!("key >= ?"), key),
+        Seek::After(key) => (versions_sql!("key > ?"), key),
+        Seek::End => return Ok(listed),
+    };
+    if listed.len() < limit {
+        let rows = sqlx::query(sql)
+            .bind(bucket)
+            .bind(key.as_slice())
+            .bind(signed((limit - listed.len()) as u64))
+            .fetch_all(pool)
+            .await
+            .map_err(read_failed)?;
+        for row in &rows {
+            listed.push(listed_version(row)?);
+        }
+    }
+    Ok(listed)
+}
+
+fn listed_version(row: &SqliteRow) -> Result<ListedVersion, MetaError> {
+    Ok(ListedVersion {
+        object: listed_object(row)?,
+        number: get(row, "id")?,
+        version_id: version_id(row)?,
+        is_delete_marker: kind(row)? == VersionKind::DeleteMarker,
+        is_latest: get(row, "is_latest")?,
+        tags: get(row, "tags")?,
+    })
+}
+
+macro_rules! uploads_sql {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, bucket, key, started_ms, owner, fields, tags, acl, checksum_algorithm, checksum_type
+             FROM uploads WHERE bucket = ? AND ",
+            $rest,
+            " ORDER BY key, id LIMIT ?"
+        )
+    };
+}
+
+pub(super) async fn uploads(
+    pool: &SqlitePool,
+    bucket: i64,
+    seek: &Seek,
+    after: Option<(ObjectKey, i64)>,
+    limit: usize,
+) -> Result<Vec<UploadRow>, MetaError> {
+    let mut listed = Vec::new();
+    if let Some((key, number)) = after {
+        let rows = sqlx::query(uploads_sql!("key = ? AND id > ?"))
+            .bind(bucket)
+            .bind(key.as_str().as_bytes())
+            .bind(number)
+            .bind(signed(limit as u64))
+            .fetch_all(pool)
+            .await
+            .map_err(read_failed)?;
+        for row in &rows {
+            listed.push(upload_row(row)?);
+        }
+    }
+    let (sql, key) = match seek {
+        Seek::From(key) => (uploads_sql!("key >= ?"), key),
+        Seek::After(key) => (uploads_sql!("key > ?"), key),
+        Seek::End => return Ok(listed),
+    };
+    if listed.len() < limit {
+        let rows = sqlx::query(sql)
+            .bind(bucket)
+            .bind(key.as_slice())
+            .bind(signed((limit - listed.len()) as u64))
+            .fetch_all(pool)
+            .await
+            .map_err(read_failed)?;
+        for row in &rows {
+            listed.push(upload_row(row)?);
+        }
+    }
+    Ok(listed)
+}
+
+pub(super) async fn parts(
+    pool: &SqlitePool,
+    upload: i64,
+    after: u16,
+    limit: usize,
+) -> Result<Vec<PartRow>, MetaError> {
+    let rows = sqlx::query(
+        "SELECT number, size, etag, modified_ms, checksum_algorithm, checksum FROM parts
+         WHERE upload = ? AND number > ? ORDER BY number LIMIT ?",
+    )
+    .bind(upload)
+    .bind(after)
+    .bind(signed(limit as u64))
+    .fetch_all(pool)
+    .await
+    .map_err(read_failed)?;
+    rows.iter()
+        .map(|row| {
+            let algorithm = Algorithm::from_s3_name(get(row, "checksum_algorithm")?)
+                .map_err(|_| impossible("checksum_algorithm"))?;
+            Ok(PartRow {
+                number: get(row, "number")?,
+                size_bytes: unsigned(row, "size")?,
+                etag: get(row, "etag")?,
+                modified_ms: get(row, "modified_ms")?,
+                checksum: Checksum::from_bytes(algorithm, get(row, "checksum")?)
+                    .map_err(|_| impossible("checksum"))?,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,271 @@
+//! Single rows, and whole tables for those who look after them.
+
+use bytes::Bytes;
+use sqlx::Row as _;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+
+use super::super::{
+    BucketRow, Census, DocumentKind, MetaError, Piece, PieceBytes, UploadRow, VersionId, VersionRow,
+};
+use super::columns::{
+    algorithm, blob_of, get, impossible, object_key, signed, unsigned, version_row, version_sql,
+    versioning,
+};
+use super::read_failed;
+use crate::origin::blobs::{BlobId, Extent, PackId, StoredBlob};
+use crate::origin::names::{BucketName, ObjectKey};
+
+fn bucket_row(row: &SqliteRow) -> Result<BucketRow, MetaError> {
+    Ok(BucketRow {
+        id: get(row, "id")?,
+        name: get(row, "name")?,
+        owner: get(row, "owner")?,
+        created_ms: get(row, "created_ms")?,
+        versioning: versioning(row)?,
+        documents: Vec::new(),
+    })
+}
+
+/// Without their documents.
+pub(super) async fn buckets(pool: &SqlitePool) -> Result<Vec<BucketRow>, MetaError> {
+    let rows =
+        sqlx::query("SELECT id, name, owner, created_ms, versioning FROM buckets ORDER BY name")
+            .fetch_all(pool)
+            .await
+            .map_err(read_failed)?;
+    let mut buckets: Vec<BucketRow> = rows.iter().map(bucket_row).collect::<Result<_, _>>()?;
+    for bucket in &mut buckets {
+        bucket.documents = documents(pool, bucket.id).await?;
+    }
+    Ok(buckets)
+}
+
+pub(super) async fn bucket(
+    pool: &SqlitePool,
+    name: &BucketName,
+) -> Result<Option<BucketRow>, MetaError> {
+    let row =
+        sqlx::query("SELECT id, name, owner, created_ms, versioning FROM buckets WHERE name = ?")
+            .bind(name.as_str())
+            .fetch_optional(pool)
+            .await
+            .map_err(read_failed)?;
+    let Some(row) = row else { return Ok(None) };
+    let mut bucket = bucket_row(&row)?;
+    bucket.documents = documents(pool, bucket.id).await?;
+    Ok(Some(bucket))
+}
+
+async fn documents(
+    pool: &SqlitePool,
+    bucket: i64,
+) -> Result<Vec<(DocumentKind, Bytes)>, MetaError> {
+    let rows = sqlx::query("SELECT kind, document FROM bucket_documents WHERE bucket = ?")
+        .bind(bucket)
+        .fetch_all(pool)
+        .await
+        .map_err(read_failed)?;
+    rows.iter()
+        .map(|row| {
+            let kind = DocumentKind::from_name(get(row, "kind")?).ok_or(impossible("kind"))?;
+            Ok((kind, Bytes::from(get::<Vec<u8>>(row, "document")?)))
+        })
+        .collect()
+}
+
+pub(super) async fn latest(
+    pool: &SqlitePool,
+    bucket: i64,
+    key: &ObjectKey,
+) -> Result<Option<VersionRow>, MetaError> {
+    let row = sqlx::query(version_sql!(
+        "WHERE v.bucket = ? AND v.key = ? ORDER BY v.id DESC LIMIT 1"
+    ))
+    .bind(bucket)
+    .bind(key.as_str().as_bytes())
+    .fetch_optional(pool)
+    .await
+    .map_err(read_failed)?;
+    row.as_ref().map(version_row).transpose()
+}
+
+pub(super) async fn version(
+    pool: &SqlitePool,
+    bucket: i64,
+    key: &ObjectKey,
+    version_id: VersionId,
+) -> Result<Option<VersionRow>, MetaError> {
+    let query = match version_id {
+        VersionId::Number(number) => sqlx::query(version_sql!(
+            "WHERE v.id = ? AND v.bucket = ? AND v.key = ? AND v.is_null = 0"
+        ))
+        .bind(number),
+        VersionId::Null => sqlx::query(version_sql!(
+            "WHERE v.is_null = ? AND v.bucket = ? AND v.key = ?"
+        ))
+        .bind(1),
+    };
+    let row = query
+        .bind(bucket)
+        .bind(key.as_str().as_bytes())
+        .fetch_optional(pool)
+        .await
+        .map_err(read_failed)?;
+    row.as_ref().map(version_row).transpose()
+}
+
+pub(super) async fn extents(
+    pool: &SqlitePool,
+    version: i64,
+    start: u64,
+    end: u64,
+) -> Result<Vec<Piece>, MetaError> {
+    let rows = sqlx::query(
+        "SELECT e.position, e.length, e.inline, e.blob, e.skip, b.length AS blob_length, b.place, b.block_crcs
+         FROM extents e LEFT JOIN blobs b ON b.id = e.blob
+         WHERE e.holder = ? AND e.position < ? AND e.position + e.length > ? ORDER BY e.position",
+    )
+    .bind(version)
+    .bind(signed(end))
+    .bind(signed(start))
+    .fetch_all(pool)
+    .await
+    .map_err(read_failed)?;
+    rows.iter()
+        .map(|row| {
+            let inline: Option<Vec<u8>> = get(row, "inline")?;
+            let blob: Option<i64> = get(row, "blob")?;
+            let bytes = match (inline, blob) {
+                (Some(bytes), _) => PieceBytes::Inline(Bytes::from(bytes)),
+                (None, Some(blob)) => PieceBytes::Extent(Extent {
+                    blob: blob_of(row, blob, "blob_length")?,
+                    skip_bytes: unsigned(row, "skip")?,
+                    length_bytes: unsigned(row, "length")?,
+                }),
+                (None, None) => return Err(impossible("blob")),
+            };
+            Ok(Piece {
+                position: unsigned(row, "position")?,
+                bytes,
+            })
+        })
+        .collect()
+}
+
+pub(super) fn upload_row(row: &SqliteRow) -> Result<UploadRow, MetaError> {
+    Ok(UploadRow {
+        number: get(row, "id")?,
+        bucket: get(row, "bucket")?,
+        key: object_key(row)?,
+        started_ms: get(row, "started_ms")?,
+        owner: get(row, "owner")?,
+        fields: get(row, "fields")?,
+        tags: get(row, "tags")?,
+        acl: get(row, "acl")?,
+        checksum: algorithm(row)?,
+    })
+}
+
+pub(super) async fn upload(pool: &SqlitePool, number: i64) -> Result<Option<UploadRow>, MetaError> {
+    let row = sqlx::query(
+        "SELECT id, bucket, key, started_ms, owner, fields, tags, acl, checksum_algorithm, checksum_type
+         FROM uploads WHERE id = ?",
+    )
+    .bind(number)
+    .fetch_optional(pool)
+    .await
+    .map_err(read_failed)?;
+    row.as_ref().map(upload_row).transpose()
+}
+
+fn stored_blobs(rows: &[SqliteRow]) -> Result<Vec<StoredBlob>, MetaError> {
+    rows.iter()
+        .map(|row| blob_of(row, get(row, "id")?, "length"))
+        .collect()
+}
+
+pub(super) async fn blobs(
+    pool: &SqlitePool,
+    after: Option<BlobId>,
+    limit: usize,
+) -> Result<Vec<StoredBlob>, MetaError> {
+    let rows = sqlx::query(
+        "SELECT id, length, place, block_crcs FROM blobs WHERE id > ? ORDER BY id LIMIT ?",
+    )
+    .bind(after.map_or(i64::MIN, BlobId::row))
+    .bind(signed(limit as u64))
+    .fetch_all(pool)
+    .await
+    .map_err(read_failed)?;
+    stored_blobs(&rows)
+}
+
+pub(super) async fn blobs_in_pack(
+    pool: &SqlitePool,
+    pack: PackId,
+) -> Result<Vec<StoredBlob>, MetaError> {
+    let rows =
+        sqlx::query("SELECT id, length, place, block_crcs FROM blobs WHERE pack = ? ORDER BY id")
+            .bind(pack.row())
+            .fetch_all(pool)
+            .await
+            .map_err(read_failed)?;
+    stored_blobs(&rows)
+}
+
+pub(super) async fn packs(pool: &SqlitePool) -> Result<Vec<(PackId, u64)>, MetaError> {
+    let rows = sqlx::query(
+        "SELECT pack, sum(length) AS live FROM blobs WHERE pack IS NOT NULL GROUP BY pack ORDER BY pack",
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(read_failed)?;
+    rows.iter()
+        .map(|row| Ok((PackId::from_row(get(row, "pack")?), unsigned(row, "live")?)))
+        .collect()
+}
+
+pub(super) async fn garbage(pool: &SqlitePool, limit: usize) -> Result<Vec<StoredBlob>, MetaError> {
+    let rows = sqlx::query("SELECT id, length, place, block_crcs FROM garbage ORDER BY id LIMIT ?")
+        .bind(signed(limit as u64))
+        .fetch_all(pool)
+        .await
+        .map_err(read_failed)?;
+    stored_blobs(&rows)
+}
+
+pub(super) async fn census(pool: &SqlitePool) -> Result<Census, MetaError> {
+    let row = sqlx::query(
+        "SELECT (SELECT count(*) FROM buckets) AS buckets,
+                (SELECT count(*) FROM versions WHERE kind <> 1) AS versions,
+                (SELECT count(*) FROM versions WHERE kind = 1) AS delete_markers,
+                (SELECT coalesce(sum(size), 0) FROM versions) AS version_bytes,
+                (SELECT count(*) FROM blobs) AS blobs,
+                (SELECT coalesce(sum(length), 0) FROM blobs) AS blob_bytes,
+                (SELECT count(*) FROM garbage) AS garbage,
+                (SELECT coalesce(sum(length), 0) FROM garbage) AS garbage_bytes,
+                (SELECT count(*) FROM uploads) AS uploads,
+                (SELECT count(*) FROM tasks) AS tasks,
+                (SELECT count(*) FROM dead_letters) AS dead_letters",
+    )
+    .fetch_one(pool)
+    .await
+    .map_err(read_failed)?;
+    let number = |column: &'static str| -> Result<u64, MetaError> {
+        let value: i64 = row.try_get(column).map_err(read_failed)?;
+        u64::try_from(value).map_err(|_| impossible(column))
+    };
+    Ok(Census {
+        buckets: number("buckets")?,
+        versions: number("versions")?,
+        delete_markers: number("delete_markers")?,
+        version_bytes: number("version_bytes")?,
+        blobs: number("blobs")?,
+        blob_bytes: number("blob_bytes")?,
+        garbage: number("garbage")?,
+        garbage_bytes: number("garbage_bytes")?,
+        uploads: number("uploads")?,
+        tasks: number("tasks")?,
+        dead_letters: number("dead_letters")?,
+    })
+}

@@ -1,0 +1,252 @@
+//! The tables, and how those of earlier versions become them.
+
+use std::path::Path;
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+
+use super::{MetaOpenError, SCHEMA_VERSION};
+use crate::origin::blobs::Place;
+
+/// Kept in SQLite's `application_id`: "TGor".
+const APPLICATION_ID: i64 = 0x5447_6f72;
+
+/// Keys are BLOBs, so that the database compares them byte by byte.
+///
+/// `versions.id` is the number of a version and counts up over all of them, so that of two versions of a key the
+/// newer has the higher. Its bytes are in `inline`, in the blob `blob`, or in the `extents` whose `holder` it
+/// is. Parts of uploads take their ids from the same count and hold their bytes in the same ways.
+const SCHEMA: &str = "
+CREATE TABLE writers (
+    generation INTEGER PRIMARY KEY AUTOINCREMENT,
+    live       INTEGER NOT NULL
+);
+CREATE TABLE counters (
+    name  TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE notes (
+    name TEXT PRIMARY KEY,
+    text TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE buckets (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    name       TEXT    NOT NULL UNIQUE,
+    owner      TEXT    NOT NULL,
+    created_ms INTEGER NOT NULL,
+    versioning INTEGER NOT NULL
+);
+CREATE TABLE bucket_documents (
+    bucket   INTEGER NOT NULL REFERENCES buckets (id),
+    kind     TEXT    NOT NULL,
+    document BLOB    NOT NULL,
+    PRIMARY KEY (bucket, kind)
+) WITHOUT ROWID;
+CREATE TABLE blobs (
+    id         INTEGER PRIMARY KEY,
+    length     INTEGER NOT NULL,
+    refs       INTEGER NOT NULL,
+    pack       INTEGER,
+    place      BLOB    NOT NULL,
+    block_crcs BLOB    NOT NULL
+);
+CREATE INDEX blobs_by_pack ON blobs (pack, length) WHERE pack IS NOT NULL;
+CREATE TABLE garbage (
+    id         INTEGER PRIMARY KEY,
+    length     INTEGER NOT NULL,
+    place      BLOB    NOT NULL,
+    block_crcs BLOB    NOT NULL
+);
+CREATE TABLE versions (
+    id                 INTEGER PRIMARY KEY,
+    bucket             INTEGER NOT NULL REFERENCES buckets (id),
+    key                BLOB    NOT NULL,
+    is_null            INTEGER NOT NULL,
+    kind               INTEGER NOT NULL,
+    is_latest          INTEGER NOT NULL,
+    size               INTEGER NOT NULL,
+    etag               TEXT    NOT NULL,
+    modified_ms        INTEGER NOT NULL,
+    checksum_algorithm TEXT,
+    checksum_type      TEXT,
+    checksum           BLOB,
+    owner              TEXT    NOT NULL,
+    fields             BLOB    NOT NULL,
+    tags               TEXT    NOT NULL,
+    acl                BLOB    NOT NULL,
+    parts              BLOB    NOT NULL,
+    inline             BLOB,
+    blob               INTEGER
+);
+CREATE INDEX versions_by_key ON versions (bucket, key, id DESC);
+CREATE INDEX objects_listed ON versions
+    (bucket, key, size, etag, modified_ms, checksum_algorithm, checksum_type, owner)
+    WHERE is_latest = 1 AND kind <> 1;
+CREATE TABLE extents (
+    holder   INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    length   INTEGER NOT NULL,
+    inline   BLOB,
+    blob     INTEGER,
+    skip     INTEGER NOT NULL,
+    PRIMARY KEY (holder, position)
+) WITHOUT ROWID;
+CREATE TABLE uploads (
+    id                 INTEGER PRIMARY KEY,
+    bucket             INTEGER NOT NULL REFERENCES buckets (id),
+    key                BLOB    NOT NULL,
+    started_ms         INTEGER NOT NULL,
+    owner              TEXT    NOT NULL,
+    fields             BLOB    NOT NULL,
+    tags               TEXT    NOT NULL,
+    acl                BLOB    NOT NULL,
+    checksum_algorithm TEXT,
+    checksum_type      TEXT
+);
+CREATE INDEX uploads_by_key ON uploads (bucket, key, id);
+CREATE TABLE parts (
+    id                 INTEGER PRIMARY KEY,
+    upload             INTEGER NOT NULL REFERENCES uploads (id),
+    number             INTEGER NOT NULL,
+    size               INTEGER NOT NULL,
+    etag               TEXT    NOT NULL,
+    modified_ms        INTEGER NOT NULL,
+    checksum_algorithm TEXT    NOT NULL,
+    checksum           BLOB    NOT NULL,
+    inline             BLOB,
+    blob               INTEGER,
+    UNIQUE (upload, number)
+);
+CREATE TABLE tasks (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind       TEXT    NOT NULL,
+    payload    TEXT    NOT NULL,
+    attempts   INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    run_at_ms  INTEGER NOT NULL,
+    last_error TEXT
+);
+CREATE INDEX tasks_due ON tasks (run_at_ms, id);
+CREATE TABLE dead_letters (
+    id         INTEGER PRIMARY KEY,
+    kind       TEXT    NOT NULL,
+    payload    TEXT    NOT NULL,
+    attempts   INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    died_ms    INTEGER NOT NULL,
+    last_error TEXT
+);
+INSERT INTO counters (name, value) VALUES ('row', 0);
+";
+
+/// Moves the tables of version 1 out of the way, and their rows into those of [`SCHEMA`] afterwards.
+const SET_ASIDE_1: &str = "
+ALTER TABLE writers RENAME TO writers_1;
+ALTER TABLE buckets RENAME TO buckets_1;
+ALTER TABLE blobs RENAME TO blobs_1;
+ALTER TABLE objects RENAME TO objects_1;
+";
+const BRING_OVER_1: &str = "
+INSERT INTO writers SELECT generation, live FROM writers_1;
+INSERT INTO buckets (id, name, owner, created_ms, versioning)
+    SELECT id, name, '', created_ms, 0 FROM buckets_1;
+INSERT INTO versions (bucket, key, is_null, kind, is_latest, size, etag, modified_ms, checksum_algorithm,
+        checksum_type, checksum, owner, fields, tags, acl, parts, blob)
+    SELECT bucket, key, 1, 0, 1, size, etag, modified_ms, checksum_algorithm, 'FULL_OBJECT', checksum,
+        '', fields, '', x'', x'', blob FROM objects_1 ORDER BY modified_ms;
+UPDATE counters SET value = (SELECT coalesce(max(id), 0) FROM versions) WHERE name = 'row';
+DROP TABLE objects_1;
+DROP TABLE blobs_1;
+DROP TABLE buckets_1;
+DROP TABLE writers_1;
+";
+
+/// Makes the tables, brings over those of an earlier version, or finds them as they are.
+pub(super) async fn prepare(
+    connection: &mut SqliteConnection,
+    path: &Path,
+) -> Result<(), MetaOpenError> {
+    let failed = |source| MetaOpenError::Sql {
+        path: path.to_owned(),
+        source,
+    };
+    let application: i64 = sqlx::query_scalar("PRAGMA application_id")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let version: i64 = sqlx::query_scalar("PRAGMA user_version")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_master")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    match (application, version) {
+        (0, 0) if tables == 0 => create(connection).await.map_err(failed),
+        (APPLICATION_ID, SCHEMA_VERSION) => Ok(()),
+        (APPLICATION_ID, 1) => bring_over(connection).await.map_err(failed),
+        (APPLICATION_ID, found) => Err(MetaOpenError::SchemaVersion {
+            path: path.to_owned(),
+            found,
+        }),
+        (found, _) => Err(MetaOpenError::Foreign {
+            path: path.to_owned(),
+            found,
+        }),
+    }
+}
+
+async fn create(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    // Both pragmas are part of the transaction, so a stop in between leaves an empty database.
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await?;
+    let stamp = format!(
+        "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
+    );
+    sqlx::raw_sql(AssertSqlSafe(stamp))
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await
+}
+
+async fn bring_over(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::raw_sql(SET_ASIDE_1)
+        .execute(&mut *transaction)
+        .await?;
+    sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await?;
+    let mut after = i64::MIN;
+    loop {
+        let rows = sqlx::query(
+            "SELECT id, length, block_crcs FROM blobs_1 WHERE id > ? ORDER BY id LIMIT 1000",
+        )
+        .bind(after)
+        .fetch_all(&mut *transaction)
+        .await?;
+        let Some(last) = rows.last() else { break };
+        after = last.try_get("id")?;
+        for row in rows {
+            let id: i64 = row.try_get("id")?;
+            let length: i64 = row.try_get("length")?;
+            let crcs: Vec<u8> = row.try_get("block_crcs")?;
+            sqlx::query(
+                "INSERT INTO blobs (id, length, refs, pack, place, block_crcs) VALUES (?, ?, 1, NULL, ?, ?)",
+            )
+            .bind(id)
+            .bind(length)
+            .bind(Place::first_disk().to_bytes())
+            .bind(crcs)
+            .execute(&mut *transaction)
+            .await?;
+        }
+    }
+    sqlx::raw_sql(BRING_OVER_1)
+        .execute(&mut *transaction)
+        .await?;
+    let stamp = format!("PRAGMA user_version = {SCHEMA_VERSION};");
+    sqlx::raw_sql(AssertSqlSafe(stamp))
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await
+}

@@ -1,0 +1,237 @@
+//! The one task that writes, and the handle on it.
+//!
+//! Changes that wait for it are committed together, at most [`BATCH_MAX`] at a time, in one transaction: that is the only
+//! commit point (`row-is-truth`), and the row of this writer's generation is read inside it, so that a writer that
+//! was declared dead cannot commit.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use sqlx::Connection as _;
+use sqlx::sqlite::SqliteConnection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::MetaError;
+use super::super::epochs::Epochs;
+use super::changes::{Changes, Memo};
+use crate::origin::latch::WriteLatch;
+
+/// The most changes in one transaction.
+const BATCH_MAX: usize = 256;
+/// Changes that may wait; behind them the requests wait.
+const QUEUE: usize = 1024;
+
+/// Something that a transaction does.
+pub(super) trait Change: Send + 'static {
+    /// What it comes to, if the transaction is committed.
+    type Outcome: Send + 'static;
+    /// Decides against committed rows and those of the changes before it, then writes.
+    fn apply(
+        self,
+        changes: &mut Changes<'_>,
+    ) -> impl Future<Output = Result<Self::Outcome, sqlx::Error>> + Send;
+}
+
+/// A handle on the writing task.
+pub(super) struct Writer {
+    jobs: mpsc::Sender<Job>,
+}
+
+enum Job {
+    Change(Box<dyn Pending>),
+    Close(oneshot::Sender<()>),
+}
+
+/// A change with whoever waits for it.
+trait Pending: Send {
+    fn apply<'t>(
+        self: Box<Self>,
+        changes: &'t mut Changes<'_>,
+    ) -> BoxFuture<'t, (Settle, Option<sqlx::Error>)>;
+    fn refuse(self: Box<Self>, error: MetaError);
+}
+
+/// Tells a waiting request what the transaction came to.
+type Settle = Box<dyn FnOnce(Result<(), MetaError>) + Send>;
+
+struct Waiting<C: Change> {
+    change: C,
+    answer: oneshot::Sender<Result<C::Outcome, MetaError>>,
+}
+
+impl<C: Change> Pending for Waiting<C> {
+    fn apply<'t>(
+        self: Box<Self>,
+        changes: &'t mut Changes<'_>,
+    ) -> BoxFuture<'t, (Settle, Option<sqlx::Error>)> {
+        Box::pin(async move {
+            let Waiting { change, answer } = *self;
+            // Nobody waits any more when the client has gone, so nobody minds where an answer goes.
+            match change.apply(changes).await {
+                Ok(value) => {
+                    let settle = move |committed: Result<(), MetaError>| {
+                        let _ = answer.send(committed.map(|()| value));
+                    };
+                    (Box::new(settle) as Settle, None)
+                }
+                Err(error) => {
+                    let settle = move |committed: Result<(), MetaError>| {
+                        let error = committed.err().unwrap_or(MetaError::Closed);
+                        let _ = answer.send(Err(error));
+                    };
+                    (Box::new(settle) as Settle, Some(error))
+                }
+            }
+        })
+    }
+
+    fn refuse(self: Box<Self>, error: MetaError) {
+        let _ = self.answer.send(Err(error));
+    }
+}
+
+impl Writer {
+    /// Makes the handle, and the task, which the caller spawns. The task ends when it is closed or every handle
+    /// is gone.
+    pub(super) fn start(
+        connection: SqliteConnection,
+        generation: i64,
+        latch: Arc<WriteLatch>,
+        epochs: Arc<Epochs>,
+    ) -> (Writer, impl Future<Output = ()> + Send + use<>) {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let task = Task {
+            connection,
+            generation,
+            latch,
+            epochs,
+            memo: Memo::default(),
+        };
+        (Writer { jobs }, task.run(queue))
+    }
+
+    /// Hands over a change and waits for its commit.
+    pub(super) async fn commit<C: Change>(&self, change: C) -> Result<C::Outcome, MetaError> {
+        let (answer, outcome) = oneshot::channel();
+        let waiting = Box::new(Waiting { change, answer });
+        let sent = self.jobs.send(Job::Change(waiting)).await;
+        sent.map_err(|_| MetaError::Closed)?;
+        outcome.await.unwrap_or(Err(MetaError::Closed))
+    }
+
+    /// Commits what waits, refuses the rest and closes the connection.
+    pub(super) async fn close(&self) {
+        let (answer, closed) = oneshot::channel();
+        if self.jobs.send(Job::Close(answer)).await.is_ok() {
+            // An error means that the task is gone already, which is what we want.
+            let _ = closed.await;
+        }
+    }
+}
+
+struct Task {
+    connection: SqliteConnection,
+    generation: i64,
+    latch: Arc<WriteLatch>,
+    epochs: Arc<Epochs>,
+    memo: Memo,
+}
+
+impl Task {
+    async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        let mut closing = None;
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        while closing.is_none() && queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            let mut pending = Vec::with_capacity(batch.len());
+            for job in batch.drain(..) {
+                match job {
+                    Job::Change(change) => pending.push(change),
+                    Job::Close(answer) => closing = Some(answer),
+                }
+            }
+            self.settle(pending).await;
+        }
+        queue.close();
+        while let Ok(job) = queue.try_recv() {
+            if let Job::Change(change) = job {
+                change.refuse(MetaError::Closed);
+            }
+        }
+        if let Err(error) = self.connection.close().await {
+            tracing::warn!(%error, "the metadata connection did not close cleanly");
+        }
+        if let Some(answer) = closing {
+            // The closer may have stopped waiting.
+            let _ = answer.send(());
+        }
+    }
+
+    /// Commits a batch and tells everybody.
+    async fn settle(&mut self, pending: Vec<Box<dyn Pending>>) {
+        if pending.is_empty() {
+            return;
+        }
+        let mut waiting = pending.into_iter();
+        let mut settles: Vec<Settle> = Vec::with_capacity(waiting.len());
+        let outcome = if self.latch.has_fallen() {
+            Err(MetaError::WritesRefused)
+        } else {
+            self.commit(&mut waiting, &mut settles).await
+        };
+        if outcome.is_err() {
+            // It may hold what was rolled back.
+            self.memo = Memo::default();
+        }
+        // Changes that the transaction never reached share its fate.
+        for change in waiting {
+            change.refuse(outcome.clone().err().unwrap_or(MetaError::Closed));
+        }
+        for settle in settles {
+            settle(outcome.clone());
+        }
+    }
+
+    /// Applies the batch and commits it: the only commit point (`row-is-truth`).
+    async fn commit(
+        &mut self,
+        waiting: &mut std::vec::IntoIter<Box<dyn Pending>>,
+        settles: &mut Vec<Settle>,
+    ) -> Result<(), MetaError> {
+        let Task {
+            connection,
+            generation,
+            latch,
+            epochs,
+            memo,
+        } = self;
+        let failed = |error| MetaError::from_write(error, latch);
+        let mut transaction = connection
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(failed)?;
+        let live: Option<i64> = sqlx::query_scalar("SELECT live FROM writers WHERE generation = ?")
+            .bind(*generation)
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        if live != Some(1) {
+            latch.fall();
+            return Err(MetaError::Fenced {
+                generation: *generation,
+            });
+        }
+        let mut changes = Changes::begin(transaction, memo, epochs);
+        for change in waiting.by_ref() {
+            let (settle, error) = change.apply(&mut changes).await;
+            settles.push(settle);
+            if let Some(error) = error {
+                return Err(failed(error));
+            }
+        }
+        let (transaction, touched) = changes.finish().await.map_err(failed)?;
+        epochs.begin(&touched);
+        let committed = transaction.commit().await;
+        epochs.end(&touched);
+        committed.map_err(failed)
+    }
+}

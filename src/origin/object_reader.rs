@@ -1,0 +1,83 @@
+//! The bytes of a version on their way out, wherever they lie.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::blobs::{BlobError, BlobReader, Blobs, Extent};
+use super::meta::{Piece, PieceBytes};
+
+/// Some or all bytes of a version, open for reading: what was open stays readable when the version goes.
+pub struct ObjectReader {
+    parts: Vec<Part>,
+}
+
+struct Part {
+    bytes: Range<u64>,
+    source: Source,
+}
+
+enum Source {
+    Inline(Bytes),
+    Blob(BlobReader),
+}
+
+impl ObjectReader {
+    /// Opens the pieces, which follow one another. Blocks.
+    ///
+    /// # Errors
+    /// As [`Blobs::open`].
+    pub fn open(blobs: &Blobs, pieces: Vec<Piece>) -> Result<Self, BlobError> {
+        let open = |piece: Piece| {
+            let end = piece.position + piece.length_bytes();
+            let source = match piece.bytes {
+                PieceBytes::Inline(bytes) => Source::Inline(bytes),
+                PieceBytes::Extent(extent) => Source::Blob(blobs.open(vec![extent])?),
+            };
+            Ok(Part {
+                bytes: piece.position..end,
+                source,
+            })
+        };
+        let parts: Result<Vec<Part>, BlobError> = pieces.into_iter().map(open).collect();
+        Ok(ObjectReader { parts: parts? })
+    }
+
+    /// Opens what lies in one blob. Blocks.
+    ///
+    /// # Errors
+    /// As [`Blobs::open`].
+    pub fn open_extent(blobs: &Blobs, extent: Extent) -> Result<Self, BlobError> {
+        let piece = Piece {
+            position: 0,
+            bytes: PieceBytes::Extent(extent),
+        };
+        ObjectReader::open(blobs, vec![piece])
+    }
+
+    /// Reads the beginning of `range`, as far as one read goes; empty where nothing was opened. Blocks.
+    ///
+    /// # Errors
+    /// As [`BlobReader::read`].
+    pub fn read(&self, range: Range<u64>) -> Result<Bytes, BlobError> {
+        let behind = self
+            .parts
+            .partition_point(|part| part.bytes.end <= range.start);
+        let Some(part) = self.parts.get(behind) else {
+            return Ok(Bytes::new());
+        };
+        if range.start < part.bytes.start {
+            return Ok(Bytes::new());
+        }
+        let start = range.start - part.bytes.start;
+        let end = range
+            .end
+            .min(part.bytes.end)
+            .saturating_sub(part.bytes.start);
+        match &part.source {
+            Source::Blob(reader) => reader.read(start..end),
+            // An inline piece is a few KiB long.
+            Source::Inline(bytes) => Ok(bytes.slice(start as usize..end.max(start) as usize)),
+        }
+    }
+}

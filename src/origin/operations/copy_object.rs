@@ -1,0 +1,190 @@
+//! CopyObject: `PUT /bucket/key` with `x-amz-copy-source` (S3 API, CopyObject). No byte moves: both objects name the
+//! same blobs.
+
+use http::StatusCode;
+
+use super::copy_source::CopySource;
+use super::{
+    add_version, checksum_element, field_value, parts_suffix, put_object, told_version, xml_time,
+};
+use crate::origin::ask::Ask;
+use crate::origin::checksums::{Algorithm, Running};
+use crate::origin::conditional::WriteCondition;
+use crate::origin::fields::{FieldError, RequestFields, StoredFields};
+use crate::origin::meta::{
+    ChecksumType, MetaError, NewVersion, ObjectChecksum, Source, VersionKind, VersionRow,
+};
+use crate::origin::names::{BucketName, ObjectKey};
+use crate::origin::receive::{OBJECT_MAX_BYTES, UploadError};
+use crate::origin::reply::{self, Reply};
+use crate::origin::reply_error::Fault;
+use crate::origin::store::Store;
+use crate::origin::xml::{Document, NAMESPACE};
+
+/// The `x-amz-*` fields that this operation knows.
+pub const KNOWN_FIELDS: [&str; 11] = [
+    "x-amz-acl",
+    "x-amz-checksum-algorithm",
+    "x-amz-copy-source",
+    "x-amz-copy-source-",
+    "x-amz-grant-",
+    "x-amz-meta-",
+    "x-amz-metadata-directive",
+    "x-amz-storage-class",
+    "x-amz-tagging",
+    "x-amz-tagging-directive",
+    "x-amz-website-redirect-location",
+];
+
+/// Where something of the copy comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Directive {
+    Copy,
+    Replace,
+}
+
+/// Copies.
+///
+/// # Errors
+/// As a read of the source and a write of the object.
+pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Reply, Fault> {
+    let fields = &ask.fields;
+    put_object::refuse_other_storage_class(fields)?;
+    let condition = WriteCondition::from_fields(fields.headers)?;
+    let metadata = directive(fields, "x-amz-metadata-directive")?;
+    let tagging = directive(fields, "x-amz-tagging-directive")?;
+    let algorithm = algorithm(fields)?;
+    let acl = super::object_acl::from_fields(ask)?;
+    let source = CopySource::of(ask)?;
+    let row = put_object::refuse_early(ask.store, &bucket, &key, &condition).await?;
+    let from = source.find(ask).await?;
+    if from.size_bytes > OBJECT_MAX_BYTES {
+        return Err(Fault::Upload(UploadError::TooLarge {
+            limit_bytes: OBJECT_MAX_BYTES,
+            bytes: from.size_bytes,
+        }));
+    }
+    let onto_itself = source.bucket == bucket && source.key == key && source.version_id.is_none();
+    let changes_something = metadata == Directive::Replace
+        || tagging == Directive::Replace
+        || algorithm.is_some()
+        || fields.amz("x-amz-storage-class")?.is_some()
+        || fields.amz("x-amz-website-redirect-location")?.is_some();
+    if onto_itself && !changes_something {
+        return Err(Fault::CopyOntoItself);
+    }
+    let stored = match metadata {
+        Directive::Copy => from.fields.clone(),
+        Directive::Replace => StoredFields::from_request(fields)?.to_row(),
+    };
+    let tags = match tagging {
+        Directive::Copy => from.tags.clone(),
+        Directive::Replace => super::object_tagging::from_header(fields)?,
+    };
+    let (checksum, parts) = match algorithm {
+        Some(algorithm) if differs(&from, algorithm) => {
+            (computed(ask.store, &from, algorithm).await?, Vec::new())
+        }
+        _ => (stored_checksum(&from)?, from.parts.clone()),
+    };
+    let modified_ms = ask.store.now_ms()?;
+    let messages =
+        put_object::messages(ask, &row, &key, "ObjectCreated:Copy")?(from.size_bytes, &from.etag);
+    let told_source = told_version(ask, &source.bucket, &from).await?;
+    let version = NewVersion {
+        bucket,
+        key,
+        condition,
+        kind: VersionKind::Object,
+        size_bytes: from.size_bytes,
+        etag: from.etag.clone(),
+        modified_ms,
+        checksum: checksum.clone(),
+        owner: ask.owner().to_owned(),
+        fields: stored,
+        tags,
+        acl,
+        parts,
+        source: Source::Version {
+            number: from.number,
+        },
+        messages,
+    };
+    let version_id = put_object::commit_version(ask.store.clone(), row.id, version).await?;
+    let mut document = Document::new("CopyObjectResult", Some(NAMESPACE));
+    document.text("LastModified", &xml_time(modified_ms)?);
+    document.text("ETag", &format!("\"{}\"", from.etag));
+    document.text(
+        checksum_element(checksum.checksum.algorithm()),
+        &format!("{}{}", checksum.checksum.base64(), parts_suffix(&from)),
+    );
+    document.text("ChecksumType", checksum.kind.name());
+    let mut reply = reply::xml(StatusCode::OK, document);
+    let headers = reply.headers_mut();
+    add_version(headers, version_id);
+    if let Some(id) = told_source {
+        headers.insert("x-amz-copy-source-version-id", field_value(&id.to_string()));
+    }
+    Ok(reply)
+}
+
+fn directive(fields: &RequestFields<'_>, name: &'static str) -> Result<Directive, Fault> {
+    match fields.amz(name)?.as_deref() {
+        None | Some("COPY") => Ok(Directive::Copy),
+        Some("REPLACE") => Ok(Directive::Replace),
+        Some(_) => Err(Fault::Field(FieldError::Invalid { name })),
+    }
+}
+
+fn algorithm(fields: &RequestFields<'_>) -> Result<Option<Algorithm>, Fault> {
+    let name = "x-amz-checksum-algorithm";
+    match fields.amz(name)? {
+        None => Ok(None),
+        Some(text) => Algorithm::from_s3_name(&text)
+            .map(Some)
+            .map_err(|_| Fault::Field(FieldError::Invalid { name })),
+    }
+}
+
+fn stored_checksum(row: &VersionRow) -> Result<ObjectChecksum, Fault> {
+    row.checksum
+        .clone()
+        .ok_or(Fault::Meta(MetaError::ImpossibleRow { column: "checksum" }))
+}
+
+/// Whether the copy is to have another checksum than the source: one over the parts does not do for an object that was
+/// not uploaded in parts.
+fn differs(row: &VersionRow, algorithm: Algorithm) -> bool {
+    row.checksum.as_ref().is_none_or(|checksum| {
+        checksum.checksum.algorithm() != algorithm || checksum.kind == ChecksumType::Composite
+    })
+}
+
+/// Reads the source for a checksum that it does not have.
+async fn computed(
+    store: &Store,
+    row: &VersionRow,
+    algorithm: Algorithm,
+) -> Result<ObjectChecksum, Fault> {
+    let mut running = Running::new(algorithm);
+    if row.size_bytes > 0 {
+        let whole = 0..row.size_bytes;
+        let (reader, first) = super::get_object::open_range(store, row, whole).await?;
+        let size_bytes = row.size_bytes;
+        let task = tokio::task::spawn_blocking(move || {
+            let mut position = first.len() as u64;
+            running.update(&first);
+            while position < size_bytes {
+                let bytes = reader.read(position..size_bytes)?;
+                running.update(&bytes);
+                position += bytes.len() as u64;
+            }
+            Ok::<_, Fault>(running)
+        });
+        running = task.await.map_err(|_| Fault::TaskDied)??;
+    }
+    Ok(ObjectChecksum {
+        checksum: running.finish(),
+        kind: ChecksumType::FullObject,
+    })
+}

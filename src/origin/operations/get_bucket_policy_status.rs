@@ -1,0 +1,27 @@
+//! GetBucketPolicyStatus: `GET /bucket?policyStatus` (S3 API).
+
+use http::StatusCode;
+
+use crate::origin::ask::Ask;
+use crate::origin::names::BucketName;
+use crate::origin::permission;
+use crate::origin::reply::{self, Reply};
+use crate::origin::reply_error::Fault;
+use crate::origin::xml::{Document, NAMESPACE};
+
+/// Says whether the policy lets everybody in.
+///
+/// # Errors
+/// [`Fault::NoSuchBucket`], [`Fault::NotConfigured`] without a policy.
+pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
+    let row = ask.store.bucket(bucket).await?;
+    let policy = permission::policy(&row)?.ok_or(Fault::NotConfigured {
+        code: "NoSuchBucketPolicy",
+    })?;
+    let mut document = Document::new("PolicyStatus", Some(NAMESPACE));
+    document.text(
+        "IsPublic",
+        if policy.is_public() { "TRUE" } else { "FALSE" },
+    );
+    Ok(reply::xml(StatusCode::OK, document))
+}

@@ -1,0 +1,202 @@
+//! ListObjectVersions: `GET /bucket?versions` (S3 API, ListObjectVersions).
+
+use http::StatusCode;
+
+use super::list_objects_v2::write_prefixes;
+use super::{Encoding, marker_group, page_bound, write_owner, xml_time};
+use crate::origin::ask::Ask;
+use crate::origin::listing::{Offer, Page, Request, Seek};
+use crate::origin::meta::{ListedVersion, VersionId, VersionSeek};
+use crate::origin::names::{BucketName, ObjectKey};
+use crate::origin::reply::{self, Reply};
+use crate::origin::reply_error::Fault;
+use crate::origin::store::Store;
+use crate::origin::xml::{Document, NAMESPACE};
+
+/// Versions fetched at a time.
+const BATCH: usize = 256;
+
+/// Where a page ended.
+enum End {
+    /// With a version of this key.
+    Version(ObjectKey, VersionId),
+    /// With a common prefix.
+    Prefix(String),
+}
+
+/// Answers with one page.
+///
+/// # Errors
+/// [`Fault::NoSuchBucket`], a parameter that cannot be honoured, or [`Fault::Meta`].
+pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
+    let query = ask.fields.query;
+    let encoding = Encoding::of(query)?;
+    let text =
+        |name| -> Result<String, Fault> { Ok(query.get(name)?.unwrap_or_default().to_owned()) };
+    let (prefix, delimiter) = (text("prefix")?, text("delimiter")?);
+    let (key_marker, version_marker) = (text("key-marker")?, text("version-id-marker")?);
+    let max_entries = page_bound(query, "max-keys")?;
+    if key_marker.is_empty() && !version_marker.is_empty() {
+        return Err(Fault::InvalidParameter {
+            name: "version-id-marker",
+        });
+    }
+    let row = ask.store.bucket(bucket).await?;
+    let older_than = older_than(ask.store, row.id, &key_marker, &version_marker).await?;
+    let request = Request {
+        prefix: prefix.clone(),
+        delimiter: delimiter.clone(),
+        start_after: key_marker.clone(),
+        resume: marker_group(&prefix, &delimiter, &key_marker),
+        max_entries,
+    };
+    let filled = fill(ask.store, row.id, request, older_than).await?;
+    let mut document = Document::new("ListVersionsResult", Some(NAMESPACE));
+    document.text("Name", &row.name);
+    document.text("Prefix", &encoding.write(&prefix));
+    document.text("KeyMarker", &encoding.write(&key_marker));
+    document.text("VersionIdMarker", &version_marker);
+    if !delimiter.is_empty() {
+        document.text("Delimiter", &encoding.write(&delimiter));
+    }
+    encoding.tell(&mut document);
+    document.text("MaxKeys", &max_entries.to_string());
+    document.text("IsTruncated", &filled.next.is_some().to_string());
+    match &filled.next {
+        Some(End::Version(key, version)) => {
+            document.text("NextKeyMarker", &encoding.write(key.as_str()));
+            document.text("NextVersionIdMarker", &version.to_string());
+        }
+        Some(End::Prefix(prefix)) => document.text("NextKeyMarker", &encoding.write(prefix)),
+        None => {}
+    }
+    for version in &filled.versions {
+        write_version(&mut document, version, encoding)?;
+    }
+    write_prefixes(&mut document, &filled.prefixes, encoding);
+    Ok(reply::xml(StatusCode::OK, document))
+}
+
+/// The version that the markers name, as a place to go on behind.
+async fn older_than(
+    store: &Store,
+    bucket: i64,
+    key_marker: &str,
+    version_marker: &str,
+) -> Result<Option<(ObjectKey, i64)>, Fault> {
+    if version_marker.is_empty() {
+        return Ok(None);
+    }
+    let key = ObjectKey::new(key_marker)?;
+    let number = match VersionId::parse(version_marker)? {
+        VersionId::Number(number) => number,
+        VersionId::Null => {
+            let version = store.inner.meta.version(bucket, &key, VersionId::Null);
+            match version.await? {
+                Some(version) => version.number,
+                // It went in between: nothing of the key is listed twice, and what is older stays unseen.
+                None => return Ok(None),
+            }
+        }
+    };
+    Ok(Some((key, number)))
+}
+
+struct Filled {
+    versions: Vec<ListedVersion>,
+    prefixes: Vec<String>,
+    next: Option<End>,
+}
+
+/// Fills a page. What a key becomes is decided as in the other listings; here every version counts.
+async fn fill(
+    store: &Store,
+    bucket: i64,
+    request: Request,
+    older_than: Option<(ObjectKey, i64)>,
+) -> Result<Filled, Fault> {
+    let max_entries = request.max_entries;
+    let mut filled = Filled {
+        versions: Vec::new(),
+        prefixes: Vec::new(),
+        next: None,
+    };
+    // Its own count of entries is of no use here: a key with many versions is one to it.
+    let mut page = Page::new(Request {
+        max_entries: if max_entries == 0 { 0 } else { usize::MAX },
+        ..request
+    });
+    let mut older_than = older_than;
+    let mut last = None;
+    'pages: loop {
+        if *page.seek() == Seek::End {
+            break;
+        }
+        let seek = VersionSeek {
+            from: page.seek().clone(),
+            older_than: older_than.take(),
+        };
+        let batch = store.inner.meta.list_versions(bucket, &seek, BATCH).await?;
+        let is_last = batch.len() < BATCH;
+        for version in batch {
+            let key = &version.object.key;
+            if filled.versions.len() + filled.prefixes.len() == max_entries {
+                // Proof that there is more, unless it lies behind the prefix.
+                if let Offer::Listed | Offer::Grouped = page.offer(key.as_str()) {
+                    filled.next = last;
+                }
+                break 'pages;
+            }
+            match page.offer(key.as_str()) {
+                Offer::Listed => {
+                    last = Some(End::Version(key.clone(), version.version_id));
+                    older_than = Some((key.clone(), version.number));
+                    filled.versions.push(version);
+                }
+                Offer::Grouped => {
+                    let prefix = page.common_prefixes().last().cloned().unwrap_or_default();
+                    last = Some(End::Prefix(prefix.clone()));
+                    filled.prefixes.push(prefix);
+                    older_than = None;
+                    continue 'pages;
+                }
+                Offer::BehindPrefix | Offer::Full => break 'pages,
+            }
+        }
+        if is_last {
+            break;
+        }
+    }
+    Ok(filled)
+}
+
+fn write_version(
+    document: &mut Document,
+    version: &ListedVersion,
+    encoding: Encoding,
+) -> Result<(), Fault> {
+    let object = &version.object;
+    let modified = xml_time(object.modified_ms)?;
+    let element = if version.is_delete_marker {
+        "DeleteMarker"
+    } else {
+        "Version"
+    };
+    document.element(element, |document| {
+        document.text("Key", &encoding.write(object.key.as_str()));
+        document.text("VersionId", &version.version_id.to_string());
+        document.text("IsLatest", &version.is_latest.to_string());
+        document.text("LastModified", &modified);
+        if !version.is_delete_marker {
+            document.text("ETag", &format!("\"{}\"", object.etag));
+            if let Some((algorithm, kind)) = object.checksum {
+                document.text("ChecksumAlgorithm", algorithm.s3_name());
+                document.text("ChecksumType", kind.name());
+            }
+            document.text("Size", &object.size_bytes.to_string());
+            document.text("StorageClass", "STANDARD");
+        }
+        write_owner(document, "Owner", &object.owner);
+    });
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! What pages of other sites are told (Fetch, "CORS protocol"; S3, "Using cross-origin resource sharing"): the answer to
+//! a preflight, and the fields on the answers to what follows.
+
+use http::header::{ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use crate::origin::ask::Ask;
+use crate::origin::call::read_call;
+use crate::origin::documents::CorsRules;
+use crate::origin::meta::{BucketRow, DocumentKind, MetaError};
+use crate::origin::names::BucketName;
+use crate::origin::reply::{self, Reply};
+use crate::origin::reply_error::Fault;
+use crate::origin::store::Store;
+use crate::signing::virtual_bucket;
+
+/// Answers a preflight.
+///
+/// # Errors
+/// [`Fault::CorsRefused`] when no rule matches, [`Fault::CorsIncomplete`] when it is no preflight.
+pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
+    let headers = ask.fields.headers;
+    let (Some(origin), Some(method)) = (
+        text(headers, &ORIGIN),
+        text(headers, &ACCESS_CONTROL_REQUEST_METHOD),
+    ) else {
+        return Err(Fault::CorsIncomplete);
+    };
+    let row = ask.store.bucket(bucket).await?;
+    let asked = text(headers, &ACCESS_CONTROL_REQUEST_HEADERS);
+    let answer = rules(&row)?.and_then(|rules| rules.answer(origin, method, asked));
+    let answer = answer.ok_or(Fault::CorsRefused)?;
+    let mut reply = reply::empty(StatusCode::OK);
+    answer.apply(reply.headers_mut());
+    Ok(reply)
+}
+
+/// Adds the fields to the answer to a request that a page made. An error gets them as well: a page may read why.
+pub async fn add_cors(store: &Store, request: &Parts, reply: &mut Reply) {
+    if request.method == Method::OPTIONS {
+        return;
+    }
+    let Some(bucket) = bucket_of(store, request) else {
+        return;
+    };
+    let Ok(Some(row)) = store.inner.meta.bucket(&bucket).await else {
+        return;
+    };
+    let Ok(Some(rules)) = rules(&row) else {
+        return;
+    };
+    let headers = reply.headers_mut();
+    // Whether a rule matches or not: an answer to one site is not that to another.
+    headers.append(VARY, HeaderValue::from_static(CorsRules::VARY));
+    if let Some(origin) = text(&request.headers, &ORIGIN)
+        && let Some(answer) = rules.answer(origin, request.method.as_str(), None)
+    {
+        headers.remove(VARY);
+        answer.apply(headers);
+    }
+}
+
+fn bucket_of(store: &Store, request: &Parts) -> Option<BucketName> {
+    let host = crate::origin::authorize::host(request).unwrap_or_default();
+    let domain = store.inner.domain.as_deref();
+    let bucket = domain.and_then(|domain| virtual_bucket(host, domain));
+    let call = read_call(
+        &request.method,
+        bucket,
+        request.uri.path(),
+        request.uri.query().unwrap_or(""),
+        &request.headers,
+    );
+    call.ok().and_then(|(call, _)| call.bucket().cloned())
+}
+
+fn rules(bucket: &BucketRow) -> Result<Option<CorsRules>, Fault> {
+    match bucket.document(DocumentKind::Cors) {
+        None => Ok(None),
+        Some(document) => CorsRules::parse(document)
+            .map(Some)
+            .map_err(|_| Fault::Meta(MetaError::ImpossibleRow { column: "document" })),
+    }
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}

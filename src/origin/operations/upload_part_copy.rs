@@ -1,0 +1,126 @@
+//! UploadPartCopy: `PUT /bucket/key?partNumber=N&uploadId=ID` with `x-amz-copy-source` (S3 API, UploadPartCopy).
+//!
+//! Bytes are read for their digests, which the part needs, and stay where they are.
+
+use std::ops::Range;
+
+use http::StatusCode;
+use md5::{Digest as _, Md5};
+
+use super::copy_source::CopySource;
+use super::upload_part::part_number;
+use super::{checksum_element, field_value, find_upload, told_version, xml_time};
+use crate::byte_range::{self, RangeRequest};
+use crate::origin::ask::Ask;
+use crate::origin::checksums::{Algorithm, Checksum, Running};
+use crate::origin::meta::{NewPart, PartRow, PartSource, VersionRow};
+use crate::origin::names::{BucketName, ObjectKey};
+use crate::origin::receive::{OBJECT_MAX_BYTES, UploadError};
+use crate::origin::reply::{self, Reply};
+use crate::origin::reply_error::Fault;
+use crate::origin::store::Store;
+use crate::origin::xml::{Document, NAMESPACE};
+
+/// Copies a range of an object into a part.
+///
+/// # Errors
+/// [`Fault::NoSuchUpload`], or as a read of the source.
+pub async fn run(ask: &Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<Reply, Fault> {
+    let number = part_number(ask.fields.query)?;
+    let upload = find_upload(ask, bucket, key).await?;
+    let source = CopySource::of(ask)?;
+    let from = source.find(ask).await?;
+    let range = range(ask, from.size_bytes)?;
+    let size_bytes = range.end - range.start;
+    if size_bytes > OBJECT_MAX_BYTES {
+        return Err(Fault::Upload(UploadError::TooLarge {
+            limit_bytes: OBJECT_MAX_BYTES,
+            bytes: size_bytes,
+        }));
+    }
+    let algorithm = upload
+        .checksum
+        .map_or(Algorithm::Crc64Nvme, |(algorithm, _)| algorithm);
+    let (md5, checksum) = digests(ask.store, &from, range.clone(), algorithm).await?;
+    let modified_ms = ask.store.now_ms()?;
+    let part = NewPart {
+        upload: upload.number,
+        row: PartRow {
+            number,
+            size_bytes,
+            etag: md5.clone(),
+            modified_ms,
+            checksum: checksum.clone(),
+        },
+        source: PartSource::Version {
+            number: from.number,
+            start: range.start,
+            end: range.end,
+        },
+    };
+    let store = ask.store.clone();
+    let task = tokio::spawn(async move {
+        let released = store.inner.meta.put_part(part).await??;
+        store.reclaim(released);
+        Ok::<_, Fault>(())
+    });
+    task.await.map_err(|_| Fault::TaskDied)??;
+    let mut document = Document::new("CopyPartResult", Some(NAMESPACE));
+    document.text("LastModified", &xml_time(modified_ms)?);
+    document.text("ETag", &format!("\"{md5}\""));
+    document.text(checksum_element(algorithm), &checksum.base64());
+    let mut reply = reply::xml(StatusCode::OK, document);
+    if let Some(id) = told_version(ask, &source.bucket, &from).await? {
+        reply
+            .headers_mut()
+            .insert("x-amz-copy-source-version-id", field_value(&id.to_string()));
+    }
+    Ok(reply)
+}
+
+/// Reads `x-amz-copy-source-range`, of which S3 takes only `bytes=first-last`, both inside the object.
+fn range(ask: &Ask<'_>, length_bytes: u64) -> Result<Range<u64>, Fault> {
+    let name = "x-amz-copy-source-range";
+    let Some(text) = ask.fields.amz(name)? else {
+        return Ok(0..length_bytes);
+    };
+    let invalid = || Fault::CopySourceRange { length_bytes };
+    let plain = text
+        .strip_prefix("bytes=")
+        .and_then(|range| range.split_once('-'))
+        .and_then(|(_, last)| last.parse::<u64>().ok())
+        .filter(|last| *last < length_bytes);
+    match (plain, byte_range::parse(text.as_bytes())) {
+        (Some(_), RangeRequest::Single(spec)) => {
+            byte_range::resolve(spec, length_bytes).map_err(|_| invalid())
+        }
+        _ => Err(invalid()),
+    }
+}
+
+async fn digests(
+    store: &Store,
+    row: &VersionRow,
+    range: Range<u64>,
+    algorithm: Algorithm,
+) -> Result<(String, Checksum), Fault> {
+    let mut md5 = Md5::new();
+    let mut running = Running::new(algorithm);
+    if !range.is_empty() {
+        let (reader, first) = super::get_object::open_range(store, row, range.clone()).await?;
+        let task = tokio::task::spawn_blocking(move || {
+            md5.update(&first);
+            running.update(&first);
+            let mut position = range.start + first.len() as u64;
+            while position < range.end {
+                let bytes = reader.read(position..range.end)?;
+                md5.update(&bytes);
+                running.update(&bytes);
+                position += bytes.len() as u64;
+            }
+            Ok::<_, Fault>((md5, running))
+        });
+        (md5, running) = task.await.map_err(|_| Fault::TaskDied)??;
+    }
+    Ok((hex::encode(md5.finalize()), running.finish()))
+}

@@ -1,0 +1,456 @@
+//! May they: what the rights of a key, the policy and the lists of a bucket say to a caller.
+//!
+//! [`super::access::decide`] has the rules; here is what they are asked about, and where what they need comes from.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::Method;
+use http::request::Parts;
+
+use super::access::Acl;
+use super::access::Action;
+use super::access::Policy;
+use super::access::{Authentication, Context, RequestFacts};
+use super::access::{BucketRules, Decision, Principal, Request, decide};
+use super::ask::Ask;
+use super::authorize::Caller;
+use super::call::{BucketCall, Call, ObjectCall, Verb};
+use super::checksums::Algorithm;
+use super::documents::Ownership;
+use super::documents::PublicAccessBlock;
+use super::fields::RequestFields;
+use super::meta::{BucketRow, DocumentKind, MetaError, VersionId, VersionKind, VersionRow};
+use super::names::{BucketName, ObjectKey};
+use super::operations::{object_acl, object_tagging};
+use super::reply_error::Fault;
+use super::stats::Operation;
+use super::store::Store;
+
+/// Lets a request through or not.
+///
+/// # Errors
+/// [`Fault::AccessDenied`]; trouble with the metadata.
+pub async fn check(
+    store: &Store,
+    request: &Parts,
+    fields: &RequestFields<'_>,
+    caller: &Caller,
+    call: &Call,
+) -> Result<(), Fault> {
+    let version_id = match fields.query.get("versionId")? {
+        None => None,
+        Some(text) => Some(VersionId::parse(text)?),
+    };
+    let (bucket, key) = match call {
+        Call::Preflight(_) => return Ok(()),
+        Call::ListBuckets => (None, None),
+        Call::Bucket(bucket, _) => (Some(bucket), None),
+        Call::Object(bucket, key, _) => (Some(bucket), Some(key)),
+    };
+    let question = Asked {
+        store,
+        request,
+        fields,
+        caller,
+    };
+    let on = On {
+        bucket,
+        key,
+        version_id,
+    };
+    for action in actions(call, fields, version_id)? {
+        question.ask(action, on).await?;
+    }
+    Ok(())
+}
+
+/// Whether a caller may read an object: the source of a copy.
+///
+/// # Errors
+/// As [`check`].
+pub async fn check_read(
+    ask: &Ask<'_>,
+    bucket: &BucketName,
+    key: &ObjectKey,
+    version_id: Option<VersionId>,
+) -> Result<(), Fault> {
+    check_object(ask, &Method::GET, bucket, key, version_id).await
+}
+
+/// Whether a caller may do to an object what this method does.
+///
+/// # Errors
+/// As [`check`].
+pub async fn check_object(
+    ask: &Ask<'_>,
+    method: &Method,
+    bucket: &BucketName,
+    key: &ObjectKey,
+    version_id: Option<VersionId>,
+) -> Result<(), Fault> {
+    let action = match *method {
+        Method::DELETE => Action::DeleteObject,
+        Method::PUT => Action::PutObject,
+        _ => Action::GetObject,
+    };
+    let question = Asked {
+        store: ask.store,
+        request: ask.request,
+        fields: &ask.fields,
+        caller: ask.caller,
+    };
+    let on = On {
+        bucket: Some(bucket),
+        key: Some(key),
+        version_id,
+    };
+    question.ask(of_version(action, version_id), on).await
+}
+
+/// Whether the sender of a form may put an object.
+///
+/// # Errors
+/// As [`check`].
+pub async fn check_write(
+    asked: Asked<'_>,
+    bucket: &BucketName,
+    key: &ObjectKey,
+) -> Result<(), Fault> {
+    let on = On {
+        bucket: Some(bucket),
+        key: Some(key),
+        version_id: None,
+    };
+    asked.ask(Action::PutObject, on).await
+}
+
+/// Whether a bucket is listed to a caller: those that its key is for.
+pub fn sees(store: &Store, caller: &Caller, bucket: &str) -> bool {
+    let rights = caller
+        .access_key_id
+        .as_ref()
+        .and_then(|id| store.inner.rights.get(id));
+    rights.is_some_and(|rights| rights.covers(bucket))
+}
+
+/// Refuses a list that a bucket keeps from the public.
+///
+/// # Errors
+/// [`Fault::AccessDenied`], [`Fault::AclNotSupported`].
+pub fn refuse_public_acl(bucket: &BucketRow, acl: &Acl) -> Result<(), Fault> {
+    if !has_lists(bucket)? && !acl.grants.is_empty() {
+        return Err(Fault::AclNotSupported);
+    }
+    if public_access_block(bucket)?.refuses_acl(acl) {
+        return Err(Fault::AccessDenied {
+            reason: "public_access_block",
+        });
+    }
+    Ok(())
+}
+
+/// Whether a request says what its document's digest is, as DeleteObjects demands.
+pub fn names_a_digest(fields: &RequestFields<'_>) -> bool {
+    let headers = fields.headers;
+    headers.contains_key("content-md5")
+        || Algorithm::ALL
+            .into_iter()
+            .any(|algorithm| headers.contains_key(algorithm.field_name()))
+}
+
+/// What the bucket keeps from the public.
+///
+/// # Errors
+/// [`Fault::Meta`] when the row holds no such document.
+pub fn public_access_block(bucket: &BucketRow) -> Result<PublicAccessBlock, Fault> {
+    match bucket.document(DocumentKind::PublicAccessBlock) {
+        None => Ok(PublicAccessBlock::default()),
+        Some(document) => PublicAccessBlock::parse(document).map_err(|_| impossible("document")),
+    }
+}
+
+fn has_lists(bucket: &BucketRow) -> Result<bool, Fault> {
+    match bucket.document(DocumentKind::OwnershipControls) {
+        None => Ok(true),
+        Some(document) => Ownership::parse(document)
+            .map(Ownership::has_lists)
+            .map_err(|_| impossible("document")),
+    }
+}
+
+/// The bucket's policy.
+///
+/// # Errors
+/// [`Fault::Meta`] when the row holds none that we could have written.
+pub fn policy(bucket: &BucketRow) -> Result<Option<Policy>, Fault> {
+    let Some(document) = bucket.document(DocumentKind::Policy) else {
+        return Ok(None);
+    };
+    let name = BucketName::new(bucket.name.as_str())?;
+    Policy::parse(document, &name)
+        .map(Some)
+        .map_err(|_| impossible("document"))
+}
+
+fn impossible(column: &'static str) -> Fault {
+    Fault::Meta(MetaError::ImpossibleRow { column })
+}
+
+fn of_version(action: Action, version_id: Option<VersionId>) -> Action {
+    match version_id {
+        Some(_) => action.of_version().unwrap_or(action),
+        None => action,
+    }
+}
+
+/// A request as far as permission goes.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// Of whom it is asked.
+    pub store: &'a Store,
+    /// Its head.
+    pub request: &'a Parts,
+    /// Its fields and query.
+    pub fields: &'a RequestFields<'a>,
+    /// Who asks.
+    pub caller: &'a Caller,
+}
+
+/// What an action is done to.
+#[derive(Clone, Copy)]
+struct On<'a> {
+    bucket: Option<&'a BucketName>,
+    key: Option<&'a ObjectKey>,
+    version_id: Option<VersionId>,
+}
+
+impl Asked<'_> {
+    async fn ask(&self, action: Action, on: On<'_>) -> Result<(), Fault> {
+        let principal = match &self.caller.access_key_id {
+            Some(id) => Principal::Key(id.clone()),
+            None => Principal::Anonymous,
+        };
+        let row = match on.bucket {
+            Some(name) => self.store.inner.meta.bucket(name).await?,
+            None => None,
+        };
+        let Some(row) = row else {
+            // There is nothing to be protected; the operation says that it is not there, but not to strangers.
+            return self.decide(&principal, action, on, &BucketRules::default(), None);
+        };
+        let policy = policy(&row)?;
+        let with_object = policy.as_ref().is_some_and(Policy::asks_for_existing_tags)
+            || principal == Principal::Anonymous;
+        let object = match on.key {
+            Some(key) if with_object => self.object(&row, key, on.version_id).await?,
+            _ => None,
+        };
+        let lists = has_lists(&row)?;
+        let bucket_acl = match row.document(DocumentKind::Acl) {
+            Some(document) if lists => Some(object_acl::of_row(document)?),
+            _ => None,
+        };
+        let object_acl = match &object {
+            Some(object) if lists => Some(object_acl::of_row(&object.acl)?),
+            _ => None,
+        };
+        let rules = BucketRules {
+            policy: policy.as_ref(),
+            bucket_acl: bucket_acl.as_ref(),
+            object_acl: object_acl.as_ref(),
+            public_access_block: public_access_block(&row)?,
+        };
+        self.decide(&principal, action, on, &rules, object.as_deref())?;
+        let reads = matches!(
+            action,
+            Action::GetObject | Action::GetObjectVersion | Action::GetObjectAttributes
+        );
+        if reads && object.is_none() && principal == Principal::Anonymous {
+            // Who may not list a bucket is not told what is not in it.
+            let listing = On { key: None, ..on };
+            self.decide(&principal, Action::ListBucket, listing, &rules, None)?;
+        }
+        Ok(())
+    }
+
+    async fn object(
+        &self,
+        bucket: &BucketRow,
+        key: &ObjectKey,
+        version_id: Option<VersionId>,
+    ) -> Result<Option<Arc<VersionRow>>, Fault> {
+        let meta = &self.store.inner.meta;
+        let row = match version_id {
+            None => meta.latest(bucket.id, key).await?,
+            Some(id) => meta.version(bucket.id, key, id).await?,
+        };
+        Ok(row.filter(|row| row.kind != VersionKind::DeleteMarker))
+    }
+
+    fn decide(
+        &self,
+        principal: &Principal,
+        action: Action,
+        on: On<'_>,
+        rules: &BucketRules<'_>,
+        object: Option<&VersionRow>,
+    ) -> Result<(), Fault> {
+        let facts = RequestFacts {
+            now: self.store.inner.clock.wall(),
+            source_ip: Some(self.client()),
+            is_secure: self.is_secure(),
+            authentication: match (&self.caller.access_key_id, self.caller.presigned) {
+                (None, _) => Authentication::None,
+                (Some(_), true) => Authentication::Query,
+                (Some(_), false) => Authentication::Header,
+            },
+            signed_at: self.caller.signed_at,
+            headers: self.fields.headers,
+            query: self.fields.query,
+        };
+        let mut context = Context::of_request(&facts, principal);
+        if let Some(object) = object {
+            let tags = object_tagging::of_row(object)?;
+            let pairs = tags
+                .iter()
+                .map(|tag| (tag.key.as_str(), tag.value.as_str()));
+            context = context.with_existing_tags(pairs);
+        }
+        let request = Request {
+            principal,
+            action,
+            bucket: on.bucket,
+            key: on.key,
+            context: &context,
+        };
+        let rights = self
+            .caller
+            .access_key_id
+            .as_ref()
+            .and_then(|id| self.store.inner.rights.get(id));
+        match decide(&request, rights, rules) {
+            Decision::Allow => Ok(()),
+            Decision::Deny(reason) => Err(Fault::AccessDenied {
+                reason: reason.reason(),
+            }),
+        }
+    }
+
+    /// Whether the client came over TLS: an edge on this machine says so.
+    fn is_secure(&self) -> bool {
+        self.caller.peer.is_loopback()
+            && self
+                .request
+                .headers
+                .get("x-forwarded-proto")
+                .is_some_and(|proto| proto.as_bytes() == b"https")
+    }
+
+    /// Where the client is: an edge on this machine names it last.
+    fn client(&self) -> IpAddr {
+        let peer = self.caller.peer;
+        if !peer.is_loopback() {
+            return peer;
+        }
+        let named = self.request.headers.get_all("x-forwarded-for");
+        let last = named
+            .iter()
+            .next_back()
+            .and_then(|value| value.to_str().ok());
+        last.and_then(|list| list.rsplit(',').next())
+            .and_then(|last| last.trim().parse().ok())
+            .unwrap_or(peer)
+    }
+}
+
+/// The actions that a call needs; all of them.
+fn actions(
+    call: &Call,
+    fields: &RequestFields<'_>,
+    version_id: Option<VersionId>,
+) -> Result<Vec<Action>, Fault> {
+    let action = match call {
+        Call::Preflight(_) => return Ok(Vec::new()),
+        Call::ListBuckets => Action::ListAllMyBuckets,
+        Call::Bucket(_, call) => match call {
+            // Each object is asked about by itself, and a form by its signature.
+            BucketCall::DeleteObjects | BucketCall::PostObject => return Ok(Vec::new()),
+            BucketCall::Create => Action::CreateBucket,
+            BucketCall::Head | BucketCall::ListObjects | BucketCall::ListObjectsV2 => {
+                Action::ListBucket
+            }
+            BucketCall::Delete => Action::DeleteBucket,
+            BucketCall::Location => Action::GetBucketLocation,
+            BucketCall::Versioning(Verb::Get) => Action::GetBucketVersioning,
+            BucketCall::Versioning(_) => Action::PutBucketVersioning,
+            BucketCall::Document(kind, verb) => document_action(*kind, *verb),
+            BucketCall::PolicyStatus => Action::GetBucketPolicyStatus,
+            BucketCall::Unset(operation) => unset_action(*operation),
+            BucketCall::ListObjectVersions => Action::ListBucketVersions,
+            BucketCall::ListMultipartUploads => Action::ListBucketMultipartUploads,
+        },
+        Call::Object(_, _, call) => match call {
+            ObjectCall::Put | ObjectCall::Copy | ObjectCall::CreateMultipartUpload => {
+                let mut needed = vec![Action::PutObject];
+                if fields.amz("x-amz-tagging")?.is_some() {
+                    needed.push(Action::PutObjectTagging);
+                }
+                return Ok(needed);
+            }
+            ObjectCall::UploadPart
+            | ObjectCall::UploadPartCopy
+            | ObjectCall::CompleteMultipartUpload => Action::PutObject,
+            ObjectCall::Get | ObjectCall::Head => Action::GetObject,
+            ObjectCall::Delete => Action::DeleteObject,
+            ObjectCall::Attributes => {
+                return Ok(vec![
+                    of_version(Action::GetObject, version_id),
+                    of_version(Action::GetObjectAttributes, version_id),
+                ]);
+            }
+            ObjectCall::Tagging(Verb::Get) => Action::GetObjectTagging,
+            ObjectCall::Tagging(Verb::Put) => Action::PutObjectTagging,
+            ObjectCall::Tagging(Verb::Delete) => Action::DeleteObjectTagging,
+            ObjectCall::Acl(Verb::Get) => Action::GetObjectAcl,
+            ObjectCall::Acl(_) => Action::PutObjectAcl,
+            ObjectCall::ListParts => Action::ListMultipartUploadParts,
+            ObjectCall::AbortMultipartUpload => Action::AbortMultipartUpload,
+        },
+    };
+    Ok(vec![of_version(action, version_id)])
+}
+
+fn document_action(kind: DocumentKind, verb: Verb) -> Action {
+    match (kind, verb) {
+        (DocumentKind::Acl, Verb::Get) => Action::GetBucketAcl,
+        (DocumentKind::Acl, _) => Action::PutBucketAcl,
+        (DocumentKind::Cors, Verb::Get) => Action::GetBucketCors,
+        (DocumentKind::Cors, _) => Action::PutBucketCors,
+        (DocumentKind::Lifecycle, Verb::Get) => Action::GetLifecycleConfiguration,
+        (DocumentKind::Lifecycle, _) => Action::PutLifecycleConfiguration,
+        (DocumentKind::Notification, Verb::Get) => Action::GetBucketNotification,
+        (DocumentKind::Notification, _) => Action::PutBucketNotification,
+        (DocumentKind::OwnershipControls, Verb::Get) => Action::GetBucketOwnershipControls,
+        (DocumentKind::OwnershipControls, _) => Action::PutBucketOwnershipControls,
+        (DocumentKind::Policy, Verb::Get) => Action::GetBucketPolicy,
+        (DocumentKind::Policy, Verb::Put) => Action::PutBucketPolicy,
+        (DocumentKind::Policy, Verb::Delete) => Action::DeleteBucketPolicy,
+        (DocumentKind::PublicAccessBlock, Verb::Get) => Action::GetBucketPublicAccessBlock,
+        (DocumentKind::PublicAccessBlock, _) => Action::PutBucketPublicAccessBlock,
+        (DocumentKind::Tagging, Verb::Get) => Action::GetBucketTagging,
+        (DocumentKind::Tagging, _) => Action::PutBucketTagging,
+    }
+}
+
+fn unset_action(operation: Operation) -> Action {
+    match operation {
+        Operation::GetBucketAccelerateConfiguration => Action::GetAccelerateConfiguration,
+        Operation::GetBucketEncryption => Action::GetEncryptionConfiguration,
+        Operation::GetBucketLogging => Action::GetBucketLogging,
+        Operation::GetObjectLockConfiguration => Action::GetBucketObjectLockConfiguration,
+        Operation::GetBucketReplication => Action::GetReplicationConfiguration,
+        Operation::GetBucketRequestPayment => Action::GetBucketRequestPayment,
+        _ => Action::GetBucketWebsite,
+    }
+}
