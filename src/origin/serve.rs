@@ -19,7 +19,7 @@ use super::store::Store;
 const HEAD_MAX_BYTES: usize = 32 * 1024;
 const HEAD_MAX_FIELDS: usize = 100;
 /// The longest wait for a request head, also on an idle connection.
-const HEAD_WAIT: Duration = Duration::from_secs(30);
+const HEAD_WAIT: Duration = Duration::from_secs(75);
 /// The pause after a failed accept: the cause is mostly a lack of file descriptors, which only time mends.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

@@ -246,6 +246,7 @@ impl Store {
             bucket: BucketName::new(bucket)?,
             key: ObjectKey::new(key)?,
             condition: WriteCondition::default(),
+            or_append: false,
             kind: VersionKind::Object,
             fields: StoredFields::with_content_type(content_type),
             tags: String::new(),

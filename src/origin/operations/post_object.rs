@@ -149,6 +149,7 @@ pub async fn run(
         bucket: bucket.clone(),
         key: key.clone(),
         condition: WriteCondition::default(),
+        or_append: false,
         kind: VersionKind::Object,
         fields: StoredFields::from_request(&fields)?,
         tags,

@@ -56,6 +56,8 @@ pub struct Upload {
     pub key: ObjectKey,
     /// What must hold of the object it replaces.
     pub condition: WriteCondition,
+    /// Whether the bytes are appended at offset 0 when there is an object after all.
+    pub or_append: bool,
     /// Object or stream.
     pub kind: VersionKind,
     /// The fields stored with it.
@@ -108,7 +110,11 @@ pub async fn run(mut ask: Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result
     let row = refuse_early(ask.store, &bucket, &key, &condition).await?;
     let messages = messages(&ask, &row, &key, "ObjectCreated:Put")?;
     let inner = &ask.store.inner;
-    if let Some(offset_bytes) = offset.filter(|offset| *offset > 0) {
+    let begins = match offset {
+        Some(0) => is_absent(ask.store, row.id, &key).await?,
+        Some(_) | None => false,
+    };
+    if let Some(offset_bytes) = offset.filter(|_| !begins) {
         let plan = Plan {
             also: Some(Algorithm::Crc64Nvme),
             ..plan
@@ -136,14 +142,18 @@ pub async fn run(mut ask: Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result
         },
         VersionKind::Object | VersionKind::DeleteMarker => plan,
     };
-    let condition = match kind {
-        VersionKind::Stream if condition.is_unconditional() => WriteCondition::must_be_absent(),
-        _ => condition,
+    // Somebody else may begin it at the same time: then this comes behind what they wrote, or is told where that ends.
+    let or_append = kind == VersionKind::Stream && condition.is_unconditional();
+    let condition = if or_append {
+        WriteCondition::must_be_absent()
+    } else {
+        condition
     };
     let upload = Upload {
         bucket,
         key,
         condition,
+        or_append,
         kind,
         fields: stored,
         tags,
@@ -264,6 +274,32 @@ pub async fn commit(store: Store, upload: Upload, arrived: Arrived) -> Result<Co
                     size_bytes,
                 })
             }
+            Err(Refused::PreconditionFailed(_)) if upload.or_append => {
+                let append = Append {
+                    bucket,
+                    key,
+                    offset_bytes: 0,
+                    size_bytes,
+                    md5: received.etag,
+                    checksum: checksum.clone(),
+                    now_ms: upload.modified_ms,
+                    seal: false,
+                    content: written.clone(),
+                    messages: Vec::new(),
+                };
+                match inner.meta.append(append).await? {
+                    Ok(appended) => Ok(Committed {
+                        etag: appended.etag,
+                        checksum,
+                        version_id: None,
+                        size_bytes,
+                    }),
+                    Err(refused) => {
+                        store.discard(written).await;
+                        Err(refused.into())
+                    }
+                }
+            }
             Err(refused) => {
                 // The transaction decided against these blobs, so no row will ever name them.
                 store.discard(written).await;
@@ -364,6 +400,12 @@ async fn append_to(
 /// No messages.
 pub fn no_messages(_size_bytes: u64, _etag: &str) -> Vec<Message> {
     Vec::new()
+}
+
+/// Whether there is no object under a key.
+async fn is_absent(store: &Store, bucket: i64, key: &ObjectKey) -> Result<bool, Fault> {
+    let latest = store.inner.meta.latest(bucket, key).await?;
+    Ok(latest.is_none_or(|latest| latest.kind == VersionKind::DeleteMarker))
 }
 
 fn write_offset(fields: &RequestFields<'_>) -> Result<Option<u64>, Fault> {
