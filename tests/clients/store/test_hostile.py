@@ -78,7 +78,7 @@ def _send(node, sent, *, end=False):
     host, port = node.s3.split(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         # Whoever is refused early may find the connection closed while it still sends.
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):
             connection.sendall(sent)
             if end:
                 connection.shutdown(socket.SHUT_WR)
