@@ -15,13 +15,18 @@ use super::stats::Operation;
 
 /// Query parameters by which S3 means an operation or a feature that we do not have. Answering them with the plain
 /// operation would be a lie.
-const ABSENT: [&str; 17] = [
+const ABSENT: [&str; 22] = [
+    "abac",
     "analytics",
+    "annotation",
     "intelligent-tiering",
     "inventory",
     "legal-hold",
-    "metadataTable",
+    "metadataAnnotationTable",
     "metadataConfiguration",
+    "metadataInventoryTable",
+    "metadataJournalTable",
+    "metadataTable",
     "metrics",
     "rename",
     "renameObject",
@@ -34,6 +39,34 @@ const ABSENT: [&str; 17] = [
     "website-configuration",
     "bucket-region",
 ];
+
+/// Query parameters that S3 knows of buckets alone. With them the plain operation on an object would, for one, delete
+/// an object whose lifecycle was to be forgotten.
+const OF_BUCKETS: [&str; 16] = [
+    "accelerate",
+    "cors",
+    "encryption",
+    "lifecycle",
+    "location",
+    "logging",
+    "notification",
+    "object-lock",
+    "ownershipControls",
+    "policy",
+    "policyStatus",
+    "publicAccessBlock",
+    "replication",
+    "requestPayment",
+    "versioning",
+    "website",
+];
+
+/// Query parameters that S3 knows of objects alone. With them the plain operation on a bucket would, for one, delete the
+/// bucket of an upload whose key was forgotten.
+const OF_OBJECTS: [&str; 4] = ["attributes", "partNumber", "uploadId", "versionId"];
+
+/// What can only be read of a bucket.
+const READ_ONLY: [&str; 4] = ["location", "policyStatus", "uploads", "versions"];
 
 /// Settings that no bucket of ours ever has: asked for, the answer is S3's word for "none"; set, it is 501.
 const UNSET: [(&str, Operation); 7] = [
@@ -183,7 +216,7 @@ impl Call {
             Call::Object(_, _, call) => match call {
                 ObjectCall::Put => &put_object::KNOWN_FIELDS,
                 ObjectCall::Get | ObjectCall::Head => &get_object::KNOWN_FIELDS,
-                ObjectCall::Delete => &["x-amz-if-match-"],
+                ObjectCall::Delete => &[],
                 ObjectCall::Copy => &copy_object::KNOWN_FIELDS,
                 ObjectCall::Attributes => &get_object_attributes::KNOWN_FIELDS,
                 ObjectCall::Tagging(_) => &["x-amz-checksum-", "x-amz-sdk-checksum-algorithm"],
@@ -195,14 +228,18 @@ impl Call {
                 ],
                 ObjectCall::CreateMultipartUpload => &create_multipart_upload::KNOWN_FIELDS,
                 ObjectCall::UploadPart => &upload_part::KNOWN_FIELDS,
-                ObjectCall::UploadPartCopy => &["x-amz-copy-source"],
+                ObjectCall::UploadPartCopy => &[
+                    "x-amz-copy-source",
+                    "x-amz-copy-source-if-",
+                    "x-amz-copy-source-range",
+                ],
                 ObjectCall::CompleteMultipartUpload => &[
                     "x-amz-checksum-",
                     "x-amz-mp-object-size",
                     "x-amz-sdk-checksum-algorithm",
                 ],
                 ObjectCall::ListParts => &[],
-                ObjectCall::AbortMultipartUpload => &["x-amz-if-match-initiated-time"],
+                ObjectCall::AbortMultipartUpload => &[],
             },
         }
     }
@@ -335,11 +372,7 @@ fn choose(
     query: &Query,
     headers: &HeaderMap,
 ) -> Result<Call, Fault> {
-    for what in ABSENT {
-        if query.has(what) {
-            return Err(Fault::NotImplemented { what });
-        }
-    }
+    refuse(&ABSENT, query)?;
     match target {
         Target::Service => match *method {
             Method::GET => Ok(Call::ListBuckets),
@@ -347,11 +380,22 @@ fn choose(
         },
         Target::Bucket(bucket) if method == Method::OPTIONS => Ok(Call::Preflight(bucket)),
         Target::Object(bucket, _) if method == Method::OPTIONS => Ok(Call::Preflight(bucket)),
-        Target::Bucket(bucket) => Ok(Call::Bucket(bucket, bucket_call(method, query)?)),
+        Target::Bucket(bucket) => {
+            refuse(&OF_OBJECTS, query)?;
+            Ok(Call::Bucket(bucket, bucket_call(method, query)?))
+        }
         Target::Object(bucket, key) => {
+            refuse(&OF_BUCKETS, query)?;
             let call = object_call(method, query, headers)?;
             Ok(Call::Object(bucket, key, call))
         }
+    }
+}
+
+fn refuse(names: &[&'static str], query: &Query) -> Result<(), Fault> {
+    match names.iter().find(|name| query.has(name)) {
+        None => Ok(()),
+        Some(what) => Err(Fault::NotImplemented { what }),
     }
 }
 
@@ -390,6 +434,10 @@ fn bucket_call(method: &Method, query: &Query) -> Result<BucketCall, Fault> {
             Verb::Delete => Err(Fault::MethodNotAllowed { allow: "GET, PUT" }),
             verb => Ok(BucketCall::Versioning(verb)),
         };
+    }
+    let only_read = READ_ONLY.iter().any(|name| query.has(name));
+    if only_read && matches!(*method, Method::PUT | Method::DELETE) {
+        return Err(Fault::MethodNotAllowed { allow: "GET" });
     }
     match *method {
         Method::GET if query.has("location") => Ok(BucketCall::Location),
@@ -450,3 +498,66 @@ fn object_call(method: &Method, query: &Query, headers: &HeaderMap) -> Result<Ob
 
 /// The source of a copy.
 pub const COPY_SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(method: &Method, path: &str, query: &str) -> Result<Operation, u16> {
+        read_call(method, None, path, query, &HeaderMap::new())
+            .map(|(call, _)| call.operation())
+            .map_err(|fault| fault.row().status.as_u16())
+    }
+
+    #[test]
+    fn a_parameter_of_something_else_never_means_the_plain_operation() {
+        let elsewhere = OF_BUCKETS
+            .iter()
+            .chain(&ABSENT)
+            .map(|name| ("/films/a", *name));
+        let elsewhere = elsewhere.chain(OF_OBJECTS.iter().chain(&ABSENT).map(|n| ("/films", *n)));
+        for (path, name) in elsewhere {
+            for method in [&Method::GET, &Method::PUT, &Method::DELETE, &Method::POST] {
+                assert_eq!(read(method, path, name), Err(501), "{method} {path}?{name}");
+            }
+        }
+        for name in READ_ONLY {
+            for method in [&Method::PUT, &Method::DELETE] {
+                assert_eq!(read(method, "/films", name), Err(405), "{method} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_sdks_add_to_every_query_changes_nothing() {
+        let cases = [
+            (
+                &Method::PUT,
+                "/films/a",
+                "x-id=PutObject",
+                Operation::PutObject,
+            ),
+            (
+                &Method::DELETE,
+                "/films/a",
+                "x-id=DeleteObject&versionId=null",
+                Operation::DeleteObject,
+            ),
+            (
+                &Method::DELETE,
+                "/films",
+                "x-id=DeleteBucket",
+                Operation::DeleteBucket,
+            ),
+            (
+                &Method::GET,
+                "/films",
+                "list-type=2&x-id=ListObjectsV2",
+                Operation::ListObjectsV2,
+            ),
+        ];
+        for (method, path, query, operation) in cases {
+            assert_eq!(read(method, path, query), Ok(operation), "{path}?{query}");
+        }
+    }
+}

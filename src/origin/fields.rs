@@ -5,6 +5,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::checksums::Algorithm;
 use super::query::Query;
 
 /// The most bytes of user metadata, names and values together (S3, "User-defined object metadata").
@@ -24,17 +25,20 @@ const STORED: [HeaderName; 6] = [
     EXPIRES,
 ];
 /// Known to every operation: they belong to the signature or change nothing.
-const KNOWN_EVERYWHERE: [&str; 12] = [
+const KNOWN_EVERYWHERE: [&str; 14] = [
     "x-amz-algorithm",
     "x-amz-content-sha256",
     "x-amz-credential",
     "x-amz-date",
+    // Both are compared where the caller's rights are.
+    "x-amz-expected-bucket-owner",
     "x-amz-expires",
     "x-amz-request-payer",
     // Nobody gets temporary credentials here, so a token cannot narrow what the key may do.
     "x-amz-security-token",
     "x-amz-signature",
     "x-amz-signedheaders",
+    "x-amz-source-expected-bucket-owner",
     "x-amz-user-agent",
     "x-amz-te",
     "x-id",
@@ -100,7 +104,7 @@ impl RequestFields<'_> {
                 .iter()
                 .chain(known)
                 .any(|known| lower == *known || (known.ends_with('-') && lower.starts_with(known)));
-            if lower.starts_with("x-amz-") && !is_known {
+            if lower.starts_with("x-amz-") && (!is_known || is_foreign_checksum(&lower)) {
                 return Err(FieldError::NotImplemented { name: lower });
             }
         }
@@ -191,6 +195,14 @@ impl StoredFields {
             response.append(name, value);
         }
     }
+}
+
+/// Whether a field carries a checksum of an algorithm that S3 has and we do not. To pass over it would be to store bytes
+/// that nobody has compared.
+fn is_foreign_checksum(name: &str) -> bool {
+    name.strip_prefix("x-amz-checksum-").is_some_and(|rest| {
+        !matches!(rest, "algorithm" | "mode" | "type") && Algorithm::from_field_name(name).is_err()
+    })
 }
 
 /// `Content-Encoding` without `aws-chunked`, which describes the transfer and not the object.
@@ -340,6 +352,20 @@ mod tests {
         assert_eq!(
             request(&known, &query).refuse_unknown(&["x-amz-meta-"]),
             Ok(())
+        );
+        for name in ["x-amz-checksum-sha256", "x-amz-checksum-type"] {
+            let known = headers(&[(name, "x")]);
+            assert_eq!(
+                request(&known, &query).refuse_unknown(&["x-amz-checksum-"]),
+                Ok(()),
+                "{name}"
+            );
+        }
+        let foreign = headers(&[("x-amz-checksum-sha512", "x")]);
+        assert!(
+            request(&foreign, &query)
+                .refuse_unknown(&["x-amz-checksum-"])
+                .is_err()
         );
         let unknown = headers(&[("x-amz-server-side-encryption", "AES256")]);
         assert!(

@@ -62,7 +62,14 @@ pub async fn check(
     for action in actions(call, fields, version_id)? {
         question.ask(action, on).await?;
     }
-    Ok(())
+    match (bucket, call) {
+        (None, _) | (_, Call::Bucket(_, BucketCall::Create)) => Ok(()),
+        (Some(bucket), _) => {
+            question
+                .expects_owner("x-amz-expected-bucket-owner", bucket)
+                .await
+        }
+    }
 }
 
 /// Whether a caller may read an object: the source of a copy.
@@ -75,7 +82,15 @@ pub async fn check_read(
     key: &ObjectKey,
     version_id: Option<VersionId>,
 ) -> Result<(), Fault> {
-    check_object(ask, &Method::GET, bucket, key, version_id).await
+    check_object(ask, &Method::GET, bucket, key, version_id).await?;
+    let question = Asked {
+        store: ask.store,
+        request: ask.request,
+        fields: &ask.fields,
+        caller: ask.caller,
+    };
+    let name = "x-amz-source-expected-bucket-owner";
+    question.expects_owner(name, bucket).await
 }
 
 /// Whether a caller may do to an object what this method does.
@@ -226,6 +241,26 @@ struct On<'a> {
 }
 
 impl Asked<'_> {
+    /// Refuses when the bucket has another owner than the client expects (S3, "Verifying bucket ownership with bucket
+    /// owner condition").
+    async fn expects_owner(&self, name: &'static str, bucket: &BucketName) -> Result<(), Fault> {
+        let Some(expected) = self.fields.amz(name)? else {
+            return Ok(());
+        };
+        let owner = match self.store.inner.meta.bucket(bucket).await? {
+            // The operation says that it is not there.
+            None => return Ok(()),
+            Some(row) if row.owner.is_empty() => self.caller.owner().to_owned(),
+            Some(row) => row.owner.clone(),
+        };
+        if owner == expected {
+            return Ok(());
+        }
+        Err(Fault::AccessDenied {
+            reason: "expected_owner",
+        })
+    }
+
     async fn ask(&self, action: Action, on: On<'_>) -> Result<(), Fault> {
         let principal = match &self.caller.access_key_id {
             Some(id) => Principal::Key(id.clone()),

@@ -22,18 +22,17 @@ use crate::origin::store::Store;
 use crate::origin::xml::{Document, NAMESPACE};
 
 /// The `x-amz-*` fields that this operation knows.
-pub const KNOWN_FIELDS: [&str; 11] = [
+pub const KNOWN_FIELDS: [&str; 10] = [
     "x-amz-acl",
     "x-amz-checksum-algorithm",
     "x-amz-copy-source",
-    "x-amz-copy-source-",
+    "x-amz-copy-source-if-",
     "x-amz-grant-",
     "x-amz-meta-",
     "x-amz-metadata-directive",
     "x-amz-storage-class",
     "x-amz-tagging",
     "x-amz-tagging-directive",
-    "x-amz-website-redirect-location",
 ];
 
 /// Where something of the copy comes from.
@@ -68,8 +67,7 @@ pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Re
     let changes_something = metadata == Directive::Replace
         || tagging == Directive::Replace
         || algorithm.is_some()
-        || fields.amz("x-amz-storage-class")?.is_some()
-        || fields.amz("x-amz-website-redirect-location")?.is_some();
+        || fields.amz("x-amz-storage-class")?.is_some();
     if onto_itself && !changes_something {
         return Err(Fault::CopyOntoItself);
     }

@@ -13,16 +13,14 @@ use crate::origin::reply_error::Fault;
 use crate::origin::xml::{Document, NAMESPACE};
 
 /// The `x-amz-*` fields that this operation knows.
-pub const KNOWN_FIELDS: [&str; 9] = [
+pub const KNOWN_FIELDS: [&str; 7] = [
     "x-amz-acl",
     "x-amz-checksum-algorithm",
     "x-amz-checksum-type",
-    "x-amz-expected-bucket-owner",
     "x-amz-grant-",
     "x-amz-meta-",
     "x-amz-storage-class",
     "x-amz-tagging",
-    "x-amz-website-redirect-location",
 ];
 
 /// Begins an upload.

@@ -28,7 +28,7 @@ use crate::origin::store::Store;
 mod follow;
 
 /// The `x-amz-*` fields that these operations know.
-pub const KNOWN_FIELDS: [&str; 2] = ["x-amz-checksum-mode", "x-amz-expected-bucket-owner"];
+pub const KNOWN_FIELDS: [&str; 1] = ["x-amz-checksum-mode"];
 
 /// Query parameters that replace a stored field. S3 takes them from signed requests only.
 const OVERRIDES: [(&str, HeaderName); 6] = [

@@ -28,18 +28,16 @@ use crate::origin::upload_body::Framing;
 use crate::signing::Payload;
 
 /// The `x-amz-*` fields that this operation knows.
-pub const KNOWN_FIELDS: [&str; 12] = [
+pub const KNOWN_FIELDS: [&str; 10] = [
     "x-amz-acl",
     "x-amz-checksum-",
     "x-amz-decoded-content-length",
-    "x-amz-expected-bucket-owner",
     "x-amz-grant-",
     "x-amz-meta-",
     "x-amz-sdk-checksum-algorithm",
     "x-amz-storage-class",
     "x-amz-tagging",
     "x-amz-trailer",
-    "x-amz-website-redirect-location",
     "x-amz-write-offset-bytes",
 ];
 

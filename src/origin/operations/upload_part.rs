@@ -17,10 +17,9 @@ use crate::origin::reply_error::Fault;
 use crate::signing::Payload;
 
 /// The `x-amz-*` fields that this operation knows.
-pub const KNOWN_FIELDS: [&str; 5] = [
+pub const KNOWN_FIELDS: [&str; 4] = [
     "x-amz-checksum-",
     "x-amz-decoded-content-length",
-    "x-amz-expected-bucket-owner",
     "x-amz-sdk-checksum-algorithm",
     "x-amz-trailer",
 ];

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from harness import s3
-from harness.launch import REGION
+from harness.launch import ACCESS_KEY_ID, REGION
 from harness.s3 import policy
 
 LIFECYCLE = [
@@ -79,6 +79,27 @@ def test_a_bucket_that_is_made_again_has_nothing_of_the_old_one(client, new_buck
     assert "Status" not in client.get_bucket_versioning(Bucket=name)
     assert s3.refusal(client.get_bucket_tagging, Bucket=name) == (404, "NoSuchTagSet")
     assert s3.refusal(client.get_bucket_policy, Bucket=name) == (404, "NoSuchBucketPolicy")
+
+
+def test_the_owner_that_a_client_expects_is_compared(client, bucket):
+    """Ours are named by their access keys, where AWS has numbers of accounts."""
+    client.put_object(Bucket=bucket, Key="a", Body=b"x")
+    for owner, refused in [(ACCESS_KEY_ID, False), ("somebody-else", True)]:
+        for call in [
+            lambda **more: client.head_object(Bucket=bucket, Key="a", **more),
+            lambda **more: client.put_object(Bucket=bucket, Key="a", Body=b"x", **more),
+            lambda **more: client.list_objects_v2(Bucket=bucket, **more),
+            lambda **more: client.get_bucket_acl(Bucket=bucket, **more),
+        ]:
+            if refused:
+                assert s3.refusal(call, ExpectedBucketOwner=owner)[0] == 403
+            else:
+                call(ExpectedBucketOwner=owner)
+        copy = {"Bucket": bucket, "Key": "copy", "CopySource": {"Bucket": bucket, "Key": "a"}}
+        if refused:
+            assert s3.refusal(client.copy_object, ExpectedSourceBucketOwner=owner, **copy) == (403, "AccessDenied")
+        else:
+            client.copy_object(ExpectedSourceBucketOwner=owner, **copy)
 
 
 @pytest.mark.parametrize(
