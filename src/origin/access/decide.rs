@@ -406,6 +406,12 @@ mod tests {
                 assert_eq!(asked, Decision::Allow);
             }
         }
+    }
+
+    #[test]
+    fn public_lists_count_for_nothing_while_they_are_ignored() {
+        let blocked = Decision::Deny(DenyReason::PublicAccessBlocked);
+        let nobody = Principal::Anonymous;
         let list = Canned::PublicRead.acl();
         let ignore = PublicAccessBlock {
             ignore_public_acls: true,

@@ -48,6 +48,10 @@ impl Element {
         let text = std::str::from_utf8(document).map_err(|error| DocumentError::Malformed {
             offset: error.valid_up_to() as u64,
         })?;
+        // No reference stands for it either, so what held one could not be given back.
+        if let Some(at) = text.find('\0') {
+            return Err(DocumentError::Malformed { offset: at as u64 });
+        }
         let mut tree = Tree {
             open: Vec::new(),
             done: None,
@@ -336,6 +340,7 @@ mod tests {
             "<A b=1/>",
             "<A>&e;</A>",
             "<A>&#0;</A>",
+            "<A>\0</A>",
             "<A>&#xd800;</A>",
             "<A><!DOCTYPE x></A>",
             "<!DOCTYPE A [<!ENTITY e \"x\">]><A>&e;</A>",

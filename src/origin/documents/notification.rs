@@ -351,6 +351,8 @@ mod tests {
             ("s3:ObjectTagging:Put", "a/1.mp4", 0),
             ("s3:ObjectCreated:Put", "b/1.mp4", 0),
             ("s3:ObjectCreated:Put", "a/1.mp3", 0),
+            ("s3:ObjectCreated:Put", "a/1.mp4.txt", 0),
+            ("s3:ObjectCreated:Put", "b/a/1.mp4", 0),
         ] {
             assert_eq!(
                 notifications.told(event, key).count(),

@@ -131,16 +131,16 @@ mod tests {
             Policy::parse(json.as_bytes(), &bucket).unwrap()
         };
         let (public, private) = (policy(r#""*""#), policy(r#"{"AWS":"ann"}"#));
-        for is_on in [false, true] {
+        for (lists, policies) in [(false, false), (true, false), (false, true)] {
             let block = PublicAccessBlock {
-                block_public_acls: is_on,
-                block_public_policy: is_on,
+                block_public_acls: lists,
+                block_public_policy: policies,
                 ..PublicAccessBlock::default()
             };
-            assert_eq!(block.refuses_acl(&Canned::PublicRead.acl()), is_on);
-            assert_eq!(block.refuses_acl(&Canned::AuthenticatedRead.acl()), is_on);
+            assert_eq!(block.refuses_acl(&Canned::PublicRead.acl()), lists);
+            assert_eq!(block.refuses_acl(&Canned::AuthenticatedRead.acl()), lists);
             assert!(!block.refuses_acl(&Canned::Private.acl()));
-            assert_eq!(block.refuses_policy(&public), is_on);
+            assert_eq!(block.refuses_policy(&public), policies);
             assert!(!block.refuses_policy(&private));
         }
     }

@@ -1,0 +1,266 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn grants(list: &[(Grantee, Permission)]) -> Acl {
+    let grants = list.iter().map(|(grantee, permission)| Grant {
+        grantee: grantee.clone(),
+        permission: *permission,
+    });
+    Acl {
+        grants: grants.collect(),
+    }
+}
+
+fn written(acl: &Acl, owner: &str) -> Vec<u8> {
+    let mut document = Document::new("AccessControlPolicy", Some(crate::origin::xml::NAMESPACE));
+    acl.write(owner, &mut document);
+    document.finish()
+}
+
+fn list(grants: &str) -> String {
+    format!(
+        "<AccessControlPolicy><Owner><ID>o</ID></Owner><AccessControlList>{grants}</AccessControlList></AccessControlPolicy>"
+    )
+}
+
+fn one(grantee: &str, permission: &str) -> String {
+    format!("<Grant><Grantee{grantee}</Grantee><Permission>{permission}</Permission></Grant>")
+}
+
+#[test]
+fn canned_lists_are_known_by_name() {
+    let read = |grantee| vec![(grantee, Permission::Read)];
+    for (name, expected) in [
+        ("private", vec![]),
+        ("bucket-owner-read", vec![]),
+        ("bucket-owner-full-control", vec![]),
+        ("public-read", read(Grantee::AllUsers)),
+        ("authenticated-read", read(Grantee::AuthenticatedUsers)),
+        (
+            "public-read-write",
+            vec![
+                (Grantee::AllUsers, Permission::Read),
+                (Grantee::AllUsers, Permission::Write),
+            ],
+        ),
+    ] {
+        assert_eq!(
+            Canned::parse(name).unwrap().acl(),
+            grants(&expected),
+            "{name}"
+        );
+    }
+    for name in [
+        "",
+        "Private",
+        "log-delivery-write",
+        "aws-exec-read",
+        "public",
+    ] {
+        let error = Canned::parse(name).unwrap_err();
+        assert_eq!(
+            (error.code(), error.status()),
+            ("InvalidArgument", 400),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_list_grants_what_it_says_to_whom_it_says() {
+    use Permission::{FullControl, Read, ReadAcp, Write, WriteAcp};
+    let (bucket, object) = (Scope::Bucket, Scope::Object);
+    for (of, action, needed) in [
+        (bucket, Action::ListBucket, Some(Read)),
+        (bucket, Action::ListBucketVersions, Some(Read)),
+        (bucket, Action::PutObject, Some(Write)),
+        (bucket, Action::DeleteObject, Some(Write)),
+        (bucket, Action::GetBucketAcl, Some(ReadAcp)),
+        (bucket, Action::PutBucketAcl, Some(WriteAcp)),
+        (bucket, Action::GetObject, None),
+        (bucket, Action::DeleteBucket, None),
+        (object, Action::GetObject, Some(Read)),
+        (object, Action::GetObjectVersion, Some(Read)),
+        (object, Action::GetObjectAcl, Some(ReadAcp)),
+        (object, Action::PutObjectAcl, Some(WriteAcp)),
+        (object, Action::PutObject, None),
+        (object, Action::ListBucket, None),
+    ] {
+        for permission in [FullControl, Read, Write, ReadAcp, WriteAcp] {
+            let acl = grants(&[(Grantee::AllUsers, permission)]);
+            let is_enough =
+                needed.is_some_and(|needed| [needed, FullControl].contains(&permission));
+            let granted = acl.grants(of, &Principal::Anonymous, action, false);
+            assert_eq!(granted, is_enough, "{of:?} {action:?} {permission:?}");
+        }
+    }
+    let ann = Principal::Key("ann".to_owned());
+    for (grantee, anonymous, key, private) in [
+        (Grantee::AllUsers, true, true, false),
+        (Grantee::AuthenticatedUsers, false, true, false),
+        (Grantee::Key("ann".to_owned()), false, true, true),
+        (Grantee::Key("bob".to_owned()), false, false, false),
+    ] {
+        let acl = grants(&[(grantee, Read)]);
+        let asked = |principal, private_only| {
+            acl.grants(object, principal, Action::GetObject, private_only)
+        };
+        assert_eq!(asked(&Principal::Anonymous, false), anonymous);
+        assert_eq!(asked(&ann, false), key);
+        assert_eq!(asked(&ann, true), private);
+    }
+}
+
+#[test]
+fn lists_of_real_clients_are_read() {
+    let document = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <AccessControlPolicy xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\n\
+           <Owner><ID>demo</ID><DisplayName>demo</DisplayName></Owner>\n\
+           <AccessControlList>\n\
+             <Grant><Grantee xmlns:xsi=\"{XSI}\" xsi:type=\"CanonicalUser\"><ID>demo</ID>\
+             <DisplayName>demo</DisplayName></Grantee><Permission>FULL_CONTROL</Permission></Grant>\n\
+             <Grant><Grantee xmlns:xsi=\"{XSI}\" xsi:type=\"Group\"><URI>{ALL_USERS}</URI></Grantee>\
+             <Permission>READ_ACP</Permission></Grant>\n\
+           </AccessControlList>\n</AccessControlPolicy>"
+    );
+    let expected = grants(&[
+        (Grantee::Key("demo".to_owned()), Permission::FullControl),
+        (Grantee::AllUsers, Permission::ReadAcp),
+    ]);
+    assert_eq!(Acl::parse(document.as_bytes()), Ok(expected));
+    let none = list("");
+    assert_eq!(Acl::parse(none.as_bytes()), Ok(Acl::default()));
+}
+
+#[test]
+fn lists_that_cannot_be_honoured_are_refused() {
+    for (grant, code) in [
+        (one("><ID>a</ID>", "READS"), "MalformedACLError"),
+        (one(">", "READ"), "MalformedACLError"),
+        (one("><ID/>", "READ"), "InvalidArgument"),
+        (one("><ID>a b</ID>", "READ"), "InvalidArgument"),
+        (one("><URI>http://x/</URI>", "READ"), "InvalidArgument"),
+        (
+            one("><EmailAddress>a@b</EmailAddress>", "READ"),
+            "UnresolvableGrantByEmailAddress",
+        ),
+        (
+            one(&format!("><URI>{LOG_DELIVERY}</URI>"), "WRITE"),
+            "InvalidArgument",
+        ),
+        (
+            one(&format!("><ID>a</ID><URI>{ALL_USERS}</URI>"), "READ"),
+            "MalformedACLError",
+        ),
+        (
+            one(" type=\"Group\"><ID>a</ID>", "READ"),
+            "MalformedACLError",
+        ),
+        (one("><Name>a</Name>", "READ"), "MalformedXML"),
+        (
+            "<Grant><Permission>READ</Permission></Grant>".to_owned(),
+            "MalformedXML",
+        ),
+        ("<Grants/>".to_owned(), "MalformedXML"),
+    ] {
+        let error = Acl::parse(list(&grant).as_bytes()).unwrap_err();
+        assert_eq!((error.code(), error.status()), (code, 400), "{grant}");
+    }
+    let grant = one("><ID>a</ID>", "READ");
+    assert!(Acl::parse(list(&grant.repeat(100)).as_bytes()).is_ok());
+    let error = Acl::parse(list(&grant.repeat(101)).as_bytes()).unwrap_err();
+    assert_eq!(error.code(), "MalformedACLError");
+    let missing = "<AccessControlPolicy><Owner><ID>o</ID></Owner></AccessControlPolicy>";
+    assert!(Acl::parse(missing.as_bytes()).is_err());
+}
+
+#[test]
+fn grants_in_fields_are_read() {
+    let read = |pairs: &[(&str, &str)]| {
+        let field = |name: &'static str| {
+            assert!(Acl::FIELDS.contains(&name));
+            let found = pairs.iter().find(|(known, _)| *known == name);
+            Ok::<_, DocumentError>(found.map(|(_, value)| (*value).to_owned()))
+        };
+        Acl::from_fields(field).map_err(|error| error.code())
+    };
+    let all = format!("uri=\"{ALL_USERS}\", id=\"ann\",id=bob");
+    let expected = grants(&[
+        (Grantee::AllUsers, Permission::Read),
+        (Grantee::Key("ann".to_owned()), Permission::Read),
+        (Grantee::Key("bob".to_owned()), Permission::Read),
+        (Grantee::Key("ann".to_owned()), Permission::WriteAcp),
+    ]);
+    let fields = [
+        ("x-amz-grant-write-acp", "ID=\"ann\""),
+        ("x-amz-grant-read", all.as_str()),
+    ];
+    assert_eq!(read(&fields), Ok(Some(expected)));
+    assert_eq!(read(&[]), Ok(None));
+    let canned = Canned::PublicRead.acl();
+    assert_eq!(read(&[("x-amz-acl", "public-read")]), Ok(Some(canned)));
+    let many = ["id=a"; 100].join(",");
+    assert!(read(&[("x-amz-grant-read", &many)]).is_ok());
+    for (fields, code) in [
+        (
+            &[("x-amz-acl", "private"), ("x-amz-grant-read", "id=a")][..],
+            "InvalidRequest",
+        ),
+        (&[("x-amz-acl", "everybody")], "InvalidArgument"),
+        (&[("x-amz-grant-read", "")], "InvalidArgument"),
+        (&[("x-amz-grant-read", "id=a,")], "InvalidArgument"),
+        (&[("x-amz-grant-read", "name=a")], "InvalidArgument"),
+        (
+            &[("x-amz-grant-read", &format!("{many},id=a"))],
+            "MalformedACLError",
+        ),
+        (
+            &[("x-amz-grant-read", "emailAddress=\"a@b\"")],
+            "UnresolvableGrantByEmailAddress",
+        ),
+    ] {
+        assert_eq!(read(fields), Err(code), "{fields:?}");
+    }
+}
+
+#[test]
+fn the_owner_has_full_control_in_every_list_that_is_written() {
+    let text = String::from_utf8(written(&Acl::default(), "demo")).unwrap();
+    let grantee = format!(
+        "<Grant><Grantee xmlns:xsi=\"{XSI}\" xsi:type=\"CanonicalUser\"><ID>demo</ID>\
+         <DisplayName>demo</DisplayName></Grantee><Permission>FULL_CONTROL</Permission></Grant>"
+    );
+    assert!(text.contains(&grantee), "{text}");
+}
+
+fn grantee() -> impl Strategy<Value = Grantee> {
+    prop_oneof![
+        "[a-zA-Z0-9._-]{1,20}".prop_map(Grantee::Key),
+        Just(Grantee::AllUsers),
+        Just(Grantee::AuthenticatedUsers),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_again(
+        list in proptest::collection::vec((grantee(), 0..5_usize), 0..8),
+    ) {
+        let list: Vec<_> = list
+            .into_iter()
+            .map(|(grantee, index)| (grantee, PERMISSIONS[index].2))
+            .collect();
+        let mut acl = grants(&list);
+        let owner = Grant {
+            grantee: Grantee::Key("demo".to_owned()),
+            permission: Permission::FullControl,
+        };
+        let read = Acl::parse(&written(&acl, "demo")).unwrap();
+        if !acl.grants.contains(&owner) {
+            acl.grants.insert(0, owner);
+        }
+        prop_assert_eq!(read, acl);
+    }
+}
