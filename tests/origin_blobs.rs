@@ -6,11 +6,11 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use blobs_support::{
-    Call, Chance, Fault, FaultyDisk, layout, number, open, publish, read, rows, start,
-    start_soundly,
+    Call, Chance, Fault, FaultyDisk, UnsyncedDisk, folder, layout, number, open, publish, read,
+    rows, start, start_soundly,
 };
 use futures_util::future::join_all;
-use tempfile::tempdir;
+use tempfile::TempDir;
 use tidegate::config::Redundancy;
 use tidegate::origin::blobs::{
     BlobError, Blobs, DiskState, Layout, LayoutError, PackId, Place, StoredBlob, Verdict,
@@ -40,12 +40,12 @@ struct Model {
     layout: Layout,
     generation: i64,
     objects: Vec<Object>,
-    _folder: tempfile::TempDir,
+    _folder: TempDir,
 }
 
 impl Model {
     fn new(seed: u64) -> Self {
-        let folder = tempdir().unwrap();
+        let folder = folder();
         let (disks, redundancy) =
             [(1, NONE), (2, NONE), (3, TWO_COPIES), (4, TWO_AND_ONE)][seed as usize % 4];
         Model {
@@ -228,7 +228,7 @@ async fn after_a_failed_write_or_sync_the_disk_is_read_but_not_written() {
             if length == 10_000 && !in_every_pack_write {
                 continue;
             }
-            let folder = tempdir().unwrap();
+            let folder = folder();
             let layout = layout(folder.path(), 1, NONE);
             let disk = FaultyDisk::new(&layout, Vec::new());
             let blobs = start(&layout, 1, disk.clone()).unwrap();
@@ -269,7 +269,7 @@ async fn after_a_failed_write_or_sync_the_disk_is_read_but_not_written() {
 #[tokio::test]
 async fn writes_go_to_the_disks_that_are_sound_while_they_are_enough() {
     for redundancy in [TWO_COPIES, TWO_AND_ONE] {
-        let folder = tempdir().unwrap();
+        let folder = folder();
         let disks = redundancy.width() + 1;
         let layout = layout(folder.path(), disks, redundancy);
         let disk = FaultyDisk::new(&layout, Vec::new());
@@ -320,7 +320,7 @@ async fn writes_go_to_the_disks_that_are_sound_while_they_are_enough() {
 async fn a_full_disk_fails_one_upload_and_the_pack_stays_usable() {
     for (disks, redundancy) in [(1, NONE), (2, TWO_COPIES), (3, TWO_AND_ONE)] {
         for length in [10_000, EXTENT_BYTES] {
-            let folder = tempdir().unwrap();
+            let folder = folder();
             let layout = layout(folder.path(), disks, redundancy);
             let disk = FaultyDisk::new(&layout, Vec::new());
             let blobs = start(&layout, 1, disk.clone()).unwrap();
@@ -368,7 +368,7 @@ async fn a_full_disk_fails_one_upload_and_the_pack_stays_usable() {
 /// Records that wait together share a sync, and one for which there is no room fails by itself.
 #[tokio::test]
 async fn records_that_wait_share_a_sync_and_only_the_one_without_room_fails() {
-    let folder = tempdir().unwrap();
+    let folder = folder();
     let layout = layout(folder.path(), 1, NONE);
     let disk = FaultyDisk::new(&layout, Vec::new());
     let blobs = start(&layout, 1, disk.clone()).unwrap();
@@ -403,11 +403,10 @@ async fn records_that_wait_share_a_sync_and_only_the_one_without_room_fails() {
 
 #[tokio::test]
 async fn a_folder_that_is_not_what_it_should_be_is_told_at_the_start() {
-    let folder = tempdir().unwrap();
+    let folder = folder();
     let layout = layout(folder.path(), 3, TWO_COPIES);
     drop(start_soundly(&layout, 1));
-    let refused =
-        |layout: &Layout| start(layout, 2, Arc::new(tidegate::origin::disk::RealDisk)).err();
+    let refused = |layout: &Layout| start(layout, 2, Arc::new(UnsyncedDisk)).err();
     let mut swapped = layout.clone();
     swapped.disks.swap(0, 1);
     match refused(&swapped) {
@@ -428,7 +427,7 @@ async fn a_folder_that_is_not_what_it_should_be_is_told_at_the_start() {
         other => panic!("{other:?}"),
     }
     // One more is welcome, unless it belongs to another store.
-    let other_folder = tempdir().unwrap();
+    let other_folder = blobs_support::folder();
     let other = blobs_support::layout(other_folder.path(), 4, TWO_COPIES);
     drop(start_soundly(&other, 1));
     let mut more = layout.clone();
@@ -471,7 +470,7 @@ async fn a_folder_that_is_not_what_it_should_be_is_told_at_the_start() {
 
 #[tokio::test]
 async fn a_reader_keeps_what_it_has_opened_when_it_is_removed() {
-    let folder = tempdir().unwrap();
+    let folder = folder();
     let layout = layout(folder.path(), 2, TWO_COPIES);
     let blobs = start_soundly(&layout, 1);
     let mut chance = Chance(11);

@@ -6,8 +6,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use blobs_support::{Chance, layout, number, publish, read, rows, start_soundly, tree};
-use tempfile::{TempDir, tempdir};
+use blobs_support::{Chance, folder, layout, number, publish, read, rows, start_soundly, tree};
+use tempfile::TempDir;
 use tidegate::config::Redundancy;
 use tidegate::origin::blobs::{BlobError, Blobs, Layout, StoredBlob, Verdict};
 
@@ -25,7 +25,7 @@ struct Filled {
 }
 
 async fn fill(redundancy: Redundancy, chance: &mut Chance) -> Filled {
-    let folder = tempdir().unwrap();
+    let folder = folder();
     let layout = layout(folder.path(), redundancy.width(), redundancy);
     let blobs = start_soundly(&layout, 1);
     let mut objects = Vec::new();

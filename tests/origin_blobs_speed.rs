@@ -10,8 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use blobs_support::{Chance, layout, number, publish, start_soundly};
+use blobs_support::{Chance, layout, number, publish, start};
 use tidegate::config::Redundancy;
+use tidegate::origin::disk::RealDisk;
 
 /// Publishers that wait at a time.
 const PUBLISHERS: u64 = 64;
@@ -29,7 +30,7 @@ fn small_records_a_second() {
     ] {
         let folder = tempfile::tempdir_in(&parent).unwrap();
         let layout = layout(folder.path(), redundancy.width(), redundancy);
-        let blobs = Arc::new(start_soundly(&layout, 1));
+        let blobs = Arc::new(start(&layout, 1, Arc::new(RealDisk)).unwrap());
         let bytes = Arc::new(Chance(1).bytes(RECORD_BYTES));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)

@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use tempfile::TempDir;
 use tidegate::config::Redundancy;
 use tidegate::origin::blobs::{
     BlobError, BlobReader, Blobs, Content, Extent, Layout, LayoutError, Place, Published,
@@ -59,6 +60,17 @@ pub fn number(variable: &str, default: u64) -> u64 {
     }
 }
 
+/// A folder in memory where the machine has such: what is asked for is what is written, not for how long, and a
+/// store makes hundreds of folders.
+pub fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
+    }
+}
+
 pub fn layout(folder: &Path, disks: usize, redundancy: Redundancy) -> Layout {
     Layout {
         home: folder.join("home"),
@@ -74,8 +86,26 @@ pub fn start(layout: &Layout, generation: i64, disk: Arc<dyn Disk>) -> Result<Bl
     Blobs::start(layout, generation, disk, Arc::new(WriteLatch::default()))
 }
 
+/// On a disk that does as it is told, and is not asked to outlive a power loss.
 pub fn start_soundly(layout: &Layout, generation: i64) -> Blobs {
-    start(layout, generation, Arc::new(RealDisk)).unwrap()
+    start(layout, generation, Arc::new(UnsyncedDisk)).unwrap()
+}
+
+/// The machine's files without the wait for stable storage.
+pub struct UnsyncedDisk;
+
+impl Disk for UnsyncedDisk {
+    fn sync_file(&self, _: &File) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_data(&self, _: &File) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_folder(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 pub async fn publish(blobs: &Blobs, bytes: &[u8]) -> Result<Published, BlobError> {

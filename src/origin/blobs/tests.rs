@@ -38,7 +38,13 @@ fn start(folder: &Path, redundancy: Redundancy, generation: i64) -> Blobs {
 }
 
 fn blobs(redundancy: Redundancy) -> (TempDir, Blobs) {
-    let folder = tempfile::tempdir().unwrap();
+    // In memory where the machine has such: a store makes hundreds of folders.
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
+    };
     let blobs = start(folder.path(), redundancy, 1);
     (folder, blobs)
 }
