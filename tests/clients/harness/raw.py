@@ -42,12 +42,25 @@ class Connection:
         self.file = self.socket.makefile("rb", buffering=256 * 1024)
 
     def exchange(self, requests):
-        """The replies to all requests, in order."""
+        """The replies to all requests, in order.
+
+        A reply that closes the connection leaves the requests behind it unanswered (RFC 9112 §9.3.2): they are
+        sent on another one.
+        """
         replies = []
-        for start in range(0, len(requests), BATCH):
-            batch = requests[start : start + BATCH]
-            self.socket.sendall(b"".join(batch))
-            replies.extend(self._read(sent) for sent in batch)
+        while len(replies) < len(requests):
+            batch = requests[len(replies) : len(replies) + BATCH]
+            try:
+                self.socket.sendall(b"".join(batch))
+            except (BrokenPipeError, ConnectionResetError):
+                # It was closed while more was on its way: why, its last reply says.
+                pass
+            for sent in batch:
+                replies.append(self._read(sent))
+                if replies[-1].fields.get("connection") == "close":
+                    self.close()
+                    self._open()
+                    break
         return replies
 
     def ask(self, *arguments, **options):
