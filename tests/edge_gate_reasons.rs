@@ -1,10 +1,11 @@
-//! Every reason for which the gate's policies refuse: each is provoked, counted and logged. A reason that is
+//! Every reason for which the gate and its policies refuse: each is provoked, counted and logged. A reason that is
 //! added without being provoked here fails.
 
 mod harness;
 mod tls_support;
 
 use harness::{Client, Edge, Origin, Setup};
+use tidegate::edge::admit::GateRefusal;
 use tidegate::edge::policy::{ConnectionRefusal, PolicyRefusal};
 
 const REQUEST: &str = "GET /a HTTP/1.1\r\nHost: media.example\r\n\r\n";
@@ -134,6 +135,75 @@ async fn provoke_request(origin: &mut Origin, reason: &str) -> Edge {
     assert_eq!(refused.status, status, "{reason}: {refused:?}");
     assert_eq!(refused.field("retry-after").is_some(), status == 429);
     edge
+}
+
+/// Makes the gate refuse a request for `reason`.
+async fn provoke_gate(origin: &Origin, reason: &str) -> Edge {
+    let with = |fields: &str| format!("PUT /a HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\n");
+    let to = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let large = "x".repeat(32 << 10);
+    let (request, status) = match reason {
+        "malformed" => (with("no field"), 400),
+        "bare_line_end" => ("GET /a HTTP/1.1\nHost: h\n\n".to_owned(), 400),
+        "version" => ("GET /a HTTP/1.2\r\nHost: h\r\n\r\n".to_owned(), 400),
+        "method" => ("TRACE /a HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), 405),
+        "head_too_large" => (with(&format!("X-Large: {large}")), 431),
+        "too_many_fields" => (with(&["X: 1"; 100].join("\r\n")), 431),
+        "target_too_long" => (to(&format!("/{large}")), 414),
+        "head_timeout" => ("GET /a HTTP/1.1\r\n".to_owned(), 408),
+        "target" => (to("a"), 400),
+        "dot_segment" => (to("/../a"), 400),
+        "encoded_separator" => (to("/a%2fb"), 400),
+        "escape" => (to("/%zz"), 400),
+        "host" => ("GET /a HTTP/1.1\r\n\r\n".to_owned(), 400),
+        "host_mismatch" => (to("http://other/a"), 400),
+        "content_length" => (with("Content-Length: 01"), 400),
+        "transfer_encoding" => (with("Transfer-Encoding: gzip"), 400),
+        "ambiguous_length" => {
+            let both = "Content-Length: 1\r\nTransfer-Encoding: chunked";
+            (with(both), 400)
+        }
+        "chunks" => (with("Transfer-Encoding: chunked") + "x\r\n", 400),
+        "expectation" => (with("Expect: more"), 417),
+        "connection" => (with("Connection: host"), 400),
+        "upgrade" => (with("Connection: upgrade\r\nUpgrade: websocket"), 400),
+        "misdirected" => {
+            let authority = tls_support::Authority::new();
+            let listener = authority.listener(", required: false");
+            let edge = edge(origin, listener, "", "").await;
+            let answer = authority.exchange(edge.http, None, REQUEST).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 421 "), "{answer}");
+            return edge;
+        }
+        other => panic!("nothing here provokes {other}"),
+    };
+    let timeouts = match reason {
+        "head_timeout" => "timeouts: { request_head: 100ms }",
+        _ => "",
+    };
+    let edge = edge(origin, "", "", timeouts).await;
+    let mut client = edge.client().await;
+    client.send_regardless(request).await;
+    let refused = client.response("GET").await;
+    assert_eq!(refused.status, status, "{reason}: {refused:?}");
+    assert_eq!(refused.field("connection"), Some("close"), "{reason}");
+    edge
+}
+
+#[tokio::test]
+async fn everything_that_the_gate_refuses_is_counted_and_logged_with_its_reason() {
+    let origin = Origin::start().await;
+    for reason in GateRefusal::REASONS {
+        let edge = provoke_gate(&origin, reason).await;
+        let label = format!("reason=\"{reason}\"");
+        let samples = edge.metrics().await;
+        let refusals = |labels: &[&str]| samples.sum("tidegate_gate_refusals_total", labels);
+        assert_eq!((refusals(&[&label]), refusals(&[])), (1.0, 1.0), "{reason}");
+        let log = edge.stop().await.access_log;
+        let reasons: Vec<_> = log.iter().map(|line| &line["reason"]).collect();
+        assert_eq!(reasons, [reason], "{log:?}");
+    }
+    assert_eq!(origin.count(), 0);
 }
 
 #[tokio::test]

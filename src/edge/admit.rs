@@ -9,6 +9,7 @@ use http::{HeaderMap, Method};
 
 use super::chunked::is_token;
 use super::presence::Presence;
+use super::refusals::refusals;
 use super::request::{BodyLength, Peer, Request, RequestId};
 use crate::cache::Scheme;
 use crate::clock::Moment;
@@ -31,104 +32,76 @@ pub struct RawHead<'a> {
     pub ends_with_head: bool,
 }
 
-/// Why the gate refuses; always the client's fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum GateRefusal {
-    /// The head is not HTTP/1.x, or breaks its syntax.
-    #[error("the request is not valid HTTP")]
-    Malformed,
-    /// A line feed without carriage return, or the reverse.
-    #[error("a line of the request does not end with CRLF")]
-    BareLineEnd,
-    /// Neither 1.0 nor 1.1.
-    #[error("the HTTP version is not supported")]
-    Version,
-    /// CONNECT or TRACE.
-    #[error("the method is not allowed")]
-    Method,
-    /// More bytes than `limits.request_head`.
-    #[error("the request head is too large")]
-    HeadTooLarge,
-    /// More fields than `limits.request_fields`.
-    #[error("the request has too many fields")]
-    TooManyFields,
-    /// The request line alone exceeds the limit.
-    #[error("the request target is too long")]
-    TargetTooLong,
-    /// The head did not arrive within `timeouts.request_head`.
-    #[error("the request head did not arrive in time")]
-    HeadTimeout,
-    /// No target, or one in a form that is not served here.
-    #[error("the request target is invalid")]
-    Target,
-    /// A dot segment, plain or encoded.
-    #[error("the path holds a dot segment")]
-    DotSegment,
-    /// An encoded slash, backslash or NUL, or a raw backslash.
-    #[error("the path holds an encoded separator")]
-    EncodedSeparator,
-    /// A percent sign without two hex digits after it.
-    #[error("the target holds an invalid percent-escape")]
-    Escape,
-    /// No `Host`, several, or one that is not an authority.
-    #[error("the Host field is missing, repeated or invalid")]
-    Host,
-    /// `Host` and an absolute target disagree.
-    #[error("the Host field contradicts the request target")]
-    HostMismatch,
-    /// `Content-Length` is not one decimal number of at most 18 digits without leading zeros.
-    #[error("the Content-Length field is repeated or invalid")]
-    ContentLength,
-    /// `Transfer-Encoding` is not exactly `chunked`, or HTTP/1.0 has one.
-    #[error("the Transfer-Encoding is not supported")]
-    TransferEncoding,
-    /// Both `Content-Length` and `Transfer-Encoding`.
-    #[error("the request has both Content-Length and Transfer-Encoding")]
-    AmbiguousLength,
-    /// The chunked body breaks its syntax ([`super::chunked::ChunkFault`]).
-    #[error("the chunked body is malformed")]
-    Chunks,
-    /// An expectation other than `100-continue`.
-    #[error("the expectation is not supported")]
-    Expectation,
-    /// `Connection` names a field that is for everybody on the way, is no list of tokens, or too long.
-    #[error("the Connection field is invalid")]
-    Connection,
-    /// A WebSocket handshake that is none: not a GET, with a body, or not on this connection.
-    #[error("the WebSocket handshake is invalid")]
-    Upgrade,
-    /// The TLS connection was made for another host (RFC 9110 §7.4).
-    #[error("the connection was made for another host")]
-    Misdirected,
-}
-
-impl GateRefusal {
-    /// The label in log and metrics.
-    pub fn reason(self) -> &'static str {
-        match self {
-            GateRefusal::Malformed => "malformed",
-            GateRefusal::BareLineEnd => "bare_line_end",
-            GateRefusal::Version => "version",
-            GateRefusal::Method => "method",
-            GateRefusal::HeadTooLarge => "head_too_large",
-            GateRefusal::TooManyFields => "too_many_fields",
-            GateRefusal::TargetTooLong => "target_too_long",
-            GateRefusal::HeadTimeout => "head_timeout",
-            GateRefusal::Target => "target",
-            GateRefusal::DotSegment => "dot_segment",
-            GateRefusal::EncodedSeparator => "encoded_separator",
-            GateRefusal::Escape => "escape",
-            GateRefusal::Host => "host",
-            GateRefusal::HostMismatch => "host_mismatch",
-            GateRefusal::ContentLength => "content_length",
-            GateRefusal::TransferEncoding => "transfer_encoding",
-            GateRefusal::AmbiguousLength => "ambiguous_length",
-            GateRefusal::Chunks => "chunks",
-            GateRefusal::Expectation => "expectation",
-            GateRefusal::Connection => "connection",
-            GateRefusal::Upgrade => "upgrade",
-            GateRefusal::Misdirected => "misdirected",
-        }
+refusals! {
+    /// Why the gate refuses; always the client's fault.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+    pub enum GateRefusal {
+        /// The head is not HTTP/1.x, or breaks its syntax.
+        #[error("the request is not valid HTTP")]
+        Malformed => "malformed",
+        /// A line feed without carriage return, or the reverse.
+        #[error("a line of the request does not end with CRLF")]
+        BareLineEnd => "bare_line_end",
+        /// Neither 1.0 nor 1.1.
+        #[error("the HTTP version is not supported")]
+        Version => "version",
+        /// CONNECT or TRACE.
+        #[error("the method is not allowed")]
+        Method => "method",
+        /// More bytes than `limits.request_head`.
+        #[error("the request head is too large")]
+        HeadTooLarge => "head_too_large",
+        /// More fields than `limits.request_fields`.
+        #[error("the request has too many fields")]
+        TooManyFields => "too_many_fields",
+        /// The request line alone exceeds the limit.
+        #[error("the request target is too long")]
+        TargetTooLong => "target_too_long",
+        /// The head did not arrive within `timeouts.request_head`.
+        #[error("the request head did not arrive in time")]
+        HeadTimeout => "head_timeout",
+        /// No target, or one in a form that is not served here.
+        #[error("the request target is invalid")]
+        Target => "target",
+        /// A dot segment, plain or encoded.
+        #[error("the path holds a dot segment")]
+        DotSegment => "dot_segment",
+        /// An encoded slash, backslash or NUL, or a raw backslash.
+        #[error("the path holds an encoded separator")]
+        EncodedSeparator => "encoded_separator",
+        /// A percent sign without two hex digits after it.
+        #[error("the target holds an invalid percent-escape")]
+        Escape => "escape",
+        /// No `Host`, several, or one that is not an authority.
+        #[error("the Host field is missing, repeated or invalid")]
+        Host => "host",
+        /// `Host` and an absolute target disagree.
+        #[error("the Host field contradicts the request target")]
+        HostMismatch => "host_mismatch",
+        /// `Content-Length` is not one decimal number of at most 18 digits without leading zeros.
+        #[error("the Content-Length field is repeated or invalid")]
+        ContentLength => "content_length",
+        /// `Transfer-Encoding` is not exactly `chunked`, or HTTP/1.0 has one.
+        #[error("the Transfer-Encoding is not supported")]
+        TransferEncoding => "transfer_encoding",
+        /// Both `Content-Length` and `Transfer-Encoding`.
+        #[error("the request has both Content-Length and Transfer-Encoding")]
+        AmbiguousLength => "ambiguous_length",
+        /// The chunked body breaks its syntax ([`super::chunked::ChunkFault`]).
+        #[error("the chunked body is malformed")]
+        Chunks => "chunks",
+        /// An expectation other than `100-continue`.
+        #[error("the expectation is not supported")]
+        Expectation => "expectation",
+        /// `Connection` names a field that is for everybody on the way, is no list of tokens, or too long.
+        #[error("the Connection field is invalid")]
+        Connection => "connection",
+        /// A WebSocket handshake that is none: not a GET, with a body, or not on this connection.
+        #[error("the WebSocket handshake is invalid")]
+        Upgrade => "upgrade",
+        /// The TLS connection was made for another host (RFC 9110 §7.4).
+        #[error("the connection was made for another host")]
+        Misdirected => "misdirected",
     }
 }
 

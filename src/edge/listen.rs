@@ -367,7 +367,7 @@ impl Acceptor {
             stream,
             client,
             is_trusted_proxy,
-            places: _places,
+            places,
         } = match self.policy.let_in(stream, address).await {
             Ok(let_in) => let_in,
             Err(refusal) => return self.refused(refusal, address),
@@ -390,6 +390,8 @@ impl Acceptor {
             }
         };
         let _counted = self.connections.opened();
+        // Given back before the connection counts as closed: who sees that it is may come in.
+        let _places = places;
         let tls = stream.get_ssl_digest();
         let peer = Peer {
             client,

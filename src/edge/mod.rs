@@ -68,6 +68,7 @@ mod pace;
 mod part;
 mod range_cost;
 mod range_credit;
+mod refusals;
 mod tls_stream;
 
 use std::borrow::Cow;

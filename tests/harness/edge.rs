@@ -245,6 +245,16 @@ impl Edge {
         );
     }
 
+    /// Waits until a gauge stands at `value`.
+    pub async fn gauged(&self, name: &str, labels: &[&str], value: f64) {
+        let gauged = async {
+            while self.metrics().await.sum(name, labels) != value {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(&format!("{name} {labels:?} comes to {value}"), gauged).await;
+    }
+
     /// Its resident memory in bytes.
     pub async fn resident_bytes(&self) -> f64 {
         let metrics = self.metrics().await;

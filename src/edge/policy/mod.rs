@@ -42,39 +42,9 @@ use self::headers::ResponseRules;
 use self::proxy_protocol::{ProxyHeader, ProxyHeaderFault};
 use self::request_rate::{RequestRate, TooOften};
 use super::client_network::ClientNetwork;
+use super::refusals::refusals;
 use super::request::{BodyLength, Request};
 use crate::config::{self, AddressRules, HeaderEdits, ProxyProtocol, Trust};
-
-/// An enum of refusals with the label of each, and a list of all labels, by which a test can tell that it
-/// has seen them all.
-macro_rules! refusals {
-    (
-        $(#[$meta:meta])*
-        pub enum $name:ident {
-            $(
-                $(#[$variant_meta:meta])*
-                $variant:ident $({ $(#[$field_meta:meta])* $field:ident: $kind:ty })? => $reason:literal,
-            )*
-        }
-    ) => {
-        $(#[$meta])*
-        pub enum $name {
-            $( $(#[$variant_meta])* $variant $({ $(#[$field_meta])* $field: $kind })?, )*
-        }
-
-        impl $name {
-            /// The labels of all.
-            pub const REASONS: &'static [&'static str] = &[$($reason),*];
-
-            /// The label in log and metrics.
-            pub fn reason(self) -> &'static str {
-                match self {
-                    $( $name::$variant { .. } => $reason, )*
-                }
-            }
-        }
-    };
-}
 
 refusals! {
     /// Why a connection is closed before its first request.
