@@ -119,6 +119,41 @@ async fn forwarded_is_read_where_it_is_configured() {
 }
 
 #[tokio::test]
+async fn the_scheme_that_a_trusted_proxy_tells_is_keyed_and_forwarded() {
+    const TRUSTED: &str = "trusted_proxies: [127.0.0.1]";
+    const BY_RFC_7239: &str = "trusted_proxies: [127.0.0.1]\n  client_address_field: forwarded";
+    for (trust, field, schemes) in [
+        (TRUSTED, "X-Forwarded-Proto: https\r\n", ["https", "http"]),
+        (BY_RFC_7239, "Forwarded: for=192.0.2.7;proto=https\r\n", ["https", "http"]),
+        // What nobody trusted says, or not in the field that is read, is overwritten.
+        ("", "X-Forwarded-Proto: https\r\n", ["http", "http"]),
+        (BY_RFC_7239, "X-Forwarded-Proto: https\r\n", ["http", "http"]),
+    ] {
+        let origin = Origin::start().await.answering(|request| {
+            let body = request.fields("x-forwarded-proto").join(", ");
+            let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length:";
+            format!("{head} {}\r\n\r\n{body}", body.len()).into_bytes()
+        });
+        let setup = Setup {
+            edge: trust,
+            ..Setup::of([origin.address])
+        };
+        let edge = setup.start().await;
+        let mut client = edge.client().await;
+        for (round, lines) in [field, "", field, ""].into_iter().enumerate() {
+            let response = client.request("GET", "/a", lines).await;
+            assert_eq!(response.text(), schemes[round % 2], "{trust} {lines}");
+        }
+        let keys = if schemes[0] == schemes[1] { 1 } else { 2 };
+        assert_eq!(origin.count(), keys, "{trust} {field}");
+        // Also where pingora's proxy passes the request on.
+        let fields = format!("{field}Content-Length: 0\r\n");
+        let response = client.request("POST", "/a", &fields).await;
+        assert_eq!(response.text(), schemes[0], "{trust} {field}");
+    }
+}
+
+#[tokio::test]
 async fn a_proxy_header_names_the_client_of_all_its_requests() {
     let origin = origin().await;
     let setup = Setup {

@@ -1,11 +1,12 @@
-//! Who a client is, from what stands in `X-Forwarded-For` or `Forwarded`.
+//! Who a client is and by which scheme it came, from what stands in `X-Forwarded-For` or `Forwarded`.
 
 use std::net::IpAddr;
 
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tidegate::config::{ClientAddressField, Network, Networks};
-use tidegate::edge::policy::client_address;
+use tidegate::cache::Scheme;
+use tidegate::edge::policy::{ForwardedClient, forwarded_client};
 
 /// Each line is a field line that a client sends; our proxies append to the last.
 pub fn check(data: &[u8]) {
@@ -23,7 +24,7 @@ pub fn check(data: &[u8]) {
         (
             ClientAddressField::Forwarded,
             FORWARDED,
-            "for=192.0.2.7, for=\"10.0.0.2:80\"",
+            "for=192.0.2.7;proto=https, for=\"10.0.0.2:80\";proto=http",
         ),
     ] {
         let mut fields = HeaderMap::new();
@@ -33,9 +34,15 @@ pub fn check(data: &[u8]) {
             }
         }
         // Whatever it is, it is read in one way and without harm.
-        let forged = client_address(&fields, field, &trusted, proxy);
-        assert_eq!(forged, client_address(&fields, field, &trusted, proxy));
+        let forged = forwarded_client(&fields, field, &trusted, proxy);
+        assert_eq!(forged, forwarded_client(&fields, field, &trusted, proxy));
         fields.append(name, HeaderValue::from_static(chain));
-        assert_eq!(client_address(&fields, field, &trusted, proxy), client);
+        let proto = HeaderValue::from_static("https");
+        fields.insert(HeaderName::from_static("x-forwarded-proto"), proto);
+        let expected = ForwardedClient {
+            address: client,
+            scheme: Some(Scheme::Https),
+        };
+        assert_eq!(forwarded_client(&fields, field, &trusted, proxy), expected);
     }
 }

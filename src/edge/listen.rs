@@ -394,9 +394,8 @@ impl Acceptor {
         let _places = places;
         let tls = stream.get_ssl_digest();
         let peer = Peer {
-            client,
-            tls: tls.as_deref().map(super::tls::version_name),
             terms: self.policy.terms(is_trusted_proxy, subject),
+            ..Peer::new(client, tls.as_deref().map(super::tls::version_name))
         };
         drop(tls);
         if stream.selected_alpn_proto() == Some(ALPN::H2) {

@@ -68,6 +68,8 @@ pub struct Peer {
     pub client: IpAddr,
     /// The TLS version; `None` on plain HTTP.
     pub tls: Option<&'static str>,
+    /// The scheme that the client used towards a trusted proxy in front, if that says so.
+    pub forwarded_scheme: Option<Scheme>,
     /// What its requests are held to, whatever their route; `None` when there is nothing.
     pub terms: Option<Arc<Terms>>,
 }
@@ -78,16 +80,18 @@ impl Peer {
         Peer {
             client,
             tls,
+            forwarded_scheme: None,
             terms: None,
         }
     }
 
-    /// The scheme that the client used.
+    /// The scheme that the client used, towards us or towards the proxy that speaks for it.
     pub fn scheme(&self) -> Scheme {
-        match self.tls {
+        let of_connection = match self.tls {
             Some(_) => Scheme::Https,
             None => Scheme::Http,
-        }
+        };
+        self.forwarded_scheme.unwrap_or(of_connection)
     }
 }
 

@@ -4,27 +4,44 @@
 //! trusted proxy's own vouches for the one before it; the first that is not is the client's, and what stands
 //! further left is that client's own invention. Where the chain breaks off in something that is no address,
 //! the last one that was vouched for counts.
+//!
+//! The scheme that the client used stands in `proto` of the element that is about it, or in
+//! `X-Forwarded-Proto`, which goes with `X-Forwarded-For`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName};
 
+use crate::cache::Scheme;
 use crate::config::{ClientAddressField, Networks};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// A client as trusted proxies tell of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForwardedClient {
+    /// Its address.
+    pub address: IpAddr,
+    /// The scheme that it used towards the first of them; `None` when they do not say, or not clearly.
+    pub scheme: Option<Scheme>,
+}
 
 /// The client of a request that the trusted proxy at `proxy` forwarded with `fields`.
-pub fn client_address(
+pub fn forwarded_client(
     fields: &HeaderMap,
     field: ClientAddressField,
     trusted: &Networks,
     proxy: IpAddr,
-) -> IpAddr {
-    let mut client = proxy;
+) -> ForwardedClient {
+    let mut client = ForwardedClient {
+        address: proxy,
+        scheme: None,
+    };
     let mut vouch = |hop: Option<IpAddr>| {
         let Some(hop) = hop else { return false };
-        client = hop;
+        client.address = hop;
         trusted.contains(hop)
     };
     match field {
@@ -35,18 +52,43 @@ pub fn client_address(
                 .next()
                 .is_some_and(|hop| vouch(address(hop.trim_ascii())))
             {}
+            client.scheme = forwarded_proto(fields);
         }
         ClientAddressField::Forwarded => {
             let lines = fields.get_all(FORWARDED).iter().rev();
-            let mut hops = lines.flat_map(|line| {
+            let elements = lines.flat_map(|line| {
                 // A line that is cut wrong vouches for nothing.
-                let hops = forwarded_hops(line.as_bytes()).unwrap_or_else(|| vec![None]);
-                hops.into_iter().rev()
+                let elements = elements(line.as_bytes()).unwrap_or_else(|| vec![Element::default()]);
+                elements.into_iter().rev()
             });
-            while hops.next().is_some_and(&mut vouch) {}
+            let mut scheme = None;
+            for element in elements {
+                // Whoever wrote the element was vouched for, whether it names an address or not.
+                scheme = element.scheme;
+                if !vouch(element.node) {
+                    break;
+                }
+            }
+            client.scheme = scheme;
         }
     }
     client
+}
+
+/// What `X-Forwarded-Proto` says. Of several values it is open which hop each is about: they say nothing.
+fn forwarded_proto(fields: &HeaderMap) -> Option<Scheme> {
+    let mut lines = fields.get_all(X_FORWARDED_PROTO).iter();
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => scheme(line.as_bytes().trim_ascii()),
+        _ => None,
+    }
+}
+
+/// A scheme that is served here; schemes compare without case (RFC 3986 §3.1).
+fn scheme(text: &[u8]) -> Option<Scheme> {
+    let schemes = [Scheme::Http, Scheme::Https];
+    let mut named = schemes.into_iter();
+    named.find(|scheme| text.eq_ignore_ascii_case(scheme.as_str().as_bytes()))
 }
 
 /// An address, with a port or without, IPv6 in brackets or without.
@@ -66,42 +108,56 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     parsed.map(|address| address.to_canonical())
 }
 
-/// The `for` of each element of a `Forwarded` line (RFC 7239 §4); `None` for one that has none or names no
-/// address. `None` for the line when its quotes or parameters are not well-formed.
-fn forwarded_hops(line: &[u8]) -> Option<Vec<Option<IpAddr>>> {
-    let mut hops = Vec::new();
+/// What one proxy says in `Forwarded` (RFC 7239 §4).
+#[derive(Debug, Clone, Copy, Default)]
+struct Element {
+    /// The address in `for`, if it names one.
+    node: Option<IpAddr>,
+    /// The scheme in `proto`, if it is one that is served here.
+    scheme: Option<Scheme>,
+}
+
+/// The elements of a `Forwarded` line; `None` when its quotes or parameters are not well-formed.
+fn elements(line: &[u8]) -> Option<Vec<Element>> {
+    let mut elements = Vec::new();
     for element in split_outside_quotes(line, b',')? {
-        let mut hop = None;
-        let mut named = false;
+        let mut said = Element::default();
+        let (mut has_for, mut has_proto) = (false, false);
         for pair in split_outside_quotes(element, b';')? {
             let pair = pair.trim_ascii();
             if pair.is_empty() {
                 continue;
             }
             let equals = pair.iter().position(|byte| *byte == b'=')?;
-            let (name, value) = (&pair[..equals], &pair[equals + 1..]);
-            if name.eq_ignore_ascii_case(b"for") {
-                if named {
-                    // Each parameter occurs at most once (RFC 7239 §4).
-                    return None;
-                }
-                named = true;
-                hop = node_address(value);
+            let (name, value) = (&pair[..equals], unquoted(&pair[equals + 1..]));
+            let repeated = if name.eq_ignore_ascii_case(b"for") {
+                // IPv6 stands in brackets (RFC 7239 §6).
+                said.node = value.and_then(address);
+                std::mem::replace(&mut has_for, true)
+            } else if name.eq_ignore_ascii_case(b"proto") {
+                said.scheme = value.and_then(scheme);
+                std::mem::replace(&mut has_proto, true)
+            } else {
+                false
+            };
+            if repeated {
+                // Each parameter occurs at most once (RFC 7239 §4).
+                return None;
             }
         }
-        hops.push(hop);
+        elements.push(said);
     }
-    Some(hops)
+    Some(elements)
 }
 
-/// The address of a node (RFC 7239 §6): IPv6 stands in brackets and, as every value with a colon, in quotes.
-fn node_address(value: &[u8]) -> Option<IpAddr> {
-    let value = match value {
-        [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => inner,
-        [b'"', ..] => return None,
-        token => token,
-    };
-    address(value)
+/// A value without its quotes, in which every value with a colon stands (RFC 7239 §4); `None` for one that
+/// is cut wrong or needs escapes, as no address and no scheme does.
+fn unquoted(value: &[u8]) -> Option<&[u8]> {
+    match value {
+        [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => Some(inner),
+        [b'"', ..] => None,
+        token => Some(token),
+    }
 }
 
 /// The parts between `separator`s that stand outside of quotes; `None` when a quote is not closed.
@@ -153,7 +209,8 @@ mod tests {
         };
         let lines: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
         let proxy = PROXY.parse().unwrap();
-        client_address(&fields(name, &lines), field, &trusted(), proxy).to_string()
+        let client = forwarded_client(&fields(name, &lines), field, &trusted(), proxy);
+        client.address.to_string()
     }
 
     #[test]
@@ -215,12 +272,58 @@ mod tests {
     fn the_field_that_is_not_configured_means_nothing() {
         let both = |name: HeaderName, line: &'static str| fields(name, &[line.as_bytes()]);
         let proxy = PROXY.parse().unwrap();
-        let xff = both(X_FORWARDED_FOR, "192.0.2.7");
-        let found = client_address(&xff, ClientAddressField::Forwarded, &trusted(), proxy);
-        assert_eq!(found, proxy);
-        let forwarded = both(FORWARDED, "for=192.0.2.7");
+        let found = |fields: HeaderMap, field| {
+            let client = forwarded_client(&fields, field, &trusted(), proxy);
+            (client.address, client.scheme)
+        };
+        let mut by_names = both(X_FORWARDED_FOR, "192.0.2.7");
+        by_names.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+        assert_eq!(found(by_names, ClientAddressField::Forwarded), (proxy, None));
+        let forwarded = both(FORWARDED, "for=192.0.2.7;proto=https");
         let field = ClientAddressField::XForwardedFor;
-        assert_eq!(client_address(&forwarded, field, &trusted(), proxy), proxy);
+        assert_eq!(found(forwarded, field), (proxy, None));
+    }
+
+    #[test]
+    fn the_scheme_is_that_of_the_client_and_never_a_guess() {
+        use ClientAddressField::{Forwarded, XForwardedFor};
+        let (http, https) = (Some(Scheme::Http), Some(Scheme::Https));
+        for (field, lines, scheme) in [
+            (XForwardedFor, &[][..], None),
+            (XForwardedFor, &["https"], https),
+            (XForwardedFor, &[" HTTPS "], https),
+            (XForwardedFor, &["http"], http),
+            (XForwardedFor, &["https, http"], None),
+            (XForwardedFor, &["https", "https"], None),
+            (XForwardedFor, &["wss"], None),
+            (XForwardedFor, &["\"https\""], None),
+            (XForwardedFor, &[""], None),
+            (Forwarded, &[], None),
+            (Forwarded, &["for=192.0.2.7;proto=https"], https),
+            (Forwarded, &["for=192.0.2.7;Proto=\"HTTP\""], http),
+            (Forwarded, &["for=192.0.2.7"], None),
+            // What stands before the client's own element is its invention.
+            (Forwarded, &["for=203.0.113.1;proto=https, for=192.0.2.7"], None),
+            (Forwarded, &["for=192.0.2.7;proto=https, for=10.9.9.9;proto=http"], https),
+            (Forwarded, &["for=192.0.2.7;proto=https", "for=10.9.9.9;proto=http"], https),
+            (Forwarded, &["for=10.1.1.1;proto=https, for=10.9.9.9;proto=http"], https),
+            // A client that is not named.
+            (Forwarded, &["proto=http, proto=https"], https),
+            (Forwarded, &["for=192.0.2.7;proto=http, for=_hidden;proto=https"], https),
+            (Forwarded, &["for=192.0.2.7;proto=ftp"], None),
+            (Forwarded, &["for=192.0.2.7;proto=https;proto=https"], None),
+            (Forwarded, &["for=192.0.2.7;proto=\"https"], None),
+            (Forwarded, &["for=192.0.2.7;proto=\"ht\\tps\""], None),
+        ] {
+            let name = match field {
+                XForwardedFor => X_FORWARDED_PROTO,
+                Forwarded => FORWARDED,
+            };
+            let bytes: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
+            let proxy = PROXY.parse().unwrap();
+            let client = forwarded_client(&fields(name, &bytes), field, &trusted(), proxy);
+            assert_eq!(client.scheme, scheme, "{field:?} {lines:?}");
+        }
     }
 
     proptest! {

@@ -21,7 +21,7 @@ mod headers;
 pub mod proxy_protocol;
 mod request_rate;
 
-pub use forwarded::client_address;
+pub use forwarded::{ForwardedClient, forwarded_client};
 pub(super) use headers::Preflight;
 
 use std::io;
@@ -312,7 +312,9 @@ impl Terms {
         if self.is_trusted_proxy {
             let Trust { proxies, field } = &listener.shared.trust;
             let proxy = request.peer.client;
-            request.peer.client = client_address(&request.fields, *field, proxies, proxy);
+            let client = forwarded_client(&request.fields, *field, proxies, proxy);
+            request.peer.client = client.address;
+            request.peer.forwarded_scheme = client.scheme;
             if !listener.addresses.admit(request.peer.client) {
                 return Err(PolicyRefusal::AddressDenied);
             }
