@@ -510,6 +510,57 @@ async fn unsafe_request_invalidates_what_its_answer_names_on_the_same_host() {
 }
 
 #[tokio::test]
+async fn upload_in_one_bucket_style_invalidates_the_url_of_the_other() {
+    let (here, other) = (Origin::start().await, Origin::start().await);
+    let script = |request: &Request| match request.method() {
+        "GET" => ok(FRESH, "x").into_bytes(),
+        _ => answer(201, "", "").into_bytes(),
+    };
+    let (here, other) = (here.answering(script), other.answering(script));
+    let pools = format!(
+        "health: {{ interval: 1h }}\n    other: {{ servers: ['{}'], health: {{ interval: 1h }} }}",
+        other.address
+    );
+    let setup = Setup {
+        pool: pools.leak(),
+        edge: "signing: { domain: s3.example }",
+        routes: "- { name: elsewhere, host: other.s3.example, path: /, origin: other, access: public }
+    - { name: all, path: /, origin: store, access: public }",
+        ..Setup::of([here.address])
+    };
+    let edge = setup.start().await;
+    let mut client = edge.client().await;
+    let mut ask = async |method: &str, host: &str, path: &str| {
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n");
+        let length = if method == "PUT" { "Content-Length: 0\r\n" } else { "" };
+        client.send(format!("{head}{length}\r\n")).await;
+        client.response(method).await
+    };
+    let in_host = ("films.s3.example:8080", "/a%20b.mp4");
+    let in_path = ("s3.example:8080", "/films/a%20b.mp4");
+    for method in ["PUT", "DELETE"] {
+        for (changed, stored, gone) in [
+            (in_host, in_path, true),
+            (in_path, in_host, true),
+            // A host like any other, behind which buckets stand in the path.
+            (("cdn.example:8080", in_path.1), in_host, true),
+            (("cdn.example", in_path.1), in_host, false),
+            (("films.s3.example:8080", "/b.mp4"), in_path, false),
+            (("music.s3.example:8080", in_host.1), in_path, false),
+            // What another origin holds is another object.
+            (("s3.example", "/other/a"), ("other.s3.example", "/a"), false),
+            (("other.s3.example", "/a"), ("s3.example", "/other/a"), false),
+        ] {
+            ask("GET", stored.0, stored.1).await;
+            assert!(ask("GET", stored.0, stored.1).await.is_hit());
+            assert_eq!(ask(method, changed.0, changed.1).await.status, 201);
+            let after = ask("GET", stored.0, stored.1).await;
+            assert_eq!(after.is_hit(), !gone, "{method} {changed:?} {stored:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn invalidation_drops_every_variant() {
     let script = |request: &Request| match request.method() {
         "GET" => ok(&format!("{FRESH}Vary: X-Kind\r\n"), "x"),

@@ -15,7 +15,7 @@ use super::request::Request;
 use crate::config::{self, Access};
 use crate::signing::{
     Refusal, RequestView, Rules, Scheme, SignedRequest, Verifier, carries_presignature,
-    carries_signature_header,
+    carries_signature_header, other_style,
 };
 
 /// The edge's keys and rules for signatures.
@@ -117,6 +117,13 @@ impl Authorizer {
         if let Some(verifier) = &self.keys.load().verifiers[route] {
             strip(verifier, request, self.routes[route].path.len());
         }
+    }
+
+    /// Host and path under which S3's other style names the same object; `None` when nobody has said under which
+    /// domain hosts name buckets.
+    pub fn other_style(&self, authority: &str, path: &str) -> Option<(String, String)> {
+        let keys = self.keys.load();
+        other_style(authority, path, keys.domain.as_deref()?)
     }
 
     /// A query without the credentials of its route: what a URL that an operator names is keyed by.

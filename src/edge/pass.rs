@@ -136,27 +136,43 @@ impl PassLane {
         if !invalidation::invalidates(&request.method, response.status) {
             return;
         }
-        let cache = &self.node.cache;
-        cache.invalidate(&ticket.visit.key);
+        self.node.cache.invalidate(&ticket.visit.key);
         let scheme = request.peer.scheme().as_str();
         let (authority, path) = (request.authority(), request.path());
-        let named = invalidation::also_named(&response.headers, scheme, authority, path);
-        for scheme in [Scheme::Http, Scheme::Https] {
-            // A presigned upload has a query of its own, but it is the object that it changes.
-            cache.invalidate(&CacheKey::new(scheme, authority, path, None));
-            for target in &named {
-                let (path, query) = match target.split_once('?') {
-                    Some((path, query)) => (path, Some(query)),
-                    None => (target.as_str(), None),
-                };
+        // A presigned upload has a query of its own, but it is the object that it changes.
+        self.invalidate_url(ticket, authority, path, None);
+        for target in invalidation::also_named(&response.headers, scheme, authority, path) {
+            let (path, query) = match target.split_once('?') {
+                Some((path, query)) => (path, Some(query)),
+                None => (target.as_str(), None),
+            };
+            self.invalidate_url(ticket, authority, path, query);
+        }
+    }
+
+    /// Drops what is stored of a URL under either scheme, and of the one by which S3's other style names the
+    /// same object, where its requests would go to the same origin.
+    fn invalidate_url(&self, ticket: &Ticket, authority: &str, path: &str, query: Option<&str>) {
+        let node = &self.node;
+        let origin_of = |route: usize| node.routes[route].config.origin;
+        let is_same_origin = |(authority, path): &(String, String)| {
+            let route = node.table.find(authority, path);
+            route.is_some_and(|route| origin_of(route) == origin_of(ticket.visit.route))
+        };
+        let other = node.authorizer.other_style(authority, path);
+        let other = other.filter(is_same_origin);
+        let own = (authority.to_owned(), path.to_owned());
+        for (authority, path) in [Some(own), other].into_iter().flatten() {
+            for scheme in [Scheme::Http, Scheme::Https] {
                 let url = Url {
                     scheme,
-                    authority: authority.to_owned(),
-                    path: path.to_owned(),
+                    authority: authority.clone(),
+                    path: path.clone(),
                     query: query.map(str::to_owned),
                 };
-                let keyed = self.node.keyed_query(&url);
-                cache.invalidate(&CacheKey::new(scheme, authority, path, keyed.as_deref()));
+                let keyed = node.keyed_query(&url);
+                let key = CacheKey::new(scheme, &url.authority, &url.path, keyed.as_deref());
+                node.cache.invalidate(&key);
             }
         }
     }

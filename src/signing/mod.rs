@@ -13,6 +13,7 @@
 //! | is an `Authorization` header genuine? | [`verify_header`] |
 //! | is each chunk of a signed upload genuine? | [`ChunkSigner`] |
 //! | which part of the query names the object? | [`query_without_signature`] |
+//! | which host and path name the same object in S3's other style? | [`other_style`] |
 //! | is the policy of a form upload genuine? | [`verify_form`] |
 //! | how is a URL, a request or a form signed? | [`presign`], [`presign_v2`], [`authorize_headers`], [`FormSigner`] |
 //! | what did we hash, byte for byte? | [`explain_presigned`] |
@@ -91,7 +92,7 @@ pub use sigv4::{
 pub use token::{TokenHash, TokenKey, TokenSpec, sign_token};
 pub use verifier::{Accept, Key, KeyKind, Methods, Verifier};
 pub use view::RequestView;
-pub use virtual_host::virtual_bucket;
+pub use virtual_host::{other_style, virtual_bucket};
 
 /// What was signed: every part raw, exactly as received (`raw-target`).
 #[derive(Debug, Clone, Copy)]
