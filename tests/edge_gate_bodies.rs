@@ -2,7 +2,10 @@
 
 mod harness;
 
-use harness::{Edge, Origin, Setup};
+use bytes::Bytes;
+use h2::client::SendRequest;
+use harness::{Edge, H2Client, Origin, Setup, TlsClient, block, frame, h2::END_HEADERS, h2::kind};
+use http::Request;
 
 const PACED: &str = "limits: { min_receive_rate: { bytes: 1KiB, patience: 100ms }, min_send_rate: { bytes: 1KiB, patience: 100ms } }
 log: { level: debug }";
@@ -92,6 +95,105 @@ async fn who_sends_its_body_too_slowly_gets_408() {
     let samples = edge.metrics().await;
     let label = ["reason=\"body_too_slow\""];
     assert_eq!(samples.sum("tidegate_policy_refusals_total", &label), 2.0);
+}
+
+/// An edge with a TLS listener, to which HTTP/2 is spoken, and further keys.
+async fn secure_edge(origin: &Origin, further: &'static str) -> (Edge, TlsClient) {
+    let setup = Setup {
+        edge: further,
+        certificates: vec![vec!["localhost"]],
+        ..Setup::of([origin.address])
+    };
+    let edge = setup.start().await;
+    let client = TlsClient::new(&edge.identities, &[b"h2"]);
+    (edge, client)
+}
+
+#[tokio::test]
+async fn who_sends_its_body_too_slowly_on_http2_gets_408_and_the_connection_goes_on() {
+    let mut origin = Origin::start().await;
+    let silent = "timeouts: { request_body: 100ms }";
+    for (further, dribbles) in [(PACED, true), (PACED, false), (silent, false)] {
+        let (edge, tls) = secure_edge(&origin, further).await;
+        let mut client = H2Client::connect(&tls, edge.https, "localhost").await;
+        let stream = client.open();
+        let fields = [
+            (":method", "PUT"),
+            (":scheme", "https"),
+            (":authority", "localhost"),
+            (":path", "/a"),
+        ];
+        let mut request = frame(kind::HEADERS, END_HEADERS, stream, &block(&fields));
+        if dribbles {
+            request.extend(frame(kind::DATA, 0, stream, b"01"));
+        }
+        client.send(&request).await;
+        let mut exchange = origin.next().await;
+        let body = String::from_utf8(client.body_of(stream).await).unwrap();
+        assert!(body.contains("<Code>RequestTimeout</Code>"), "{body}");
+        let rest = exchange.closed().await;
+        let ended = rest.ends_with(b"0\r\n\r\n");
+        assert!(!ended, "the origin must not take it for whole: {rest:?}");
+        // Only this one request is over.
+        let (stream, request) = client.get("localhost", "/b");
+        client.send(&request).await;
+        origin
+            .answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .await;
+        assert_eq!(client.body_of(stream).await, b"ok");
+        let samples = edge.metrics().await;
+        let label = ["reason=\"body_too_slow\""];
+        assert_eq!(samples.sum("tidegate_policy_refusals_total", &label), 1.0);
+        let log = edge.stop().await.access_log;
+        let slow = log.iter().find(|line| line["path"] == "/a").unwrap();
+        assert_eq!(
+            (&slow["reason"], &slow["status"]),
+            (&"body_too_slow".into(), &408.into())
+        );
+    }
+}
+
+/// Sends `body` to `path` as far as the windows of the connection let it go; gives what awaits the status.
+async fn upload(
+    client: &mut SendRequest<Bytes>,
+    path: &str,
+    body: Bytes,
+) -> impl Future<Output = u16> + use<> {
+    let request =
+        Request::put(format!("https://localhost{path}")).header("content-length", body.len());
+    let mut ready = client.clone().ready().await.unwrap();
+    let sent = ready.send_request(request.body(()).unwrap(), false);
+    let (response, mut stream) = sent.unwrap();
+    stream.send_data(body, true).unwrap();
+    async move { response.await.unwrap().status().as_u16() }
+}
+
+#[tokio::test]
+async fn a_body_that_an_origin_leaves_unread_is_no_reason_to_cut_off_the_others_of_its_connection() {
+    let mut origin = Origin::start().await;
+    let (edge, tls) = secure_edge(&origin, PACED).await;
+    let (mut client, connection) = h2::client::handshake(tls.connect(edge.https, "localhost").await)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    // More than the system keeps for the origin: it takes all that the client may send on the connection.
+    let large = Bytes::from(vec![b'x'; 32 << 20]);
+    let large_answer = tokio::spawn(upload(&mut client, "/large", large.clone()).await);
+    let mut unread = origin.next().await;
+    let small_answer = tokio::spawn(upload(&mut client, "/small", Bytes::from_static(b"ab")).await);
+    let mut starved = origin.next().await;
+    // As long as another client needs to be found too slow.
+    let mut slow = edge.client().await;
+    slow.send("PUT /slow HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na")
+        .await;
+    assert_eq!(slow.response("PUT").await.status, 408);
+    const CREATED: &str = "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(unread.read(large.len()).await.len(), large.len());
+    unread.send(CREATED).await;
+    assert_eq!(starved.read(2).await, b"ab");
+    starved.send(CREATED).await;
+    assert_eq!(large_answer.await.unwrap(), 201);
+    assert_eq!(small_answer.await.unwrap(), 201);
 }
 
 #[tokio::test]

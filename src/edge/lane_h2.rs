@@ -30,12 +30,14 @@ use super::downstream::{ClientGone, Downstream, OrNothing, ReplyHead, ReplyLengt
 use super::failure::Failure;
 use super::frame_meter::Flood;
 use super::gathered_stream::{GatheredWrites, gathered};
+use super::held_bodies::{HeldBody, HeldUp};
 use super::listen::Lanes;
-use super::pace::Pace;
+use super::pace::{Pace, PolledPace};
+use super::paced_session::PacedSession;
 use super::request::{Peer, RequestId};
 use super::tls::{Scope, directed};
 use super::tls_stream::TlsStream;
-use super::{Answered, LINGER, X_REQUEST_ID};
+use super::{Answered, LINGER, Node, Ticket, X_REQUEST_ID};
 use crate::cache::fetch::InterimResponse;
 use crate::clock::SharedClock;
 use crate::config::{H2Limits, Limits};
@@ -107,9 +109,10 @@ pub(super) async fn serve(
                 let (lanes, peer, shutdown) = (lanes.clone(), peer.clone(), shutdown.clone());
                 let scope = scope.clone();
                 let mut answer = Box::pin(async move {
-                    let _guard = guard;
+                    let guard = guard;
+                    let held_up = &guard.0.held_up;
                     let session = ServerSession::new_http2(session);
-                    answer(&lanes, session, peer, scope.as_deref(), &shutdown).await;
+                    answer(&lanes, session, peer, scope.as_deref(), held_up, &shutdown).await;
                 });
                 if poll!(answer.as_mut()).is_pending() {
                     tokio::spawn(answer);
@@ -286,6 +289,8 @@ struct Activity {
     streams: AtomicUsize,
     /// The clock's time when the last stream ended, or the connection began; milliseconds.
     last_end: AtomicU64,
+    /// Bodies of requests that nobody reads for the moment.
+    held_up: Arc<HeldUp>,
 }
 
 /// A stream that is under way.
@@ -297,6 +302,7 @@ impl Activity {
             clock,
             streams: AtomicUsize::new(0),
             last_end: AtomicU64::new(0),
+            held_up: Arc::default(),
         };
         activity.note();
         activity
@@ -346,6 +352,7 @@ async fn answer(
     mut session: ServerSession,
     peer: Peer,
     scope: Option<&Scope>,
+    held_up: &Arc<HeldUp>,
     shutdown: &ShutdownWatch,
 ) {
     if was_reset(&mut session) {
@@ -382,6 +389,10 @@ async fn answer(
         Ok(request) => match node.answer(request, &mut client).await {
             Answered::Done => {}
             Answered::Pass(ticket) => {
+                if has_body {
+                    session = paced(session, node, &ticket, held_up);
+                }
+                session.set_write_timeout(Some(node.timeouts.write));
                 let extensions = session.req_header_mut().extensions_mut();
                 extensions.insert(Arc::new(*ticket));
                 lanes.proxy.process_new_http(session, shutdown).await;
@@ -392,6 +403,27 @@ async fn answer(
     if has_body {
         drain(&mut session).await;
     }
+}
+
+/// The session, which waits for its body as long as the limits allow.
+fn paced(
+    session: ServerSession,
+    node: &Node,
+    ticket: &Ticket,
+    held_up: &Arc<HeldUp>,
+) -> ServerSession {
+    let ServerSession::H2(session) = session else {
+        return session;
+    };
+    let pace = PolledPace::of_body(
+        node.limits.min_receive_rate,
+        node.timeouts.request_body,
+        node.clock.clone(),
+        held_up.clone(),
+        ticket.pace.sending.clone(),
+    );
+    let body = HeldBody::new(held_up.clone(), node.clock.clone());
+    ServerSession::new_custom(Box::new(PacedSession::new(session, pace, body)))
 }
 
 /// Whether the client has taken its request back already: nothing is done for it, least of all at the

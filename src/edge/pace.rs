@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
+use super::held_bodies::HeldUp;
 use crate::clock::SharedClock;
 use crate::config::MinRate;
 
@@ -66,10 +67,17 @@ impl TooSlow {
     }
 }
 
+/// An alarm is not set for less than this: where time stands still, one that goes off is set again.
+const SHORTEST_ALARM: Duration = Duration::from_millis(10);
+
 /// A [`Pace`] for one direction of a stream that is polled.
 pub(super) struct PolledPace {
-    pace: Pace,
+    pace: Option<Pace>,
+    /// The longest that nothing at all may move.
+    silence: Duration,
     clock: SharedClock,
+    /// While these are held up, no time passes.
+    held_up: Option<Arc<HeldUp>>,
     waiting_since: Option<Duration>,
     alarm: Option<Pin<Box<Sleep>>>,
     too_slow: TooSlow,
@@ -78,33 +86,64 @@ pub(super) struct PolledPace {
 impl PolledPace {
     pub(super) fn new(rate: MinRate, clock: SharedClock, too_slow: TooSlow) -> Self {
         PolledPace {
-            pace: Pace::new(rate),
+            pace: Some(Pace::new(rate)),
+            silence: Duration::MAX,
             clock,
+            held_up: None,
             waiting_since: None,
             alarm: None,
             too_slow,
         }
     }
 
+    /// For a body on a connection where the window may be taken by those that are `held_up`.
+    pub(super) fn of_body(
+        rate: Option<MinRate>,
+        silence: Duration,
+        clock: SharedClock,
+        held_up: Arc<HeldUp>,
+        too_slow: TooSlow,
+    ) -> Self {
+        PolledPace {
+            pace: rate.map(Pace::new),
+            silence,
+            clock,
+            held_up: Some(held_up),
+            waiting_since: None,
+            alarm: None,
+            too_slow,
+        }
+    }
+
+    /// The time that may be held against the client.
+    fn now(&self) -> Duration {
+        let now = self.clock.monotonic();
+        let held = self.held_up.as_ref();
+        now.saturating_sub(held.map_or(Duration::ZERO, |held| held.total(now)))
+    }
+
     /// Something has moved.
     pub(super) fn moved(&mut self, bytes: usize) {
         let since = self.waiting_since.take();
-        let waited = since.map_or(Duration::ZERO, |since| {
-            self.clock.monotonic().saturating_sub(since)
-        });
-        self.pace.moved(bytes as u64, waited);
+        let waited = since.map_or(Duration::ZERO, |since| self.now().saturating_sub(since));
+        if let Some(pace) = &mut self.pace {
+            pace.moved(bytes as u64, waited);
+        }
     }
 
     /// The client has to be waited for; ready when it is too slow.
     pub(super) fn poll_too_slow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let now = self.clock.monotonic();
-        let since = *self.waiting_since.get_or_insert(now);
+        let allowance = self.pace.map_or(Duration::MAX, |pace| pace.allowance());
+        let allowance = allowance.min(self.silence);
         loop {
-            let left = (self.pace.allowance()).saturating_sub(now.saturating_sub(since));
+            let now = self.now();
+            let since = *self.waiting_since.get_or_insert(now);
+            let left = allowance.saturating_sub(now.saturating_sub(since));
             if left.is_zero() {
                 self.too_slow.set();
                 return Poll::Ready(());
             }
+            let left = left.max(SHORTEST_ALARM);
             let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep(left)));
             if alarm.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
