@@ -301,6 +301,7 @@ fn check_accepts_the_sample_configuration_and_sums_it_up() {
 
     let output = tidegate(&["check", "--config", config.to_str().unwrap()])
         .env("TIDEGATE_PLAYER_SECRET", "of-the-player")
+        .env("TIDEGATE_ARCHIVE_SECRET", "of-the-archive")
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -309,7 +310,7 @@ fn check_accepts_the_sample_configuration_and_sums_it_up() {
         String::from_utf8(output.stdout.clone()).unwrap(),
         format!(
             "OK: edge on http://127.0.0.1:8080, https://127.0.0.1:8443 with 4 route(s), 2 of them signed, \
-             1 origin server(s) and 256MiB of memory cache; store on 127.0.0.1:9000 in {}; \
+             2 origin server(s) and 256MiB of memory cache; store on 127.0.0.1:9000 in {}; \
              admin on 127.0.0.1:9900\n",
             data.display()
         )

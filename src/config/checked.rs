@@ -355,12 +355,12 @@ impl Redundancy {
     }
 }
 
-/// One entry of `origin.credentials`.
+/// One entry of `origin.credentials`, or `edge.origins.*.signing.credentials`.
 #[derive(Debug, Clone)]
 pub struct Credential {
     /// `access_key_id`.
     pub access_key_id: String,
-    /// The contents of `secret_file`, surrounding white space removed.
+    /// The contents of `secret_file`, or of the variable `secret_env`, surrounding white space removed.
     pub secret: Secret,
     /// `allow_sigv2`: whether it may sign URLs with Signature Version 2 as well, default false.
     pub allow_sigv2: bool,

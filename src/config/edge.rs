@@ -14,8 +14,7 @@ use super::checked::{
 use super::gate;
 use super::parsers::{
     access_log, address, at_least_one, authority, chain_file, check_name, count, credential_part,
-    duration, host, name, one_of, path_prefix, private_key_file, secret_file, server, size,
-    true_or_false,
+    duration, host, name, one_of, path_prefix, private_key_file, server, size, true_or_false,
 };
 use super::policies::Trust;
 use super::problem::{Reason, Warning};
@@ -165,14 +164,14 @@ fn read_origin(
     }))
 }
 
-fn read_origin_signing(signing: &Section<'_>, relations: &Relations<'_>) -> Option<OriginSigning> {
-    let region = signing.required("region", credential_part("a region"));
+fn read_origin_signing(section: &Section<'_>, relations: &Relations<'_>) -> Option<OriginSigning> {
+    let region = section.required("region", credential_part("a region"));
     // Named so that a file says it; there is no other service whose signatures would differ.
-    let service = signing.or_default("service", "s3", one_of(&["s3"], &[()]));
-    let host = signing.optional("host", "as the client sent it", authority());
-    let credentials = signing.section("credentials", |credentials| {
+    let service = section.or_default("service", "s3", one_of(&["s3"], &[()]));
+    let host = section.optional("host", "as the client sent it", authority());
+    let credentials = section.section("credentials", |credentials| {
         let id = credentials.required("access_key_id", credential_part("an access key id"));
-        let secret = credentials.required("secret_file", secret_file(relations.base_dir));
+        let secret = signing::read_secret(credentials, relations.base_dir);
         Some(Credential {
             access_key_id: id?,
             secret: secret?,

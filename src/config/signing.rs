@@ -1,5 +1,6 @@
 //! Reads the `edge.signing` section, and what a route says about it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -242,13 +243,7 @@ impl Given {
     }
 
     fn secret(&self, key: &Section<'_>) -> Option<Secret> {
-        match (&self.secret_file, &self.secret_variable) {
-            (Some(secret), None) | (None, Some(secret)) => Some(secret.clone()),
-            (None, None) | (Some(_), Some(_)) => {
-                key.problem_here(Reason::NotExactlyOne(&["secret_file", "secret_env"]));
-                None
-            }
-        }
+        one_secret(key, self.secret_file.as_ref(), self.secret_variable.as_ref())
     }
 
     fn secret_bytes(&self, key: &Section<'_>) -> Option<Zeroizing<Vec<u8>>> {
@@ -263,6 +258,27 @@ impl Given {
             key.problem("secret_encoding", Reason::NotEncoded(wanted));
         }
         bytes.map(Zeroizing::new)
+    }
+}
+
+/// The secret of whoever must have one: in `secret_file` or in `secret_env`.
+pub(super) fn read_secret(section: &Section<'_>, base: &Path) -> Option<Secret> {
+    let in_file = section.optional("secret_file", "secret_env is given", secret_file(base));
+    let in_variable = section.optional("secret_env", "secret_file is given", secret_variable());
+    one_secret(section, in_file?.as_ref(), in_variable?.as_ref())
+}
+
+fn one_secret(
+    section: &Section<'_>,
+    in_file: Option<&Secret>,
+    in_variable: Option<&Secret>,
+) -> Option<Secret> {
+    match (in_file, in_variable) {
+        (Some(secret), None) | (None, Some(secret)) => Some(secret.clone()),
+        (None, None) | (Some(_), Some(_)) => {
+            section.problem_here(Reason::NotExactlyOne(&["secret_file", "secret_env"]));
+            None
+        }
     }
 }
 

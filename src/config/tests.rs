@@ -31,10 +31,16 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-/// The sample, with an environment variable that is there in every test.
+/// The sample, with environment variables that are there in every test.
 fn sample() -> String {
-    assert!(SAMPLE.contains("TIDEGATE_PLAYER_SECRET"));
-    SAMPLE.replace("TIDEGATE_PLAYER_SECRET", "CARGO_PKG_VERSION")
+    let variables = [
+        ("TIDEGATE_PLAYER_SECRET", "CARGO_PKG_VERSION"),
+        ("TIDEGATE_ARCHIVE_SECRET", "CARGO_PKG_NAME"),
+    ];
+    variables.iter().fold(SAMPLE.to_owned(), |sample, (shown, there)| {
+        assert!(sample.contains(shown), "{shown}");
+        sample.replace(shown, there)
+    })
 }
 
 fn write(folder: &Path, name: &str, contents: impl AsRef<[u8]>, mode: u32) {
@@ -208,6 +214,12 @@ fn the_sample_means_what_it_says() {
         panic!("the first key is an access key");
     };
     assert_eq!(secret.reveal(), "s3cret");
+    let own_secrets = edge.origins.iter().map(|pool| {
+        let signing = pool.signing.as_ref().unwrap();
+        signing.credentials.secret.reveal()
+    });
+    let in_variable = env!("CARGO_PKG_NAME");
+    assert_eq!(own_secrets.collect::<Vec<_>>(), ["s3cret", in_variable]);
     assert_eq!(edge.signing.clock_leeway, Duration::from_secs(900));
     assert_eq!(origin.data, folder.path().join("data/origin"));
     assert_eq!(origin.credentials[0].secret.reveal(), "s3cret");
@@ -499,6 +511,21 @@ fn every_kind_of_mistake_is_named_with_its_key_and_reason() {
             "[127.0.0.1:9000]",
             "[127.0.0.1:9000]\n      signing: { region: r, host: 'https://s3', credentials: { access_key_id: a, secret_file: demo.key } }",
             "edge.origins.store.signing.host: \"https://s3\" is not a host or host:port, such as s3.eu-west-1.amazonaws.com or minio:9000",
+        ),
+        (
+            "[127.0.0.1:9000]",
+            "[127.0.0.1:9000]\n      signing: { region: r, credentials: { access_key_id: a } }",
+            "edge.origins.store.signing.credentials: give exactly one of: secret_file, secret_env",
+        ),
+        (
+            "[127.0.0.1:9000]",
+            "[127.0.0.1:9000]\n      signing: { region: r, credentials: { access_key_id: a, secret_file: demo.key, secret_env: CARGO_PKG_NAME } }",
+            "edge.origins.store.signing.credentials: give exactly one of: secret_file, secret_env",
+        ),
+        (
+            "[127.0.0.1:9000]",
+            "[127.0.0.1:9000]\n      signing: { region: r, credentials: { access_key_id: a, secret_env: TIDEGATE_NOT_SET } }",
+            "edge.origins.store.signing.credentials.secret_env: the environment variable TIDEGATE_NOT_SET does not hold one line of visible ASCII text",
         ),
         (
             "[127.0.0.1:9000]\n  routes:\n    - {",
