@@ -20,6 +20,7 @@ use md5::{Digest, Md5};
 use percent_encoding::percent_decode_str;
 
 use super::carriers::Carriers;
+use super::verifier::{Verdict, first_to_prove};
 use super::view::{RequestView, parameter};
 use super::{CredentialRefusal, Explained, Granted, Scheme, window};
 use crate::secret::Secret;
@@ -195,10 +196,9 @@ pub(super) fn verify(
     keys: &[SecureLinkKey],
     now: SystemTime,
 ) -> Result<Option<Granted>, CredentialRefusal> {
-    let mut refusal = None;
-    for key in keys {
+    first_to_prove(keys, |key| {
         let Some((hash, expires)) = key.find(view.request.query)? else {
-            continue;
+            return Ok(Verdict::Nothing);
         };
         let hash = URL_SAFE_NO_PAD.decode(hash).ok();
         let hash = hash.ok_or(CredentialRefusal::MalformedPart { part: MD5 })?;
@@ -211,21 +211,19 @@ pub(super) fn verify(
             client: view.client.to_canonical(),
         };
         if constant_time::verify_slices_are_equal(&key.hash(&values), &hash).is_err() {
-            refusal = Some(CredentialRefusal::SignatureMismatch);
-            continue;
+            return Ok(Verdict::Unproven(CredentialRefusal::SignatureMismatch));
         }
         let expires = window::instant(seconds) + Duration::from_secs(1);
         window::not_expired(expires, now)?;
-        return Ok(Some(Granted {
+        Ok(Verdict::Granted(Granted {
             scheme: Scheme::SecureLink,
             key_id: key.id.clone(),
             expires: Some(expires),
             not_before: None,
             client_bound: key.expression.has(Variable::RemoteAddr),
             covers_fields: false,
-        }));
-    }
-    refusal.map_or(Ok(None), Err)
+        }))
+    })
 }
 
 /// What is hashed, for a person, and what the hash must be. The secret is left out.

@@ -25,6 +25,7 @@ use std::time::{Duration, SystemTime};
 use aws_lc_rs::{constant_time, hmac};
 
 use super::carriers::{Carriers, token_in};
+use super::verifier::{Verdict, first_to_prove};
 use super::view::{RequestView, cookie, decoded, parameter};
 use super::{CredentialRefusal, Explained, Granted, Scheme, glob, window};
 
@@ -273,15 +274,13 @@ pub(super) fn verify(
     leeway: Duration,
     now: SystemTime,
 ) -> Result<Option<Granted>, CredentialRefusal> {
-    let mut refusal = None;
-    for key in keys {
+    first_to_prove(keys, |key| {
         let Some(Found { text, path }) = key.find(view)? else {
-            continue;
+            return Ok(Verdict::Nothing);
         };
         let token = Token::parse(&text)?;
         if !key.matches(&token, &path) {
-            refusal = Some(CredentialRefusal::SignatureMismatch);
-            continue;
+            return Ok(Verdict::Unproven(CredentialRefusal::SignatureMismatch));
         }
         let expires = window::instant(token.expires);
         window::not_expired(expires, now)?;
@@ -291,16 +290,15 @@ pub(super) fn verify(
         }
         token.check_client(view.client)?;
         token.check_path(&path)?;
-        return Ok(Some(Granted {
+        Ok(Verdict::Granted(Granted {
             scheme: Scheme::Token,
             key_id: key.id.clone(),
             expires: Some(expires),
             not_before,
             client_bound: token.ip.is_some(),
             covers_fields: false,
-        }));
-    }
-    refusal.map_or(Ok(None), Err)
+        }))
+    })
 }
 
 /// What is hashed, for a person, and what the hash must be.

@@ -97,6 +97,37 @@ impl Accept {
     }
 }
 
+/// What one key says of a request.
+pub(super) enum Verdict {
+    /// The request carries nothing for this key.
+    Nothing,
+    /// What it carries was not made with this key; another may have made it.
+    Unproven(CredentialRefusal),
+    /// It was, and grants the request.
+    Granted(Granted),
+}
+
+/// Asks the keys of a scheme in turn. The first one that has made the credential decides, also when it refuses what
+/// was asked for; `None` when there is nothing for any of them.
+///
+/// # Errors
+/// The [`CredentialRefusal`] with which a key ended the search, or else the last reason for which a credential was
+/// not proven.
+pub(super) fn first_to_prove<K>(
+    keys: &[K],
+    mut ask: impl FnMut(&K) -> Result<Verdict, CredentialRefusal>,
+) -> Result<Option<Granted>, CredentialRefusal> {
+    let mut unproven = None;
+    for key in keys {
+        match ask(key)? {
+            Verdict::Nothing => {}
+            Verdict::Unproven(refusal) => unproven = Some(refusal),
+            Verdict::Granted(granted) => return Ok(Some(granted)),
+        }
+    }
+    unproven.map_or(Ok(None), Err)
+}
+
 /// The keys that count on a route, by what they verify.
 #[derive(Debug, Default)]
 pub struct Verifier {

@@ -14,6 +14,7 @@ use super::claims::{UnknownIssuer, Validity, check_audience, check_issuer};
 use super::jwks::JwkSet;
 use super::jws::Jws;
 use crate::signing::carriers::{Carriers, is_bearer};
+use crate::signing::verifier::{Verdict, first_to_prove};
 use crate::signing::view::{RequestView, cookie, parameter};
 use crate::signing::{CredentialRefusal, Explained, Granted, Scheme, glob};
 
@@ -113,29 +114,24 @@ pub(in crate::signing) fn verify(
     leeway: Duration,
     now: SystemTime,
 ) -> Result<Option<Granted>, CredentialRefusal> {
-    let mut refusal = None;
-    for issuer in issuers {
+    first_to_prove(issuers, |issuer| {
         let Some(token) = issuer.find(view)? else {
-            continue;
+            return Ok(Verdict::Nothing);
         };
         let claims = match Jws::parse(token)?.prove(&issuer.keys) {
             Ok(claims) => claims,
-            Err(unproven) => {
-                refusal = Some(unproven);
-                continue;
-            }
+            Err(unproven) => return Ok(Verdict::Unproven(unproven)),
         };
         let validity = issuer.check(&claims, view, leeway, now)?;
-        return Ok(Some(Granted {
+        Ok(Verdict::Granted(Granted {
             scheme: Scheme::Jwt,
             key_id: issuer.id.clone(),
             expires: Some(validity.expires),
             not_before: validity.not_before,
             client_bound: false,
             covers_fields: false,
-        }));
-    }
-    refusal.map_or(Ok(None), Err)
+        }))
+    })
 }
 
 /// What is signed, for a person.

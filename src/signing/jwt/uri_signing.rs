@@ -31,6 +31,7 @@ use super::jwks::JwkSet;
 use super::jws::Jws;
 use super::plain::explained;
 use crate::signing::carriers::{Carriers, joined, parameter_in, without};
+use crate::signing::verifier::{Verdict, first_to_prove};
 use crate::signing::view::{RequestView, cookie, parameter};
 use crate::signing::{CredentialRefusal, Explained, Granted, Scheme};
 
@@ -273,29 +274,24 @@ pub(in crate::signing) fn verify(
     issuers: &[UriSigningKeys],
     now: SystemTime,
 ) -> Result<Option<Granted>, CredentialRefusal> {
-    let mut refusal = None;
-    for issuer in issuers {
+    first_to_prove(issuers, |issuer| {
         let Some(found) = issuer.find(view)? else {
-            continue;
+            return Ok(Verdict::Nothing);
         };
         let claims = match Jws::parse(found.token)?.prove(&issuer.keys) {
             Ok(claims) => claims,
-            Err(unproven) => {
-                refusal = Some(unproven);
-                continue;
-            }
+            Err(unproven) => return Ok(Verdict::Unproven(unproven)),
         };
         let validity = issuer.check(&claims, &found.url, now)?;
-        return Ok(Some(Granted {
+        Ok(Verdict::Granted(Granted {
             scheme: Scheme::UriSigning,
             key_id: issuer.id.clone(),
             expires: Some(validity.expires),
             not_before: validity.not_before,
             client_bound: false,
             covers_fields: false,
-        }));
-    }
-    refusal.map_or(Ok(None), Err)
+        }))
+    })
 }
 
 /// What is signed, for a person.
