@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use super::authorize::Authorizer;
 use super::cache_admin::CacheEndpoint;
 use super::certificates::{CertificateError, Certificates};
+use super::client_certificates::client_verifier;
 use super::explain::endpoint::ExplainEndpoint;
 use super::key_reload::KeyReload;
 use super::origin_client::OriginClient;
@@ -30,7 +31,7 @@ use super::policy::{
 use super::purge::PurgeEndpoint;
 use super::range_credit::RangeCredit;
 use super::request::Peer;
-use super::tls::{HandshakeFault, Secured, TlsListener, client_verifier};
+use super::tls::{HandshakeFault, Secured, TlsListener};
 use super::{Node, Routed, lane_h1, lane_h2};
 use crate::cache::Cache;
 use crate::cache::disk::DiskTier;

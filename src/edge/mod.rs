@@ -53,6 +53,7 @@ pub mod record;
 pub mod request;
 pub mod tls;
 
+mod client_certificates;
 mod client_network;
 mod course;
 mod deliver;

@@ -1,28 +1,26 @@
-//! TLS of the edge's listeners: rustls, with the certificates of [`super::certificates`].
+//! TLS of the edge's listeners: rustls, with the certificates of [`super::certificates`] and the judgement of clients'
+//! own ones in `client_certificates.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::Stream as PlainStream;
 use pingora::protocols::tls::SslDigest;
 use pingora::time::timeout;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
+use rustls::pki_types::ServerName;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use rustls::ServerConfig;
 
 use super::admit::GateRefusal;
-use super::certificates::{CertificateError, Certificates, is_valid_for};
+use super::certificates::{Certificates, is_valid_for};
+use super::client_certificates::subject;
 use super::request::Request;
 use super::tls_stream::TlsStream;
-use crate::config::{self, Misdirected};
+use crate::config::Misdirected;
 use crate::observe::TlsMetrics;
 
 /// The installed provider; aws-lc-rs when the process has not installed another.
@@ -203,43 +201,6 @@ impl HandshakeFault {
             _ => HandshakeFault::Other,
         }
     }
-}
-
-/// Judges clients' certificates.
-///
-/// # Errors
-/// [`CertificateError`] when the authorities' certificates cannot be used.
-pub(super) fn client_verifier(
-    clients: &config::ClientCertificates,
-) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
-    let unusable = |reason: String| CertificateError::File {
-        path: clients.ca_file.clone(),
-        reason,
-    };
-    let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(&clients.ca_file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| unusable(error.to_string()))?;
-    for certificate in certificates {
-        roots
-            .add(certificate)
-            .map_err(|error| unusable(error.to_string()))?;
-    }
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
-    let builder = match clients.required {
-        true => builder,
-        false => builder.allow_unauthenticated(),
-    };
-    builder.build().map_err(|error| unusable(error.to_string()))
-}
-
-/// The subject of a certificate that was found good, in visible ASCII: what else a name holds is
-/// percent-encoded, since it goes into a log and a field.
-fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
-    const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
-    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    let subject = parsed.subject().to_string();
-    Some(utf8_percent_encode(&subject, ENCODED).to_string())
 }
 
 /// The protocol version for the access log.

@@ -187,10 +187,9 @@ impl Node {
 
         let entered = background.enter();
         let mut signals = Signals::new()?;
-        if let Some(keys) = (edge.as_ref()).and_then(|(edge, ..)| edge.key_reload()) {
-            background.spawn(reload_keys_on_hangup(keys, signal(SignalKind::hangup())?));
-        }
-        background.spawn(pass_on_hangups(signal(SignalKind::hangup())?, reload));
+        let keys = (edge.as_ref()).and_then(|(edge, ..)| edge.key_reload());
+        let hangups = signal(SignalKind::hangup())?;
+        background.spawn(reload_on_hangup(hangups, keys, reload));
         let admin = tokio::net::TcpListener::from_std(admin)?;
         let endpoints = (edge.as_ref()).map_or_else(Vec::new, |(edge, ..)| edge.endpoints());
         let admin = admin::serve(
@@ -353,18 +352,19 @@ async fn wait_for(part: Option<JoinHandle<()>>, limit: Duration, name: &'static 
     }
 }
 
-/// SIGHUP: the operator has exchanged keys.
-async fn reload_keys_on_hangup(keys: Arc<KeyReload>, mut hangups: Signal) {
-    while hangups.recv().await.is_some() {
-        keys.run().await;
-    }
-}
-
-/// SIGHUP asks to read again what may be exchanged while the node runs.
-async fn pass_on_hangups(mut hangups: Signal, reload: watch::Sender<u64>) {
+/// SIGHUP asks to read again what may be exchanged while the node runs: signing keys, and what is followed by those
+/// who hold a receiver of `reload`.
+async fn reload_on_hangup(
+    mut hangups: Signal,
+    keys: Option<Arc<KeyReload>>,
+    reload: watch::Sender<u64>,
+) {
     while hangups.recv().await.is_some() {
         info!("SIGHUP: reading files again");
         reload.send_modify(|times| *times += 1);
+        if let Some(keys) = &keys {
+            keys.run().await;
+        }
     }
 }
 
