@@ -24,6 +24,7 @@ use super::downstream::{ClientGone, Downstream, ReplyHead, ReplyLength, Selectio
 use super::failure::Failure;
 use super::file_sender::FileSender;
 use super::head_h1::{Scan, admit_head};
+use super::forwarding::via;
 use super::held_stream::{HeldStream, Rest};
 use super::listen::Lanes;
 use super::next_request::{NextRequest, READ_BYTES};
@@ -361,7 +362,7 @@ impl<'a> Client<'a> {
             write_timeout: lanes.node.timeouts.write,
             pace: lanes.node.limits.min_send_rate.map(Pace::new),
             is_too_slow: false,
-            via: super::via(request),
+            via: via(request),
             protocol: request.protocol,
             is_head: request.method == Method::HEAD,
             keep_alive: !stopping && wants_keep_alive(request),

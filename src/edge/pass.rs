@@ -22,13 +22,14 @@ use super::admit::GateRefusal;
 use super::deliver::failure_fields;
 use super::downstream::{CacheStatus, OrNothing};
 use super::failure::Failure;
+use super::forwarding::{add_forwarding_fields, via};
 use super::held_stream::chunk_fault;
 use super::origin_client::{OriginClient, unsigned};
 use super::origin_signer::{OriginSigner, Verified};
 use super::policy::{PolicyRefusal, RoutePolicy};
 use super::range_credit::RANGE_BUDGET;
 use super::record::{Ending, log_failure};
-use super::{Node, Request, Ticket, X_REQUEST_ID, add_forwarding_fields};
+use super::{Node, Request, Ticket, X_REQUEST_ID};
 use crate::cache::fetch::Phase;
 use crate::cache::policy::{fields, invalidation};
 use crate::cache::purge::Sequence;
@@ -462,7 +463,7 @@ impl ProxyHttp for PassLane {
         let key = self.node.key_parameter(&ticket.visit);
         let status = format!("{status}{}", OrNothing(&key));
         response.append_header("Cache-Status", status)?;
-        response.append_header(VIA, super::via(request))?;
+        response.append_header(VIA, via(request))?;
         response.insert_header(X_REQUEST_ID, request.id.as_str())?;
         passage.first_byte = Some(self.node.clock.monotonic());
         Ok(())
@@ -538,7 +539,7 @@ impl ProxyHttp for PassLane {
             .into_iter()
             .chain([
                 (CONTENT_LENGTH, HeaderValue::from(body.len())),
-                (VIA, HeaderValue::from_static(super::via(request))),
+                (VIA, HeaderValue::from_static(via(request))),
             ])
             .try_for_each(|(name, value)| header.append_header(name, value).map(drop))
             .and_then(|()| header.insert_header(X_REQUEST_ID, request.id.as_str()))
