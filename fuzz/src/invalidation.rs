@@ -1,6 +1,7 @@
-//! What the answer to an unsafe request names as changed.
+//! What an unsafe request changes besides its own URL: what its answer names, and S3's other style.
 
 use tidegate::cache::policy::invalidation::also_named;
+use tidegate::signing::other_style;
 
 use super::{fields, take_text};
 
@@ -24,5 +25,27 @@ pub fn check(data: &[u8]) {
             target.starts_with('/') && !target.contains(['#', ' ']),
             "{target}"
         );
+    }
+    let has_one_port = !authority.contains('[') && authority.matches(':').count() <= 1;
+    if has_one_port {
+        check_other_style(authority, path);
+    }
+}
+
+/// Both styles lead to each other.
+fn check_other_style(authority: &str, path: &str) {
+    const DOMAIN: &str = "s3.example";
+    let Some((host, target)) = other_style(authority, path, DOMAIN) else {
+        return;
+    };
+    let back = other_style(&host, &target, DOMAIN);
+    let (host_again, path_again) = back.expect("the other style has another");
+    // A bucket in a path may be escaped, and a path may stand behind any host.
+    let bucket_in_path = path.split('/').nth(1).unwrap_or_default();
+    if !bucket_in_path.contains('%') {
+        assert_eq!(path_again, path, "{host}{target}");
+    }
+    if host.split(':').next() == Some(DOMAIN) {
+        assert!(host_again.eq_ignore_ascii_case(authority), "{host_again}");
     }
 }

@@ -23,7 +23,7 @@ pub fn other_style(host: &str, path: &str, domain: &str) -> Option<(String, Stri
     }
     let (bucket, key) = path.strip_prefix('/')?.split_once('/')?;
     let bucket = percent_decode_str(bucket).decode_utf8().ok()?;
-    let may_be_in_host = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    let may_be_in_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     let is_named = !bucket.is_empty() && bucket.bytes().all(may_be_in_host) && !key.is_empty();
     is_named.then(|| (format!("{bucket}.{domain}{port}"), format!("/{key}")))
 }
@@ -53,6 +53,7 @@ mod tests {
             ("10.0.0.1:9000", "/films//a", Some(("films.s3.example:9000", "//a"))),
             ("[::1]:9000", "/films/a", Some(("films.s3.example:9000", "/a"))),
             ("cdn.example", "/%66ilms/a%2Bb", Some(("films.s3.example", "/a%2Bb"))),
+            ("s3.example", "/old_bucket/a", Some(("old_bucket.s3.example", "/a"))),
             ("s3.example", "/films", None),
             ("s3.example", "/films/", None),
             ("s3.example", "//a", None),
