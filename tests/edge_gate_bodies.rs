@@ -4,8 +4,10 @@ mod harness;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use harness::{Edge, H2Client, Origin, Setup, TlsClient, block, frame, h2::END_HEADERS, h2::kind};
+use harness::h2::{END_HEADERS, END_STREAM, kind};
+use harness::{Edge, H2Client, Origin, Setup, TlsClient, block, frame};
 use http::Request;
+use tokio::task::JoinHandle;
 
 const PACED: &str = "limits: { min_receive_rate: { bytes: 1KiB, patience: 100ms }, min_send_rate: { bytes: 1KiB, patience: 100ms } }
 log: { level: debug }";
@@ -153,34 +155,36 @@ async fn who_sends_its_body_too_slowly_on_http2_gets_408_and_the_connection_goes
     }
 }
 
-/// Sends `body` to `path` as far as the windows of the connection let it go; gives what awaits the status.
-async fn upload(
-    client: &mut SendRequest<Bytes>,
-    path: &str,
-    body: Bytes,
-) -> impl Future<Output = u16> + use<> {
+/// Sends `body` to `path` as far as the windows of the connection let it go; the status of its answer.
+async fn upload(client: &SendRequest<Bytes>, path: &str, body: Bytes) -> JoinHandle<u16> {
     let request =
         Request::put(format!("https://localhost{path}")).header("content-length", body.len());
     let mut ready = client.clone().ready().await.unwrap();
     let sent = ready.send_request(request.body(()).unwrap(), false);
     let (response, mut stream) = sent.unwrap();
     stream.send_data(body, true).unwrap();
-    async move { response.await.unwrap().status().as_u16() }
+    tokio::spawn(async move {
+        // The stream is reset when its sending half is dropped.
+        let response = response.await.unwrap();
+        drop(stream);
+        response.status().as_u16()
+    })
 }
 
 #[tokio::test]
-async fn a_body_that_an_origin_leaves_unread_is_no_reason_to_cut_off_the_others_of_its_connection() {
+async fn a_body_that_an_origin_leaves_unread_is_no_reason_to_cut_off_the_others_of_its_connection()
+{
     let mut origin = Origin::start().await;
     let (edge, tls) = secure_edge(&origin, PACED).await;
-    let (mut client, connection) = h2::client::handshake(tls.connect(edge.https, "localhost").await)
+    let (client, connection) = h2::client::handshake(tls.connect(edge.https, "localhost").await)
         .await
         .unwrap();
     tokio::spawn(connection);
     // More than the system keeps for the origin: it takes all that the client may send on the connection.
     let large = Bytes::from(vec![b'x'; 32 << 20]);
-    let large_answer = tokio::spawn(upload(&mut client, "/large", large.clone()).await);
+    let large_answer = upload(&client, "/large", large.clone()).await;
     let mut unread = origin.next().await;
-    let small_answer = tokio::spawn(upload(&mut client, "/small", Bytes::from_static(b"ab")).await);
+    let small_answer = upload(&client, "/small", Bytes::from_static(b"ab")).await;
     let mut starved = origin.next().await;
     // As long as another client needs to be found too slow.
     let mut slow = edge.client().await;
@@ -251,6 +255,38 @@ async fn who_takes_nothing_of_a_response_is_cut_off() {
     for line in log {
         assert_eq!(
             (&line["reason"], &line["aborted"]),
+            (&"client_too_slow".into(), &true.into())
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_takes_nothing_of_a_response_that_is_passed_on_is_cut_off_on_http2_too() {
+    let mut origin = Origin::start().await;
+    for further in [PACED, "timeouts: { write: 100ms }\nlog: { level: debug }"] {
+        let (edge, tls) = secure_edge(&origin, further).await;
+        let mut client = H2Client::connect(&tls, edge.https, "localhost").await;
+        let stream = client.open();
+        let fields = [
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":authority", "localhost"),
+            (":path", "/a"),
+        ];
+        let flags = END_HEADERS | END_STREAM;
+        let request = frame(kind::HEADERS, flags, stream, &block(&fields));
+        client.send(&request).await;
+        let mut exchange = origin.next().await;
+        // More than the client's window, which it never opens.
+        exchange
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            .await;
+        exchange.send(vec![b'x'; 100_000]).await;
+        let frames = client.until_end_of(stream).await;
+        assert_eq!(frames.last().unwrap().kind, kind::RST_STREAM, "{frames:?}");
+        let log = edge.stop().await.access_log;
+        assert_eq!(
+            (&log[0]["reason"], &log[0]["aborted"]),
             (&"client_too_slow".into(), &true.into())
         );
     }

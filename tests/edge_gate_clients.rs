@@ -124,10 +124,18 @@ async fn the_scheme_that_a_trusted_proxy_tells_is_keyed_and_forwarded() {
     const BY_RFC_7239: &str = "trusted_proxies: [127.0.0.1]\n  client_address_field: forwarded";
     for (trust, field, schemes) in [
         (TRUSTED, "X-Forwarded-Proto: https\r\n", ["https", "http"]),
-        (BY_RFC_7239, "Forwarded: for=192.0.2.7;proto=https\r\n", ["https", "http"]),
+        (
+            BY_RFC_7239,
+            "Forwarded: for=192.0.2.7;proto=https\r\n",
+            ["https", "http"],
+        ),
         // What nobody trusted says, or not in the field that is read, is overwritten.
         ("", "X-Forwarded-Proto: https\r\n", ["http", "http"]),
-        (BY_RFC_7239, "X-Forwarded-Proto: https\r\n", ["http", "http"]),
+        (
+            BY_RFC_7239,
+            "X-Forwarded-Proto: https\r\n",
+            ["http", "http"],
+        ),
     ] {
         let origin = Origin::start().await.answering(|request| {
             let body = request.fields("x-forwarded-proto").join(", ");

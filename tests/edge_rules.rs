@@ -524,7 +524,8 @@ async fn upload_in_one_bucket_style_invalidates_the_url_of_the_other() {
     let setup = Setup {
         pool: pools.leak(),
         edge: "signing: { domain: s3.example }",
-        routes: "- { name: elsewhere, host: other.s3.example, path: /, origin: other, access: public }
+        routes:
+            "- { name: elsewhere, host: other.s3.example, path: /, origin: other, access: public }
     - { name: all, path: /, origin: store, access: public }",
         ..Setup::of([here.address])
     };
@@ -532,7 +533,11 @@ async fn upload_in_one_bucket_style_invalidates_the_url_of_the_other() {
     let mut client = edge.client().await;
     let mut ask = async |method: &str, host: &str, path: &str| {
         let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n");
-        let length = if method == "PUT" { "Content-Length: 0\r\n" } else { "" };
+        let length = if method == "PUT" {
+            "Content-Length: 0\r\n"
+        } else {
+            ""
+        };
         client.send(format!("{head}{length}\r\n")).await;
         client.response(method).await
     };
@@ -548,8 +553,16 @@ async fn upload_in_one_bucket_style_invalidates_the_url_of_the_other() {
             (("films.s3.example:8080", "/b.mp4"), in_path, false),
             (("music.s3.example:8080", in_host.1), in_path, false),
             // What another origin holds is another object.
-            (("s3.example", "/other/a"), ("other.s3.example", "/a"), false),
-            (("other.s3.example", "/a"), ("s3.example", "/other/a"), false),
+            (
+                ("s3.example", "/other/a"),
+                ("other.s3.example", "/a"),
+                false,
+            ),
+            (
+                ("other.s3.example", "/a"),
+                ("s3.example", "/other/a"),
+                false,
+            ),
         ] {
             ask("GET", stored.0, stored.1).await;
             assert!(ask("GET", stored.0, stored.1).await.is_hit());

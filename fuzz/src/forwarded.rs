@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tidegate::config::{ClientAddressField, Network, Networks};
 use tidegate::cache::Scheme;
+use tidegate::config::{ClientAddressField, Network, Networks};
 use tidegate::edge::policy::{ForwardedClient, forwarded_client};
 
 /// Each line is a field line that a client sends; our proxies append to the last.

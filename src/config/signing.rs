@@ -243,7 +243,11 @@ impl Given {
     }
 
     fn secret(&self, key: &Section<'_>) -> Option<Secret> {
-        one_secret(key, self.secret_file.as_ref(), self.secret_variable.as_ref())
+        one_secret(
+            key,
+            self.secret_file.as_ref(),
+            self.secret_variable.as_ref(),
+        )
     }
 
     fn secret_bytes(&self, key: &Section<'_>) -> Option<Zeroizing<Vec<u8>>> {

@@ -37,10 +37,12 @@ fn sample() -> String {
         ("TIDEGATE_PLAYER_SECRET", "CARGO_PKG_VERSION"),
         ("TIDEGATE_ARCHIVE_SECRET", "CARGO_PKG_NAME"),
     ];
-    variables.iter().fold(SAMPLE.to_owned(), |sample, (shown, there)| {
-        assert!(sample.contains(shown), "{shown}");
-        sample.replace(shown, there)
-    })
+    variables
+        .iter()
+        .fold(SAMPLE.to_owned(), |sample, (shown, there)| {
+            assert!(sample.contains(shown), "{shown}");
+            sample.replace(shown, there)
+        })
 }
 
 fn write(folder: &Path, name: &str, contents: impl AsRef<[u8]>, mode: u32) {

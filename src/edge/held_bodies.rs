@@ -35,7 +35,7 @@ impl HeldUp {
 
     /// It is not any more.
     fn end(&self, now: Duration) {
-        let mut held = self.lock();
+        let held = &mut *self.lock();
         held.bodies -= 1;
         if held.bodies == 0 {
             held.total += now.saturating_sub(held.since);

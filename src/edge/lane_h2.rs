@@ -33,7 +33,7 @@ use super::gathered_stream::{GatheredWrites, gathered};
 use super::held_bodies::{HeldBody, HeldUp};
 use super::listen::Lanes;
 use super::pace::{Pace, PolledPace};
-use super::paced_session::PacedSession;
+use super::paced_session::{PacedSession, Receiving, Sending};
 use super::request::{Peer, RequestId};
 use super::tls::{Scope, directed};
 use super::tls_stream::TlsStream;
@@ -389,9 +389,7 @@ async fn answer(
         Ok(request) => match node.answer(request, &mut client).await {
             Answered::Done => {}
             Answered::Pass(ticket) => {
-                if has_body {
-                    session = paced(session, node, &ticket, held_up);
-                }
+                session = paced(session, node, &ticket, has_body.then_some(held_up));
                 session.set_write_timeout(Some(node.timeouts.write));
                 let extensions = session.req_header_mut().extensions_mut();
                 extensions.insert(Arc::new(*ticket));
@@ -405,25 +403,34 @@ async fn answer(
     }
 }
 
-/// The session, which waits for its body as long as the limits allow.
+/// The session with as much time for its client as the limits allow; its body is one of those in `held_up`.
 fn paced(
     session: ServerSession,
     node: &Node,
     ticket: &Ticket,
-    held_up: &Arc<HeldUp>,
+    held_up: Option<&Arc<HeldUp>>,
 ) -> ServerSession {
-    let ServerSession::H2(session) = session else {
-        return session;
+    let min_send_rate = node.limits.min_send_rate;
+    let session = match session {
+        ServerSession::H2(session) if held_up.is_some() || min_send_rate.is_some() => session,
+        other => return other,
     };
-    let pace = PolledPace::of_body(
-        node.limits.min_receive_rate,
-        node.timeouts.request_body,
-        node.clock.clone(),
-        held_up.clone(),
-        ticket.pace.sending.clone(),
-    );
-    let body = HeldBody::new(held_up.clone(), node.clock.clone());
-    ServerSession::new_custom(Box::new(PacedSession::new(session, pace, body)))
+    let receiving = held_up.map(|held_up| Receiving {
+        pace: PolledPace::of_body(
+            node.limits.min_receive_rate,
+            node.timeouts.request_body,
+            node.clock.clone(),
+            held_up.clone(),
+            ticket.pace.sending.clone(),
+        ),
+        body: HeldBody::new(held_up.clone(), node.clock.clone()),
+    });
+    let sending = min_send_rate.map(|rate| Sending {
+        pace: Pace::new(rate),
+        clock: node.clock.clone(),
+        too_slow: ticket.pace.taking.clone(),
+    });
+    ServerSession::new_custom(Box::new(PacedSession::new(session, receiving, sending)))
 }
 
 /// Whether the client has taken its request back already: nothing is done for it, least of all at the

@@ -1,7 +1,8 @@
-//! A request on HTTP/2 whose body is not waited for without end.
+//! A request on HTTP/2 whose client has no more time than on HTTP/1.1.
 //!
-//! pingora's session of an h2 stream has no time limit for reading. This one is that session in all but this: whoever
-//! reads the body gets an error once its client has been silent for too long, or too slow on average.
+//! pingora's session of an h2 stream has no time limit for reading, and none for how slowly a response is taken. This
+//! one is that session in all but this: whoever reads the body gets an error once its client has been silent for too
+//! long or is too slow on average, and whoever writes, once its client takes too little.
 
 use std::future::Future;
 use std::pin::pin;
@@ -21,40 +22,95 @@ use pingora::protocols::http::custom::CustomMessageWrite;
 use pingora::protocols::http::custom::server::Session;
 use pingora::protocols::http::v2::server::HttpSession;
 use pingora::protocols::l4::socket::SocketAddr;
+use pingora::time::timeout;
 use pingora::{Error, ErrorType, Result};
 
 use super::held_bodies::HeldBody;
-use super::pace::PolledPace;
+use super::pace::{Pace, PolledPace, TooSlow};
+use crate::clock::SharedClock;
 
 /// See the module's documentation.
 pub(super) struct PacedSession {
     inner: HttpSession,
-    pace: PolledPace,
-    body: HeldBody,
-    /// pingora sets it, and it means nothing: `pace` knows how long a client may be silent.
+    /// How the body comes; `None` when there is none.
+    receiving: Option<Receiving>,
+    /// How the response is taken; `None` when that does not matter.
+    sending: Option<Sending>,
+    /// pingora sets it, and it means nothing: `receiving` knows how long a client may be silent.
     read_timeout: Option<Duration>,
 }
 
+/// A body on its way.
+pub(super) struct Receiving {
+    /// How long it is waited for.
+    pub(super) pace: PolledPace,
+    /// Itself, among those of its connection.
+    pub(super) body: HeldBody,
+}
+
+/// A response on its way.
+pub(super) struct Sending {
+    /// How long its client may take nothing.
+    pub(super) pace: Pace,
+    /// The clock by which that is measured.
+    pub(super) clock: SharedClock,
+    /// Tells who answers for the request.
+    pub(super) too_slow: TooSlow,
+}
+
 impl PacedSession {
-    /// Waits for the body of `inner`, which is `body` among those of its connection, as long as `pace` allows.
-    pub(super) fn new(inner: HttpSession, pace: PolledPace, body: HeldBody) -> Self {
+    /// Gives the client of `inner` as much time as both directions allow.
+    pub(super) fn new(
+        inner: HttpSession,
+        receiving: Option<Receiving>,
+        sending: Option<Sending>,
+    ) -> Self {
         PacedSession {
             inner,
-            pace,
-            body,
+            receiving,
+            sending,
             read_timeout: None,
+        }
+    }
+
+    /// Writes one task, and notes how long its client took for it.
+    async fn write_task(&mut self, task: HttpTask) -> Result<bool> {
+        let bytes = match &task {
+            HttpTask::Body(Some(data), _) => data.len(),
+            _ => 0,
+        };
+        let write = self.inner.response_duplex_vec(vec![task]);
+        let Some(sending) = &mut self.sending else {
+            return write.await;
+        };
+        let since = sending.clock.monotonic();
+        match timeout(sending.pace.allowance(), write).await {
+            Ok(written) => {
+                let waited = sending.clock.monotonic().saturating_sub(since);
+                sending.pace.moved(bytes as u64, waited);
+                written
+            }
+            Err(_) => {
+                sending.too_slow.set();
+                let error =
+                    Error::explain(ErrorType::WriteTimedout, "the response is taken too slowly");
+                Err(error.into_down())
+            }
         }
     }
 }
 
-/// What pingora asks of a session of a protocol that it does not know. All of it but reading is h2's own.
+/// What pingora asks of a session of a protocol that it does not know. All of it but reading and writing bodies is
+/// h2's own.
 #[async_trait]
 impl Session for PacedSession {
     /// # Cancel safety
     /// Nothing is lost when the future is dropped, and the time that was waited still counts.
     async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
-        let (pace, body) = (&mut self.pace, &mut self.body);
         let mut read = pin!(self.inner.read_body_bytes());
+        let Some(Receiving { pace, body }) = &mut self.receiving else {
+            return read.await;
+        };
         let read = poll_fn(|cx| match read.as_mut().poll(cx) {
             Poll::Ready(read) => Poll::Ready(Some(read)),
             Poll::Pending => {
@@ -80,11 +136,21 @@ impl Session for PacedSession {
     }
 
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
-        if no_body_expected || self.inner.is_body_done() {
-            self.body.is_awaited();
-            return self.inner.read_body_or_idle(no_body_expected).await;
+        if !no_body_expected && !self.inner.is_body_done() {
+            return self.read_body_bytes().await;
         }
-        self.read_body_bytes().await
+        if let Some(receiving) = &mut self.receiving {
+            receiving.body.is_awaited();
+        }
+        self.inner.read_body_or_idle(no_body_expected).await
+    }
+
+    async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        let mut is_over = false;
+        for task in tasks {
+            is_over |= self.write_task(task).await?;
+        }
+        Ok(is_over)
     }
 
     fn req_header(&self) -> &RequestHeader {
@@ -113,10 +179,6 @@ impl Session for PacedSession {
 
     async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
         self.inner.write_trailers(trailers)
-    }
-
-    async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
-        self.inner.response_duplex_vec(tasks).await
     }
 
     fn set_read_timeout(&mut self, timeout: Option<Duration>) {

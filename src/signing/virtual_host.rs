@@ -45,15 +45,43 @@ mod tests {
     #[test]
     fn both_styles_of_an_object_lead_to_each_other() {
         for (host, path, other) in [
-            ("films.s3.example", "/a.mp4", Some(("s3.example", "/films/a.mp4"))),
-            ("films.s3.example:80", "//a%20b", Some(("s3.example:80", "/films//a%20b"))),
+            (
+                "films.s3.example",
+                "/a.mp4",
+                Some(("s3.example", "/films/a.mp4")),
+            ),
+            (
+                "films.s3.example:80",
+                "//a%20b",
+                Some(("s3.example:80", "/films//a%20b")),
+            ),
             ("a.b.S3.Example", "/c/d", Some(("s3.example", "/a.b/c/d"))),
             ("films.s3.example", "/", None),
-            ("s3.example", "/films/a.mp4", Some(("films.s3.example", "/a.mp4"))),
-            ("10.0.0.1:9000", "/films//a", Some(("films.s3.example:9000", "//a"))),
-            ("[::1]:9000", "/films/a", Some(("films.s3.example:9000", "/a"))),
-            ("cdn.example", "/%66ilms/a%2Bb", Some(("films.s3.example", "/a%2Bb"))),
-            ("s3.example", "/old_bucket/a", Some(("old_bucket.s3.example", "/a"))),
+            (
+                "s3.example",
+                "/films/a.mp4",
+                Some(("films.s3.example", "/a.mp4")),
+            ),
+            (
+                "10.0.0.1:9000",
+                "/films//a",
+                Some(("films.s3.example:9000", "//a")),
+            ),
+            (
+                "[::1]:9000",
+                "/films/a",
+                Some(("films.s3.example:9000", "/a")),
+            ),
+            (
+                "cdn.example",
+                "/%66ilms/a%2Bb",
+                Some(("films.s3.example", "/a%2Bb")),
+            ),
+            (
+                "s3.example",
+                "/old_bucket/a",
+                Some(("old_bucket.s3.example", "/a")),
+            ),
             ("s3.example", "/films", None),
             ("s3.example", "/films/", None),
             ("s3.example", "//a", None),

@@ -58,7 +58,8 @@ pub fn forwarded_client(
             let lines = fields.get_all(FORWARDED).iter().rev();
             let elements = lines.flat_map(|line| {
                 // A line that is cut wrong vouches for nothing.
-                let elements = elements(line.as_bytes()).unwrap_or_else(|| vec![Element::default()]);
+                let elements =
+                    elements(line.as_bytes()).unwrap_or_else(|| vec![Element::default()]);
                 elements.into_iter().rev()
             });
             let mut scheme = None;
@@ -278,7 +279,10 @@ mod tests {
         };
         let mut by_names = both(X_FORWARDED_FOR, "192.0.2.7");
         by_names.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
-        assert_eq!(found(by_names, ClientAddressField::Forwarded), (proxy, None));
+        assert_eq!(
+            found(by_names, ClientAddressField::Forwarded),
+            (proxy, None)
+        );
         let forwarded = both(FORWARDED, "for=192.0.2.7;proto=https");
         let field = ClientAddressField::XForwardedFor;
         assert_eq!(found(forwarded, field), (proxy, None));
@@ -303,13 +307,33 @@ mod tests {
             (Forwarded, &["for=192.0.2.7;Proto=\"HTTP\""], http),
             (Forwarded, &["for=192.0.2.7"], None),
             // What stands before the client's own element is its invention.
-            (Forwarded, &["for=203.0.113.1;proto=https, for=192.0.2.7"], None),
-            (Forwarded, &["for=192.0.2.7;proto=https, for=10.9.9.9;proto=http"], https),
-            (Forwarded, &["for=192.0.2.7;proto=https", "for=10.9.9.9;proto=http"], https),
-            (Forwarded, &["for=10.1.1.1;proto=https, for=10.9.9.9;proto=http"], https),
+            (
+                Forwarded,
+                &["for=203.0.113.1;proto=https, for=192.0.2.7"],
+                None,
+            ),
+            (
+                Forwarded,
+                &["for=192.0.2.7;proto=https, for=10.9.9.9;proto=http"],
+                https,
+            ),
+            (
+                Forwarded,
+                &["for=192.0.2.7;proto=https", "for=10.9.9.9;proto=http"],
+                https,
+            ),
+            (
+                Forwarded,
+                &["for=10.1.1.1;proto=https, for=10.9.9.9;proto=http"],
+                https,
+            ),
             // A client that is not named.
             (Forwarded, &["proto=http, proto=https"], https),
-            (Forwarded, &["for=192.0.2.7;proto=http, for=_hidden;proto=https"], https),
+            (
+                Forwarded,
+                &["for=192.0.2.7;proto=http, for=_hidden;proto=https"],
+                https,
+            ),
             (Forwarded, &["for=192.0.2.7;proto=ftp"], None),
             (Forwarded, &["for=192.0.2.7;proto=https;proto=https"], None),
             (Forwarded, &["for=192.0.2.7;proto=\"https"], None),
