@@ -146,6 +146,7 @@ async fn who_sends_its_body_too_slowly_on_http2_gets_408_and_the_connection_goes
         let samples = edge.metrics().await;
         let label = ["reason=\"body_too_slow\""];
         assert_eq!(samples.sum("tidegate_policy_refusals_total", &label), 1.0);
+        drop(client);
         let log = edge.stop().await.access_log;
         let slow = log.iter().find(|line| line["path"] == "/a").unwrap();
         assert_eq!(
@@ -181,7 +182,7 @@ async fn a_body_that_an_origin_leaves_unread_is_no_reason_to_cut_off_the_others_
         .unwrap();
     tokio::spawn(connection);
     // More than the system keeps for the origin: it takes all that the client may send on the connection.
-    let large = Bytes::from(vec![b'x'; 32 << 20]);
+    let large = Bytes::from(vec![b'x'; 8 << 20]);
     let large_answer = upload(&client, "/large", large.clone()).await;
     let mut unread = origin.next().await;
     let small_answer = upload(&client, "/small", Bytes::from_static(b"ab")).await;
@@ -284,6 +285,7 @@ async fn who_takes_nothing_of_a_response_that_is_passed_on_is_cut_off_on_http2_t
         exchange.send(vec![b'x'; 100_000]).await;
         let frames = client.until_end_of(stream).await;
         assert_eq!(frames.last().unwrap().kind, kind::RST_STREAM, "{frames:?}");
+        drop(client);
         let log = edge.stop().await.access_log;
         assert_eq!(
             (&log[0]["reason"], &log[0]["aborted"]),

@@ -90,6 +90,7 @@ impl TlsClient {
     ) -> std::io::Result<TlsStream<TcpStream>> {
         let connect = async {
             let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
             let name = ServerName::try_from(name).unwrap();
             self.connector.connect(name, stream).await
         };
