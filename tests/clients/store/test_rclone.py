@@ -2,7 +2,7 @@
 
 import socket
 import subprocess
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -129,10 +129,7 @@ def test_many_writers_do_not_hurt_each_other(rclone, bucket, tmp_path):
         for number in range(20):
             (folder / f"{writer}-{number}").write_bytes(s3.content(number * 1000, f"{writer}"))
         folders.append(folder)
-    threads = [threading.Thread(target=rclone, args=("copy", folder, f"store:{bucket}")) for folder in folders]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(folders)) as writers:
+        list(writers.map(lambda folder: rclone("copy", folder, f"store:{bucket}"), folders))
     for folder in folders:
         rclone("check", folder, f"store:{bucket}", "--one-way")
