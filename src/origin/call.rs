@@ -15,7 +15,7 @@ use super::stats::Operation;
 
 /// Query parameters by which S3 means an operation or a feature that we do not have. Answering them with the plain
 /// operation would be a lie.
-const ABSENT: [&str; 22] = [
+const ABSENT: [&str; 21] = [
     "abac",
     "analytics",
     "annotation",
@@ -37,7 +37,6 @@ const ABSENT: [&str; 22] = [
     "session",
     "torrent",
     "website-configuration",
-    "bucket-region",
 ];
 
 /// Query parameters that S3 knows of buckets alone. With them the plain operation on an object would, for one, delete

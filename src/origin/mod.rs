@@ -56,7 +56,7 @@ pub mod upload_body;
 pub mod xml;
 
 use bytes::Bytes;
-use http::header::SERVER;
+use http::header::{CONNECTION, SERVER};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request};
 use http_body_util::BodyExt as _;
@@ -102,8 +102,14 @@ where
         Ok(reply) => reply,
         Err(fault) => {
             log_fault(&fault, operation, &request_id);
-            body.get_mut().drain().await;
-            fault.reply(&parts.method, parts.uri.path(), &request_id)
+            let is_read = body.get_mut().drain().await;
+            let mut reply = fault.reply(&parts.method, parts.uri.path(), &request_id);
+            if !is_read {
+                // Or the client would send its next request on a connection that is being closed.
+                let headers = reply.headers_mut();
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            reply
         }
     };
     preflight::add_cors(store, &parts, &mut reply).await;

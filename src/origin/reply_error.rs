@@ -155,6 +155,9 @@ pub enum Fault {
         /// The source's length.
         length_bytes: u64,
     },
+    /// `x-amz-copy-source` names a delete marker by its version.
+    #[error("the source of a copy cannot be a delete marker")]
+    CopyOfMarker,
     /// A copy that changes nothing.
     #[error("this copies an object onto itself and changes nothing of it")]
     CopyOntoItself,
@@ -343,6 +346,7 @@ impl Fault {
             Fault::ObjectSize
             | Fault::ChecksumType
             | Fault::ChecksumOfOtherKind { .. }
+            | Fault::CopyOfMarker
             | Fault::CopyOntoItself => client(400, "InvalidRequest"),
             Fault::WebhookNotAllowed | Fault::CopySource | Fault::CopySourceRange { .. } => {
                 client(400, "InvalidArgument")

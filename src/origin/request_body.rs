@@ -38,21 +38,26 @@ impl<B: Body<Data = Bytes> + Unpin> RequestBody<B> {
         }
     }
 
-    /// Reads what the client is sending anyway, within bounds, and forgets it.
-    pub async fn drain(&mut self) {
+    /// Reads what the client is sending anyway, within bounds, and forgets it. Says whether all of it came: otherwise
+    /// the connection cannot be used again.
+    pub async fn drain(&mut self) -> bool {
         if self.waits_to_be_asked && !self.asked {
-            return;
+            return self.inner.is_end_stream();
         }
         let reading = async {
             let mut read_bytes = 0;
-            while read_bytes < DRAIN_MAX_BYTES
-                && let Some(Ok(frame)) = self.inner.frame().await
-            {
-                read_bytes += frame.data_ref().map_or(0, Bytes::len);
+            while read_bytes < DRAIN_MAX_BYTES {
+                match self.inner.frame().await {
+                    None => return true,
+                    Some(Ok(frame)) => read_bytes += frame.data_ref().map_or(0, Bytes::len),
+                    Some(Err(_)) => return false,
+                }
             }
+            false
         };
-        // Out of time is like out of bytes: the connection will be closed.
-        let _ = tokio::time::timeout(DRAIN_WAIT, reading).await;
+        // Out of time is like out of bytes.
+        let read = tokio::time::timeout(DRAIN_WAIT, reading).await;
+        read.unwrap_or(false)
     }
 }
 

@@ -134,7 +134,11 @@ fn understood(
             }
         }
         DocumentKind::PublicAccessBlock => {
-            PublicAccessBlock::parse(&document)?;
+            // What the document leaves out is off, and S3 says so to who asks.
+            let block = PublicAccessBlock::parse(&document)?;
+            let mut whole = Document::new("PublicAccessBlockConfiguration", Some(NAMESPACE));
+            block.write(&mut whole);
+            return Ok(Some(whole.finish()));
         }
         DocumentKind::Tagging => {
             Tags::parse(&document, TagOwner::Bucket)?;

@@ -72,7 +72,13 @@ impl CopySource {
     /// The version that is copied. The caller may read it, and what must hold of it does.
     pub(super) async fn find(&self, ask: &Ask<'_>) -> Result<Arc<VersionRow>, Fault> {
         permission::check_read(ask, &self.bucket, &self.key, self.version_id).await?;
-        let row = find_version_of(ask.store, &self.bucket, &self.key, self.version_id).await?;
+        let found = find_version_of(ask.store, &self.bucket, &self.key, self.version_id).await;
+        let row = found.map_err(|fault| match fault {
+            Fault::DeleteMarker {
+                was_named: true, ..
+            } => Fault::CopyOfMarker,
+            other => other,
+        })?;
         let mut conditions = HeaderMap::new();
         for (copied, read) in CONDITIONS {
             for value in ask.fields.headers.get_all(copied) {

@@ -19,9 +19,10 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
         code: "NoSuchBucketPolicy",
     })?;
     let mut document = Document::new("PolicyStatus", Some(NAMESPACE));
+    // The example of the reference has capitals; SDKs read only what S3 really sends.
     document.text(
         "IsPublic",
-        if policy.is_public() { "TRUE" } else { "FALSE" },
+        if policy.is_public() { "true" } else { "false" },
     );
     Ok(reply::xml(StatusCode::OK, document))
 }

@@ -83,7 +83,7 @@ fn write_parts(ask: &Ask<'_>, row: &VersionRow, document: &mut Document) -> Resu
     let page: Vec<_> = behind.clone().take(most).collect();
     let is_truncated = behind.count() > page.len();
     document.element("ObjectParts", |document| {
-        document.text("TotalPartsCount", &row.parts.len().to_string());
+        document.text("PartsCount", &row.parts.len().to_string());
         document.text("PartNumberMarker", &marker.to_string());
         let next = page.last().map_or(marker, |part| usize::from(part.number));
         document.text("NextPartNumberMarker", &next.to_string());

@@ -39,14 +39,13 @@ pub async fn run(ask: &Ask<'_>) -> Result<Reply, Fault> {
             .and_then(|name| String::from_utf8(name).ok())
             .ok_or(ForeignToken)?,
     };
-    if let Some(region) = query.get("bucket-region")?
-        && region != ask.store.inner.region
-    {
-        return Err(Fault::OtherRegion);
-    }
+    // All buckets are in one region: of another one there are none.
+    let region = query.get("bucket-region")?;
+    let is_elsewhere = region.is_some_and(|region| region != ask.store.inner.region);
     let mut buckets = ask.store.inner.meta.buckets().await?;
     buckets.retain(|bucket| {
-        bucket.name > after
+        !is_elsewhere
+            && bucket.name > after
             && bucket.name.starts_with(prefix)
             && permission::sees(ask.store, ask.caller, &bucket.name)
     });

@@ -46,7 +46,7 @@ const steps = {
     assert.equal((await send("GetBucketLocation", { Bucket: bucket })).LocationConstraint, undefined);
     assert.deepEqual(await refusal("CreateBucket", { Bucket: bucket }), [409, "BucketAlreadyOwnedByYou"]);
     await send("DeleteBucket", { Bucket: bucket });
-    await sdk.waitUntilBucketNotExists({ client: s3, maxWaitTime: 5 }, { Bucket: bucket });
+    await sdk.waitUntilBucketNotExists({ client: s3, maxWaitTime: 20, minDelay: 1 }, { Bucket: bucket });
     assert.deepEqual(await refusal("DeleteBucket", { Bucket: bucket }), [404, "NoSuchBucket"]);
   },
 

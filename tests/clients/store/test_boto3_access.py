@@ -36,7 +36,6 @@ class TestPolicies:
             ("GET", f"/{filled}/public/a"),
             ("PUT", f"/{filled}/public/a"),
             ("DELETE", f"/{filled}/public/a"),
-            ("POST", f"/{filled}?delete"),
             ("POST", f"/{filled}/a?uploads"),
             ("GET", f"/{filled}?policy"),
             ("PUT", f"/{filled}-new"),

@@ -74,7 +74,8 @@ def _minimal(shape, bucket, name=""):
     """The least that botocore takes for a shape."""
     match shape.type_name:
         case "structure":
-            members = {m: shape.members[m] for m in shape.required_members}
+            names = shape.required_members or (list(shape.members)[:1] if shape.is_tagged_union else [])
+            members = {m: shape.members[m] for m in names}
             return {m: _minimal(member, bucket, m) for m, member in members.items()}
         case "list":
             return [_minimal(shape.member, bucket)]
@@ -155,7 +156,8 @@ def test_the_table_says_what_is_done_with_every_field_of_every_operation(operati
             if field.endswith("-"):
                 field += "a"
             answer = ask(name, MISSING, {field: VALUES.get(field, "1")})
-            if row.refusal and answer != row.refusal:
+            # The answer to a HEAD has no body that would tell the code.
+            if row.refusal and answer not in (row.refusal, (row.refusal[0], str(row.refusal[0]))):
                 wrong[f"{field} of {name}"] = answer
             if not row.refusal and answer[1] == "NotImplemented":
                 wrong[f"{field} of {name}"] = answer

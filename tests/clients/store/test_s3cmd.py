@@ -102,7 +102,7 @@ def test_buckets_are_made_configured_and_removed(s3cmd, bucket, tmp_path):
     s3cmd("dellifecycle", other)
     s3cmd("expire", "--expiry-days=7", other)
     s3cmd("settagging", other, "a=1&b=2")
-    assert s3cmd("gettagging", other).text.split()[1:] == ["a:", "1", "b:", "2"]
+    assert s3cmd("gettagging", other).text.split()[-4:] == ["a:", "1", "b:", "2"]
     s3cmd("deltagging", other)
     s3cmd("setversioning", other, "enable")
     s3cmd("rb", other)
@@ -119,7 +119,7 @@ def test_lists_and_tags_of_objects(s3cmd, bucket, anonymous):
     s3cmd("setacl", "--acl-private", target)
     assert anonymous.get(f"/{bucket}/a").status_code == 403
     s3cmd("settagging", target, "k=v")
-    assert s3cmd("gettagging", target).text.split()[1:] == ["k:", "v"]
+    assert s3cmd("gettagging", target).text.split()[-2:] == ["k:", "v"]
     s3cmd("deltagging", target)
 
 
