@@ -18,7 +18,7 @@ use super::authorize::Caller;
 use super::call::{BucketCall, Call, ObjectCall, Verb};
 use super::checksums::Algorithm;
 use super::documents::Ownership;
-use super::documents::PublicAccessBlock;
+use super::documents::{PublicAccessBlock, Tags};
 use super::fields::RequestFields;
 use super::meta::{BucketRow, DocumentKind, MetaError, VersionId, VersionKind, VersionRow};
 use super::names::{BucketName, ObjectKey};
@@ -26,6 +26,7 @@ use super::operations::{object_acl, object_tagging};
 use super::reply_error::Fault;
 use super::stats::Operation;
 use super::store::Store;
+use crate::config::Rights;
 
 /// Lets a request through or not.
 ///
@@ -48,11 +49,14 @@ pub async fn check(
         Call::Bucket(bucket, _) => (Some(bucket), None),
         Call::Object(bucket, key, _) => (Some(bucket), Some(key)),
     };
+    let tags = object_tagging::in_fields(fields)?.unwrap_or_default();
     let question = Asked {
         store,
         request,
         fields,
         caller,
+        tags: &tags,
+        by_form: false,
     };
     let on = On {
         bucket,
@@ -61,6 +65,14 @@ pub async fn check(
     };
     for action in actions(call, fields, version_id)? {
         question.ask(action, on).await?;
+    }
+    if let Call::Object(
+        bucket,
+        _,
+        ObjectCall::Put | ObjectCall::Copy | ObjectCall::CreateMultipartUpload,
+    ) = call
+    {
+        refuse_list_of_upload(store, bucket, fields).await?;
     }
     match (bucket, call) {
         (None, _) | (_, Call::Bucket(_, BucketCall::Create)) => Ok(()),
@@ -83,12 +95,8 @@ pub async fn check_read(
     version_id: Option<VersionId>,
 ) -> Result<(), Fault> {
     check_object(ask, &Method::GET, bucket, key, version_id).await?;
-    let question = Asked {
-        store: ask.store,
-        request: ask.request,
-        fields: &ask.fields,
-        caller: ask.caller,
-    };
+    let none = Tags::default();
+    let question = Asked::of(ask, &none);
     let name = "x-amz-source-expected-bucket-owner";
     question.expects_owner(name, bucket).await
 }
@@ -109,12 +117,8 @@ pub async fn check_object(
         Method::PUT => Action::PutObject,
         _ => Action::GetObject,
     };
-    let question = Asked {
-        store: ask.store,
-        request: ask.request,
-        fields: &ask.fields,
-        caller: ask.caller,
-    };
+    let none = Tags::default();
+    let question = Asked::of(ask, &none);
     let on = On {
         bucket: Some(bucket),
         key: Some(key),
@@ -123,7 +127,28 @@ pub async fn check_object(
     question.ask(of_version(action, version_id), on).await
 }
 
-/// Whether the sender of a form may put an object.
+/// Whether a caller may give an object these tags, about which a policy may say something.
+///
+/// # Errors
+/// As [`check`].
+pub async fn check_tagging(
+    ask: &Ask<'_>,
+    bucket: &BucketName,
+    key: &ObjectKey,
+    tags: &Tags,
+) -> Result<(), Fault> {
+    let question = Asked::of(ask, tags);
+    let version_id = ask.version_id()?;
+    let on = On {
+        bucket: Some(bucket),
+        key: Some(key),
+        version_id,
+    };
+    let action = of_version(Action::PutObjectTagging, version_id);
+    question.ask(action, on).await
+}
+
+/// Whether the sender of a form may put an object with the list and the tags that it brings.
 ///
 /// # Errors
 /// As [`check`].
@@ -137,7 +162,26 @@ pub async fn check_write(
         key: Some(key),
         version_id: None,
     };
-    asked.ask(Action::PutObject, on).await
+    for action in actions_of_upload(asked.fields, !asked.tags.is_empty())? {
+        asked.ask(action, on).await?;
+    }
+    refuse_list_of_upload(asked.store, bucket, asked.fields).await
+}
+
+/// Refuses an upload with a list that the bucket does not take. A bucket that is not there takes any: the operation
+/// says that it is not.
+async fn refuse_list_of_upload(
+    store: &Store,
+    bucket: &BucketName,
+    fields: &RequestFields<'_>,
+) -> Result<(), Fault> {
+    let Some(acl) = object_acl::in_fields(fields)? else {
+        return Ok(());
+    };
+    match store.inner.meta.bucket(bucket).await? {
+        Some(row) => refuse_public_acl(&row, &acl),
+        None => Ok(()),
+    }
 }
 
 /// Whether a bucket is listed to a caller: those that its key is for.
@@ -230,6 +274,10 @@ pub struct Asked<'a> {
     pub fields: &'a RequestFields<'a>,
     /// Who asks.
     pub caller: &'a Caller,
+    /// The tags that it brings.
+    pub tags: &'a Tags,
+    /// Whether it is a form, which carries its signature inside.
+    pub by_form: bool,
 }
 
 /// What an action is done to.
@@ -238,6 +286,19 @@ struct On<'a> {
     bucket: Option<&'a BucketName>,
     key: Option<&'a ObjectKey>,
     version_id: Option<VersionId>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(ask: &'a Ask<'_>, tags: &'a Tags) -> Self {
+        Asked {
+            store: ask.store,
+            request: ask.request,
+            fields: &ask.fields,
+            caller: ask.caller,
+            tags,
+            by_form: false,
+        }
+    }
 }
 
 impl Asked<'_> {
@@ -275,8 +336,12 @@ impl Asked<'_> {
             return self.decide(&principal, action, on, &BucketRules::default(), None);
         };
         let policy = policy(&row)?;
-        let with_object = policy.as_ref().is_some_and(Policy::asks_for_existing_tags)
-            || principal == Principal::Anonymous;
+        // Who may do it anyway needs no grant of the object's list.
+        let may_anyway = self.rights().is_some_and(|rights| {
+            rights.level >= action.needs() && rights.covers(row.name.as_str())
+        });
+        let with_object =
+            !may_anyway || policy.as_ref().is_some_and(Policy::asks_for_existing_tags);
         let object = match on.key {
             Some(key) if with_object => self.object(&row, key, on.version_id).await?,
             _ => None,
@@ -337,6 +402,7 @@ impl Asked<'_> {
             is_secure: self.is_secure(),
             authentication: match (&self.caller.access_key_id, self.caller.presigned) {
                 (None, _) => Authentication::None,
+                (Some(_), _) if self.by_form => Authentication::Form,
                 (Some(_), true) => Authentication::Query,
                 (Some(_), false) => Authentication::Header,
             },
@@ -344,13 +410,11 @@ impl Asked<'_> {
             headers: self.fields.headers,
             query: self.fields.query,
         };
-        let mut context = Context::of_request(&facts, principal);
+        let mut context =
+            Context::of_request(&facts, principal).with_request_tags(self.tags.pairs());
         if let Some(object) = object {
             let tags = object_tagging::of_row(object)?;
-            let pairs = tags
-                .iter()
-                .map(|tag| (tag.key.as_str(), tag.value.as_str()));
-            context = context.with_existing_tags(pairs);
+            context = context.with_existing_tags(tags.pairs());
         }
         let request = Request {
             principal,
@@ -359,17 +423,17 @@ impl Asked<'_> {
             key: on.key,
             context: &context,
         };
-        let rights = self
-            .caller
-            .access_key_id
-            .as_ref()
-            .and_then(|id| self.store.inner.rights.get(id));
-        match decide(&request, rights, rules) {
+        match decide(&request, self.rights(), rules) {
             Decision::Allow => Ok(()),
             Decision::Deny(reason) => Err(Fault::AccessDenied {
                 reason: reason.reason(),
             }),
         }
+    }
+
+    fn rights(&self) -> Option<&Rights> {
+        let id = self.caller.access_key_id.as_ref()?;
+        self.store.inner.rights.get(id)
     }
 
     /// Whether the client came over TLS: an edge on this machine says so.
@@ -427,11 +491,7 @@ fn actions(
         },
         Call::Object(_, _, call) => match call {
             ObjectCall::Put | ObjectCall::Copy | ObjectCall::CreateMultipartUpload => {
-                let mut needed = vec![Action::PutObject];
-                if fields.amz("x-amz-tagging")?.is_some() {
-                    needed.push(Action::PutObjectTagging);
-                }
-                return Ok(needed);
+                return actions_of_upload(fields, fields.amz("x-amz-tagging")?.is_some());
             }
             ObjectCall::UploadPart
             | ObjectCall::UploadPartCopy
@@ -445,7 +505,8 @@ fn actions(
                 ]);
             }
             ObjectCall::Tagging(Verb::Get) => Action::GetObjectTagging,
-            ObjectCall::Tagging(Verb::Put) => Action::PutObjectTagging,
+            // Asked when its tags are known.
+            ObjectCall::Tagging(Verb::Put) => return Ok(Vec::new()),
             ObjectCall::Tagging(Verb::Delete) => Action::DeleteObjectTagging,
             ObjectCall::Acl(Verb::Get) => Action::GetObjectAcl,
             ObjectCall::Acl(_) => Action::PutObjectAcl,
@@ -454,6 +515,18 @@ fn actions(
         },
     };
     Ok(vec![of_version(action, version_id)])
+}
+
+/// What an upload needs. A list that grants nobody anything, such as `private`, is what there is without one.
+fn actions_of_upload(fields: &RequestFields<'_>, has_tags: bool) -> Result<Vec<Action>, Fault> {
+    let mut needed = vec![Action::PutObject];
+    if has_tags {
+        needed.push(Action::PutObjectTagging);
+    }
+    if object_acl::in_fields(fields)?.is_some_and(|acl| !acl.grants.is_empty()) {
+        needed.push(Action::PutObjectAcl);
+    }
+    Ok(needed)
 }
 
 fn document_action(kind: DocumentKind, verb: Verb) -> Action {

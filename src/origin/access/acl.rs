@@ -1,7 +1,7 @@
 //! Access control lists (S3 user guide, "Access control list (ACL) overview").
 //!
 //! Everything here belongs to one owner, the store's, who needs no grant: what the owner may do is settled by rights
-//! (see [`super::decide`]). A list is kept as its grants, the owner's own among them when it was written there.
+//! (see [`super::decide`]). Documents show S3's grant to the owner; lists do not hold it.
 
 use super::action::{Action, Scope};
 use super::decide::Principal;
@@ -136,7 +136,8 @@ impl Canned {
 }
 
 impl Acl {
-    /// Reads an `AccessControlPolicy`. Whom it names as owner does not matter: there is one.
+    /// Reads an `AccessControlPolicy`. The full control of whom it names as owner is left out: rights decide what an
+    /// owner may do, and a grant must not outlive them.
     ///
     /// # Errors
     /// [`DocumentError`] for a document that is none; [`DocumentError::Acl`] for grants that cannot be honoured.
@@ -144,8 +145,10 @@ impl Acl {
         let malformed = |fault| DocumentError::Acl(fault);
         let root = Element::parse(document, "AccessControlPolicy", LIMITS)?;
         root.only(&["Owner", "AccessControlList"])?;
-        if let Some(owner) = root.one("Owner")? {
-            owner.only(&["ID", "DisplayName"])?;
+        let mut owner = None;
+        if let Some(element) = root.one("Owner")? {
+            element.only(&["ID", "DisplayName"])?;
+            owner = element.one("ID")?.map(Element::word).transpose()?;
         }
         let list = root.required("AccessControlList")?;
         list.only(&["Grant"])?;
@@ -160,7 +163,16 @@ impl Acl {
                 permission: *permission,
             });
         }
-        Acl { grants }.checked()
+        let acl = Acl { grants }.checked()?;
+        let is_owners = |grant: &Grant| {
+            grant.permission == Permission::FullControl
+                && matches!(&grant.grantee, Grantee::Key(id) if Some(id.as_str()) == owner)
+        };
+        Ok(Acl {
+            grants: (acl.grants.into_iter())
+                .filter(|grant| !is_owners(grant))
+                .collect(),
+        })
     }
 
     /// The fields by which a request says what a list is to be.
@@ -200,8 +212,7 @@ impl Acl {
         }
     }
 
-    /// Writes the `AccessControlPolicy` whose owner is `owner_id`. Without a grant to the owner it gets one, because
-    /// that is how things are.
+    /// Writes the `AccessControlPolicy` whose owner is `owner_id`, with the full control that [`Acl::parse`] leaves out.
     pub fn write(&self, owner_id: &str, document: &mut Document) {
         document.element("Owner", |document| {
             document.text("ID", owner_id);
@@ -211,9 +222,9 @@ impl Acl {
             grantee: Grantee::Key(owner_id.to_owned()),
             permission: Permission::FullControl,
         };
-        let added = (!self.grants.contains(&owner)).then_some(&owner);
+        let others = self.grants.iter().filter(|grant| **grant != owner);
         document.element("AccessControlList", |document| {
-            for grant in added.into_iter().chain(&self.grants) {
+            for grant in std::iter::once(&owner).chain(others) {
                 document.element("Grant", |document| grant.write(document));
             }
         });

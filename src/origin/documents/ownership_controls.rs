@@ -14,14 +14,13 @@ const LIMITS: Limits = Limits {
 
 /// Whose an object is and whether lists count. Everything belongs to the store's owner in any case, so the first two
 /// differ in name only.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ownership {
     /// `BucketOwnerPreferred`: lists count.
     BucketOwnerPreferred,
     /// `ObjectWriter`: lists count.
     ObjectWriter,
-    /// `BucketOwnerEnforced`: lists do not count and cannot be put; that of a new bucket.
-    #[default]
+    /// `BucketOwnerEnforced`: lists do not count and cannot be put.
     BucketOwnerEnforced,
 }
 

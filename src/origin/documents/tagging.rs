@@ -108,6 +108,13 @@ impl Tags {
         self.0.iter()
     }
 
+    /// Keys and values.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|tag| (tag.key.as_str(), tag.value.as_str()))
+    }
+
     /// The value of a tag.
     pub fn get(&self, key: &str) -> Option<&str> {
         let found = self.0.iter().find(|tag| tag.key == key);

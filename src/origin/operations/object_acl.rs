@@ -28,7 +28,7 @@ pub(super) fn from_fields(ask: &Ask<'_>) -> Result<Vec<u8>, Fault> {
 ///
 /// # Errors
 /// One that cannot be honoured.
-pub(super) fn in_fields(fields: &RequestFields<'_>) -> Result<Option<Acl>, Fault> {
+pub fn in_fields(fields: &RequestFields<'_>) -> Result<Option<Acl>, Fault> {
     Acl::from_fields(|name| fields.amz(name).map_err(Fault::from))
 }
 

@@ -8,6 +8,7 @@ use crate::origin::documents::{TagOwner, Tags};
 use crate::origin::fields::RequestFields;
 use crate::origin::meta::{MetaError, VersionRow, VersionSetting, Versioning};
 use crate::origin::names::{BucketName, ObjectKey};
+use crate::origin::permission;
 use crate::origin::reply::{self, Reply};
 use crate::origin::reply_error::Fault;
 use crate::origin::xml::{Document, NAMESPACE};
@@ -17,9 +18,18 @@ use crate::origin::xml::{Document, NAMESPACE};
 /// # Errors
 /// Tags that break a rule.
 pub(super) fn from_header(fields: &RequestFields<'_>) -> Result<String, Fault> {
+    let tags = in_fields(fields)?;
+    Ok(tags.map_or_else(String::new, |tags| tags.to_header()))
+}
+
+/// The tags that stand in the fields of a request.
+///
+/// # Errors
+/// Tags that break a rule.
+pub fn in_fields(fields: &RequestFields<'_>) -> Result<Option<Tags>, Fault> {
     match fields.amz("x-amz-tagging")? {
-        None => Ok(String::new()),
-        Some(text) => Ok(Tags::from_header(&text)?.to_header()),
+        None => Ok(None),
+        Some(text) => Ok(Some(Tags::from_header(&text)?)),
     }
 }
 
@@ -55,6 +65,7 @@ pub async fn get(ask: &Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<
 pub async fn put(ask: &mut Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<Reply, Fault> {
     let document = ask.document().await?;
     let tags = Tags::parse(&document, TagOwner::Object)?;
+    permission::check_tagging(ask, bucket, key, &tags).await?;
     set(ask, bucket, key, tags.to_header(), StatusCode::OK).await
 }
 

@@ -132,18 +132,20 @@ pub async fn run(
         checksum: checksum_plan(&fields, false)?,
         also: None,
     };
+    let tags = match form.get("tagging") {
+        None => Tags::default(),
+        Some(document) => Tags::parse(document.as_bytes(), TagOwner::Object)?,
+    };
     let asked = Asked {
         store,
         request,
         fields: &fields,
         caller: &caller,
+        tags: &tags,
+        by_form: true,
     };
     permission::check_write(asked, &bucket, &key).await?;
     let acl = super::object_acl::in_fields(&fields)?;
-    let tags = match form.get("tagging") {
-        None => String::new(),
-        Some(document) => Tags::parse(document.as_bytes(), TagOwner::Object)?.to_header(),
-    };
     let row = refuse_early(store, &bucket, &key, &WriteCondition::default()).await?;
     let upload = Upload {
         bucket: bucket.clone(),
@@ -152,7 +154,7 @@ pub async fn run(
         or_append: false,
         kind: VersionKind::Object,
         fields: StoredFields::from_request(&fields)?,
-        tags,
+        tags: tags.to_header(),
         acl: acl.map_or_else(Vec::new, |acl| {
             super::object_acl::to_row(&acl, caller.owner())
         }),

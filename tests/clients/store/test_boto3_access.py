@@ -100,8 +100,27 @@ class TestPolicies:
         assert _code(anonymous.get(f"/{filled}/public/a")) == DENIED
         assert client.get_object(Bucket=filled, Key="public/a")["Body"].read() == b"public/a"
         assert s3.refusal(client.put_bucket_policy, Bucket=filled, Policy=public) == DENIED
+        assert s3.refusal(client.put_object, Bucket=filled, Key="public/c", Body=b"", ACL="public-read") == DENIED
+        client.put_object(Bucket=filled, Key="public/c", Body=b"", ACL="private")
         client.delete_public_access_block(Bucket=filled)
         assert anonymous.get(f"/{filled}/public/a").status_code == 200
+
+    def test_a_policy_may_ask_for_the_tags_that_a_request_brings(self, client, filled):
+        denied = {
+            "Effect": "Deny",
+            "Action": ["s3:PutObject", "s3:PutObjectTagging"],
+            "Condition": {"StringEquals": {"s3:RequestObjectTag/team": "red"}},
+        }
+        client.put_bucket_policy(Bucket=filled, Policy=policy(filled, denied))
+        target = {"Bucket": filled, "Key": "tagged"}
+        client.put_object(Body=b"", Tagging="team=blue", **target)
+        assert s3.refusal(client.put_object, Body=b"", Tagging="team=red", **target) == DENIED
+        for team, is_denied in [("blue", False), ("red", True)]:
+            tags = {"Tagging": {"TagSet": [{"Key": "team", "Value": team}]}}
+            if is_denied:
+                assert s3.refusal(client.put_object_tagging, **tags, **target) == DENIED
+            else:
+                client.put_object_tagging(**tags, **target)
 
 
 class TestLists:

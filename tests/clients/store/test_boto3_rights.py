@@ -92,3 +92,26 @@ def test_a_policy_gives_a_key_what_its_rights_do_not(node, by_name):
     assert s3.refusal(guest.list_objects_v2, Bucket="private") == DENIED
     owner.delete_bucket_policy(Bucket="private")
     assert s3.refusal(guest.get_object, Bucket="private", Key="a") == DENIED
+
+
+def test_who_may_write_does_not_open_what_is_written(by_name):
+    writer = by_name["writer"]
+    target = {"Bucket": "photos", "Key": "mine"}
+    source = {"CopySource": {"Bucket": "photos", "Key": "a"}}
+    for call, more in [(writer.put_object, {"Body": b"y"}), (writer.create_multipart_upload, {}), (writer.copy_object, source)]:
+        assert s3.refusal(call, ACL="public-read", **target, **more) == DENIED
+        assert s3.refusal(call, GrantRead="id=guest", **target, **more) == DENIED
+    # A list that grants nothing is what there is without one.
+    writer.put_object(ACL="private", Body=b"y", **target)
+    assert s3.refusal(writer.put_object_acl, ACL="public-read", **target) == DENIED
+    writer.delete_object(**target)
+
+
+def test_the_list_of_an_object_gives_a_key_what_its_rights_do_not(node, by_name):
+    owner, guest = s3.client(node.s3), by_name["guest"]
+    target = {"Bucket": "private", "Key": "a"}
+    for acl in [{"ACL": "authenticated-read"}, {"GrantRead": "id=guest"}]:
+        owner.put_object_acl(**acl, **target)
+        assert guest.get_object(**target)["Body"].read() == b"x"
+        owner.put_object_acl(ACL="private", **target)
+        assert s3.refusal(guest.get_object, **target) == DENIED
