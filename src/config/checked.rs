@@ -308,6 +308,8 @@ pub struct Origin {
     pub disks: Vec<StoreDisk>,
     /// `origin.redundancy`, default none.
     pub redundancy: Redundancy,
+    /// `origin.scrub`.
+    pub scrub: Scrub,
     /// `origin.region`, default us-east-1.
     pub region: String,
     /// `origin.domain`: the domain under which hosts name buckets; absent = path style only.
@@ -318,6 +320,15 @@ pub struct Origin {
     pub purge: Vec<SocketAddr>,
     /// `origin.credentials`, at least one.
     pub credentials: Vec<Credential>,
+}
+
+/// `origin.scrub`: reading everything again, to find damage while it can still be mended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scrub {
+    /// `bytes_per_second`, default 20MiB; `None` = only when somebody asks for it.
+    pub bytes_per_second: Option<u64>,
+    /// `pause` between the end of a pass and the next one, default 7d.
+    pub pause: Duration,
 }
 
 /// One entry of `origin.disks`.

@@ -1,11 +1,12 @@
 //! Reads the `origin` section. Keys, defaults and ranges stand here and nowhere else in the code.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::checked::{Credential, Origin, Redundancy, StoreDisk};
+use super::checked::{Credential, Origin, Redundancy, Scrub, StoreDisk};
 use super::parsers::{
-    address as parse_address, bucket_pattern, count, credential_part, host, one_of, path,
-    secret_file, true_or_false, url_prefix,
+    address as parse_address, bucket_pattern, count, credential_part, duration, host, one_of,
+    or_none, path, secret_file, size, true_or_false, url_prefix,
 };
 use super::problem::Reason;
 use super::reader::{Entries, Section};
@@ -14,6 +15,11 @@ use super::rights::{Rights, RightsLevel};
 
 /// Disks of one store; their numbers stand in every row, in a byte each.
 const DISKS_MAX: usize = 64;
+
+const KIB: u64 = 1 << 10;
+const GIB: u64 = 1 << 30;
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY_HOURS: u32 = 24;
 
 pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Origin> {
     let address = origin.required("address", parse_address());
@@ -29,6 +35,15 @@ pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Or
             origin.problem("redundancy", Reason::TooFewDisks { needed, disks });
         }
     }
+    let scrub = origin.section("scrub", |scrub| {
+        let rate = or_none(size(64 * KIB..=GIB));
+        let bytes_per_second = scrub.or_default("bytes_per_second", "20MiB", rate);
+        let pause = scrub.or_default("pause", "7d", duration(HOUR..=HOUR * (365 * DAY_HOURS)));
+        Some(Scrub {
+            bytes_per_second: bytes_per_second?,
+            pause: pause?,
+        })
+    });
     let region = origin.or_default("region", "us-east-1", credential_part("a region"));
     let domain = origin.optional("domain", "path style only", host());
     let webhooks = origin.optional_scalars("webhooks", "none", url_prefix());
@@ -59,6 +74,7 @@ pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Or
         data: data?,
         disks: disks?,
         redundancy: redundancy?,
+        scrub: scrub?,
         region: region?,
         domain: domain?,
         webhooks: webhooks?.unwrap_or_default(),

@@ -49,6 +49,21 @@ pub struct Plan {
     pub also: Option<Algorithm>,
 }
 
+impl Plan {
+    /// For what the program itself puts: nothing was announced but the length.
+    pub(super) fn of_own(length_bytes: u64) -> Self {
+        Plan {
+            length_bytes: Some(length_bytes),
+            framing: None,
+            signer: None,
+            sha256: None,
+            md5: None,
+            checksum: ChecksumPlan::Compute(Algorithm::Crc64Nvme),
+            also: None,
+        }
+    }
+}
+
 /// Where the additional checksum comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChecksumPlan {

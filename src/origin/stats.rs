@@ -104,9 +104,78 @@ const STATUSES: [u16; 18] = [
     200, 201, 204, 206, 303, 304, 400, 403, 404, 405, 409, 411, 412, 416, 500, 501, 503, 0,
 ];
 
+macro_rules! counted {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident,)* }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum $name {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl $name {
+            const COUNT: usize = [$($name::$variant),*].len();
+        }
+    };
+}
+
+counted! {
+    /// What looking after the store has done, each with a counter of its own.
+    Care {
+        /// Blobs read on all of their disks.
+        VerifiedBlobs,
+        /// Their bytes.
+        VerifiedBytes,
+        /// Blobs of which some disk had something wrong, or nothing.
+        DamagedBlobs,
+        /// Those of them that are whole again.
+        RepairedBlobs,
+        /// Blobs of which some block is on no disk.
+        LostBlobs,
+        /// Blobs that no row named any more and whose files were removed.
+        CollectedBlobs,
+        /// Their bytes.
+        CollectedBytes,
+        /// Packs removed.
+        RemovedPacks,
+        /// Bytes of blobs that were moved out of them before.
+        MovedBytes,
+        /// Messages handled.
+        MessagesHandled,
+        /// Tries to handle a message that failed.
+        MessagesPutOff,
+        /// Messages that nobody could handle.
+        MessagesGivenUp,
+    }
+}
+
+counted! {
+    /// What there was when somebody looked last.
+    Level {
+        /// Buckets.
+        Buckets,
+        /// Versions that are objects.
+        Versions,
+        /// Bytes of the versions together.
+        VersionBytes,
+        /// Bytes in files that wait to be removed.
+        GarbageBytes,
+        /// Bytes in packs that rows name.
+        PackLiveBytes,
+        /// Bytes in packs that no row names.
+        PackDeadBytes,
+        /// Messages that wait.
+        MessagesWaiting,
+        /// Messages that nobody could handle.
+        MessagesDead,
+    }
+}
+
 /// Counters since the store was opened.
 #[derive(Debug)]
 pub struct Stats {
+    care: [AtomicU64; Care::COUNT],
+    levels: [AtomicU64; Level::COUNT],
     requests: Vec<[AtomicU64; STATUSES.len()]>,
     received_bytes: AtomicU64,
     sent_bytes: AtomicU64,
@@ -127,6 +196,8 @@ impl Default for Stats {
     fn default() -> Self {
         Stats {
             requests: OPERATIONS.iter().map(|_| Default::default()).collect(),
+            care: Default::default(),
+            levels: Default::default(),
             received_bytes: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
         }
@@ -152,6 +223,26 @@ impl Stats {
     /// Counts bytes of response bodies handed to the connection.
     pub fn count_sent(&self, bytes: usize) {
         self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts what was done.
+    pub fn add(&self, what: Care, count: u64) {
+        self.care[what as usize].fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// What has been done.
+    pub fn care(&self, what: Care) -> u64 {
+        self.care[what as usize].load(Ordering::Relaxed)
+    }
+
+    /// Keeps what there is.
+    pub fn set_level(&self, what: Level, value: u64) {
+        self.levels[what as usize].store(value, Ordering::Relaxed);
+    }
+
+    /// What there was when somebody looked last; 0 before.
+    pub fn level(&self, what: Level) -> u64 {
+        self.levels[what as usize].load(Ordering::Relaxed)
     }
 
     /// Every count that is not zero.

@@ -14,8 +14,9 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http_body_util::Full;
 
-use super::blobs::{self, BlobId, Blobs, Content, Layout, LayoutError, PackId, StoredBlob, Swept};
-use super::checksums::Algorithm;
+use super::blobs::{
+    self, Amount, BlobId, Blobs, Content, Layout, LayoutError, PackId, StoredBlob, Swept,
+};
 use super::conditional::WriteCondition;
 use super::disk::{Disk, RealDisk};
 use super::fields::StoredFields;
@@ -26,15 +27,15 @@ use super::meta::sqlite::{self, MetaOpenError};
 use super::meta::{BucketCreated, BucketRow, Meta, MetaError, VersionKind};
 use super::names::{BucketName, ObjectKey};
 use super::operations::put_object;
-use super::receive::{self, ChecksumPlan, Plan};
+use super::receive::{self, Plan};
 use super::reply_error::Fault;
-use super::stats::Stats;
+use super::stats::{Care, Stats};
 use crate::clock::SharedClock;
 use crate::config::{self, Rights};
 use crate::signing::Keyring;
 
 /// The last millisecond that an HTTP date can name: the end of the year 9999.
-const MODIFIED_MAX_MS: i64 = 253_402_300_799_999;
+pub(super) const MODIFIED_MAX_MS: i64 = 253_402_300_799_999;
 
 /// The S3-compatible store. Cheap to clone; all clones are one store.
 #[derive(Clone)]
@@ -47,7 +48,7 @@ pub(super) struct Inner {
     pub(super) blobs: Arc<Blobs>,
     pub(super) keyring: Keyring,
     /// Whoever owns what the program itself puts: the first of the credentials.
-    owner: String,
+    pub(super) owner: String,
     /// What URLs of webhooks may begin with.
     pub(super) webhooks: Vec<String>,
     /// Admin addresses of edges that are told to forget what changes.
@@ -60,6 +61,8 @@ pub(super) struct Inner {
     pub(super) stats: Arc<Stats>,
     pub(super) followers: Followers,
     pub(super) jobs: jobs::Bell,
+    pub(super) turns: jobs::Turns,
+    pub(super) scrub: config::Scrub,
     latch: Arc<WriteLatch>,
     swept: Swept,
     next_request: AtomicU64,
@@ -207,6 +210,8 @@ impl Store {
                 stats: Arc::new(Stats::default()),
                 followers: Followers::default(),
                 jobs: jobs::Bell::default(),
+                turns: jobs::Turns::default(),
+                scrub: config.scrub,
                 latch,
                 swept,
                 next_request: AtomicU64::new(random_u64()?),
@@ -255,15 +260,7 @@ impl Store {
             modified_ms: self.now_ms()?,
             messages: Box::new(put_object::no_messages),
         };
-        let plan = Plan {
-            length_bytes: Some(bytes.len() as u64),
-            framing: None,
-            signer: None,
-            sha256: None,
-            md5: None,
-            checksum: ChecksumPlan::Compute(Algorithm::Crc64Nvme),
-            also: None,
-        };
+        let plan = Plan::of_own(bytes.len() as u64);
         let inner = &self.inner;
         let blobs = Arc::clone(&inner.blobs);
         let arrived = receive::receive(blobs, Full::new(bytes), plan, &inner.stats).await?;
@@ -349,29 +346,37 @@ impl Store {
         }
     }
 
-    /// As [`Store::reclaim`], done on return.
-    pub(super) async fn reclaim_now(&self, released: Vec<StoredBlob>) {
+    /// As [`Store::reclaim`], done on return. Gives back what is gone.
+    pub(super) async fn reclaim_now(&self, released: Vec<StoredBlob>) -> Amount {
         let blobs = Arc::clone(&self.inner.blobs);
         let removal = move || {
             let mut gone = Vec::new();
+            let mut amount = Amount::default();
             for blob in released {
                 match blobs.remove(&blob) {
-                    Ok(()) if blob.place.pack().is_none() => gone.push(blob.id),
+                    Ok(()) if blob.place.pack().is_none() => {
+                        amount.files += 1;
+                        amount.bytes += blob.length_bytes;
+                        gone.push(blob.id);
+                    }
                     Ok(()) => {}
                     Err(error) => tracing::warn!(%error, "a released blob stays for a later try"),
                 }
             }
-            gone
+            (gone, amount)
         };
-        let Ok(gone) = tokio::task::spawn_blocking(removal).await else {
-            return;
+        let Ok((gone, amount)) = tokio::task::spawn_blocking(removal).await else {
+            return Amount::default();
         };
         if gone.is_empty() {
-            return;
+            return amount;
         }
+        self.inner.stats.add(Care::CollectedBlobs, amount.files);
+        self.inner.stats.add(Care::CollectedBytes, amount.bytes);
         if let Err(error) = self.inner.meta.forget_garbage(gone).await {
             tracing::debug!(%error, "garbage that is gone is still listed");
         }
+        amount
     }
 
     /// The wall clock in milliseconds since 1970.
@@ -392,7 +397,8 @@ impl Store {
     }
 }
 
-fn lock_folder(data: &Path, disk: &dyn Disk) -> Result<Arc<File>, OpenError> {
+/// Takes the lock of the store in a folder, and makes what it needs there.
+pub(super) fn lock_folder(data: &Path, disk: &dyn Disk) -> Result<Arc<File>, OpenError> {
     make_folder(data, disk)?;
     make_folder(&data.join("meta"), disk)?;
     disk.sync_folder(data).map_err(|source| OpenError::Folder {
@@ -457,7 +463,8 @@ fn sweep(
         })
 }
 
-async fn blocking<T: Send + 'static>(
+/// Runs work that blocks.
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
 ) -> Result<T, OpenError> {
     let done = tokio::task::spawn_blocking(work).await;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tempfile::TempDir;
 use tidegate::clock::{SharedClock, SystemClock};
-use tidegate::config::{Credential, Origin, Redundancy, Rights};
+use tidegate::config::{Credential, Origin, Redundancy, Rights, Scrub};
 use tidegate::origin::disk::{Disk, RealDisk};
 use tidegate::origin::{OpenError, Store, serve};
 use tidegate::secret::Secret;
@@ -38,6 +38,11 @@ pub fn config(data: &Path) -> Origin {
         data: data.to_owned(),
         disks: Vec::new(),
         redundancy: Redundancy::None,
+        // Only what a test asks for.
+        scrub: Scrub {
+            bytes_per_second: None,
+            pause: Duration::from_secs(3600),
+        },
         region: REGION.to_owned(),
         domain: Some(DOMAIN.to_owned()),
         webhooks: Vec::new(),

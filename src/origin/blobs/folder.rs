@@ -1,11 +1,13 @@
 //! What lies in a data folder: making it, sweeping what dead writers left behind, and measuring it.
 
-use std::fs::DirBuilder;
-use std::io;
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::disks::{DataDisk, DiskState, Disks};
+use super::record::{HEADER_BYTES, data_shards};
 use super::{BlobId, PackId, SHARDS};
 use crate::origin::disk::Disk;
 
@@ -48,6 +50,16 @@ pub struct Amount {
     pub files: u64,
     /// Sum of their lengths.
     pub bytes: u64,
+}
+
+/// A pack as it lies on the disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackOnDisk {
+    /// Its name.
+    pub id: PackId,
+    /// Bytes of blobs that it has room for, headers included: its length on one disk, times the shards that blocks are
+    /// cut into.
+    pub capacity_bytes: u64,
 }
 
 /// Makes the folders of a data folder that does not have them yet.
@@ -179,6 +191,58 @@ pub(super) fn usage(disks: &Disks) -> io::Result<Vec<DiskUsage>> {
     Ok(usages)
 }
 
+/// The packs on the disks that can be written, from which alone a pack can be removed.
+pub(super) fn packs(disks: &Disks) -> io::Result<Vec<PackOnDisk>> {
+    let mut packs: BTreeMap<PackId, u64> = BTreeMap::new();
+    for disk in disks.ready() {
+        walk_packs(disk, &mut |path, found| {
+            let Found::Pack(id) = found else {
+                return Ok(());
+            };
+            let capacity_bytes = match capacity(path) {
+                Ok(bytes) => bytes,
+                // It was removed since the folder was read.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let most = packs.entry(id).or_default();
+            *most = capacity_bytes.max(*most);
+            Ok(())
+        })?;
+    }
+    let packs = packs.into_iter();
+    Ok(packs
+        .map(|(id, capacity_bytes)| PackOnDisk { id, capacity_bytes })
+        .collect())
+}
+
+/// All records of a pack were made by one process, so the first one tells in what form. One that cannot be read counts as
+/// a copy.
+fn capacity(path: &Path) -> io::Result<u64> {
+    let mut file = File::open(path)?;
+    let length_bytes = file.metadata()?.len();
+    let mut header = [0; HEADER_BYTES];
+    let shards = match file.read_exact(&mut header) {
+        Ok(()) => data_shards(&header),
+        Err(_) => None,
+    };
+    Ok(length_bytes.saturating_mul(shards.unwrap_or(1).into()))
+}
+
+/// Visits every blob with a file of its own, once for each disk that is there, with the bytes of the file.
+pub(super) fn blob_files(disks: &Disks, visit: &mut dyn FnMut(u8, BlobId, u64)) -> io::Result<()> {
+    let there = disks.all.iter();
+    for disk in there.filter(|disk| disk.state() != DiskState::Absent) {
+        walk(disk, |path, found| {
+            if let Found::File(id) = found {
+                visit(disk.number, id, std::fs::metadata(path)?.len());
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 /// A file of a data folder, told by its name and where it lies.
 #[derive(Debug, Clone, Copy)]
 enum Found {
@@ -208,6 +272,14 @@ fn walk(disk: &DataDisk, mut visit: impl FnMut(&Path, Found) -> io::Result<()>) 
             )
         })?;
     }
+    walk_packs(disk, &mut visit)
+}
+
+/// Visits every file below `pack`.
+fn walk_packs(
+    disk: &DataDisk,
+    visit: &mut dyn FnMut(&Path, Found) -> io::Result<()>,
+) -> io::Result<()> {
     for_each_entry(&disk.path.join("pack"), |folder, generation| {
         let Some(generation) = PackId::parse_folder(generation).filter(|_| folder.is_dir()) else {
             return visit(folder, Found::Foreign);

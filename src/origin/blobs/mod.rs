@@ -54,7 +54,7 @@ use crc_fast::CrcAlgorithm;
 pub use compaction::NewPlace;
 pub use disks::{DiskState, Layout, LayoutError};
 pub use error::BlobError;
-pub use folder::{Amount, DiskUsage, Swept, make_private_folder};
+pub use folder::{Amount, DiskUsage, PackOnDisk, Swept, make_private_folder};
 pub use identity::StoreId;
 pub use ids::{BlobId, GENERATION_MAX, PackId};
 pub use place::Place;
@@ -120,6 +120,13 @@ pub struct StoredBlob {
 
 /// A blob that was just published.
 pub type NewBlob = StoredBlob;
+
+impl StoredBlob {
+    /// Bytes of its file, or of its record without the header, on each of its disks.
+    pub fn stored_bytes(&self) -> u64 {
+        self.place.form.stored_bytes(self.length_bytes)
+    }
+}
 
 /// A part of a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -295,6 +302,22 @@ impl Blobs {
     /// What the system says.
     pub fn usage(&self) -> io::Result<Vec<DiskUsage>> {
         folder::usage(&self.inner.disks)
+    }
+
+    /// The packs that lie on disks that can be written, by id. Blocks.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn packs(&self) -> io::Result<Vec<PackOnDisk>> {
+        folder::packs(&self.inner.disks)
+    }
+
+    /// Visits the files of blobs that have files of their own: the number of the disk, the blob, the bytes. Blocks.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn blob_files(&self, visit: &mut dyn FnMut(u8, BlobId, u64)) -> io::Result<()> {
+        folder::blob_files(&self.inner.disks, visit)
     }
 
     /// Blobs that readers have found damaged.

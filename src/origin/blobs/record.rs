@@ -38,6 +38,18 @@ pub(super) fn header(
     bytes
 }
 
+/// The shards that the blocks of a record are cut into: 1 for copies. `None` when this is no header.
+pub(super) fn data_shards(header: &[u8; HEADER_BYTES]) -> Option<u8> {
+    let (content, checksum) = header.split_at(HEADER_BYTES - 4);
+    if header[0..4] != MAGIC || checksum != crc32c(content).to_le_bytes() {
+        return None;
+    }
+    match header[33] {
+        0 => Some(1),
+        data => Some(data),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +68,12 @@ mod tests {
         // Copies are the same on every disk.
         let copy = |index| header(BlobId::from_row(7), 9, Form::Copies, index);
         assert_eq!(copy(0), copy(1));
+        assert_eq!(
+            (data_shards(&bytes), data_shards(&copy(0))),
+            (Some(4), Some(1))
+        );
+        let mut damaged = bytes;
+        damaged[33] ^= 1;
+        assert_eq!(data_shards(&damaged), None);
     }
 }

@@ -1,45 +1,64 @@
-//! What is looked after from time to time: garbage that a crash left listed, and lifecycle rules.
+//! What is looked after every hour, one after the other.
 
 use std::time::Duration;
 
-use super::lifecycle;
-use crate::origin::Fault;
+use super::{Job, compaction, garbage, lifecycle};
+use crate::origin::meta::MetaError;
+use crate::origin::stats::Level;
 use crate::origin::store::Store;
 
 /// Between two rounds. Lifecycle rules count in days; S3 applies them once a day.
 const PAUSE: Duration = Duration::from_secs(3600);
-/// Blobs removed at a time.
-const GARBAGE_BATCH: usize = 1000;
 
 /// Makes rounds for ever.
 pub(super) async fn run(store: &Store) {
     loop {
-        if let Err(error) = collect_garbage(store).await {
+        round(store).await;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn round(store: &Store) {
+    let turns = &store.inner.turns;
+    {
+        let _turn = turns.wait(Job::Garbage).await;
+        if let Err(error) = garbage::collect(store).await {
             tracing::warn!(%error, "garbage stays for the next round");
         }
+    }
+    {
+        let _turn = turns.wait(Job::Lifecycle).await;
         match lifecycle::apply(store).await {
             Ok(0) => {}
             Ok(ended) => tracing::info!(ended, "lifecycle rules were applied"),
             Err(error) => tracing::warn!(%error, "lifecycle rules wait for the next round"),
         }
-        tokio::time::sleep(PAUSE).await;
+    }
+    {
+        // After the rules, because what they end dies in packs, too.
+        let _turn = turns.wait(Job::Compact).await;
+        if let Err(error) = compaction::compact(store).await {
+            tracing::warn!(%error, "compaction waits for the next round");
+        }
+    }
+    if let Err(error) = count(store).await {
+        tracing::warn!(%error, "what there is was not counted");
     }
 }
 
-/// Removes blobs that are listed as garbage: the process ended between the commit that released them and their
-/// removal.
-async fn collect_garbage(store: &Store) -> Result<(), Fault> {
-    loop {
-        let garbage = store.inner.meta.garbage(GARBAGE_BATCH).await?;
-        let before = garbage.len();
-        if before == 0 {
-            return Ok(());
-        }
-        store.reclaim_now(garbage).await;
-        let left = store.inner.meta.garbage(GARBAGE_BATCH).await?;
-        if left.len() >= before && before < GARBAGE_BATCH {
-            // Nothing could be removed; another try right now would not do better.
-            return Ok(());
-        }
+/// Counts what there is, for the metrics. It reads every row, so it is not done for each scrape.
+async fn count(store: &Store) -> Result<(), MetaError> {
+    let census = store.inner.meta.census().await?;
+    let stats = store.stats();
+    for (level, value) in [
+        (Level::Buckets, census.buckets),
+        (Level::Versions, census.versions),
+        (Level::VersionBytes, census.version_bytes),
+        (Level::GarbageBytes, census.garbage_bytes),
+        (Level::MessagesWaiting, census.tasks),
+        (Level::MessagesDead, census.dead_letters),
+    ] {
+        stats.set_level(level, value);
     }
+    Ok(())
 }

@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use super::webhook::Delivery;
 use super::{PURGE, WEBHOOK, purge, webhook};
 use crate::origin::meta::{MetaError, TaskRow};
+use crate::origin::stats::Care;
 use crate::origin::store::Store;
 
 /// Messages read at a time.
@@ -49,7 +50,7 @@ pub(super) async fn run(store: &Store) {
 
 /// Handles everything that is due. Gives back how long nothing else will be.
 async fn round(store: &Store) -> Result<Option<Duration>, MetaError> {
-    let meta = &store.inner.meta;
+    let (meta, stats) = (&store.inner.meta, store.stats());
     loop {
         let now_ms = store.now_ms().unwrap_or(0);
         let tasks = meta.due(now_ms, BATCH).await?;
@@ -69,7 +70,10 @@ async fn round(store: &Store) -> Result<Option<Duration>, MetaError> {
         let mut done = Vec::new();
         while let Some((task, delivery)) = outcomes.next().await {
             match delivery {
-                Delivery::Done => done.push(task.id),
+                Delivery::Done => {
+                    stats.add(Care::MessagesHandled, 1);
+                    done.push(task.id);
+                }
                 Delivery::Failed(error) if task.attempts + 1 < TRIES_MAX => {
                     tracing::info!(
                         task = task.id,
@@ -77,6 +81,7 @@ async fn round(store: &Store) -> Result<Option<Duration>, MetaError> {
                         error,
                         "a message is put off"
                     );
+                    stats.add(Care::MessagesPutOff, 1);
                     let pause = pause(task.attempts, getrandom::u64().unwrap_or(u64::MAX / 2));
                     let run_at_ms = now_ms + i64::try_from(pause.as_millis()).unwrap_or(0);
                     meta.put_off(task.id, run_at_ms, error).await?;
@@ -88,6 +93,7 @@ async fn round(store: &Store) -> Result<Option<Duration>, MetaError> {
                         error,
                         "a message is given up"
                     );
+                    stats.add(Care::MessagesGivenUp, 1);
                     meta.give_up(task.id, now_ms, error).await?;
                 }
             }
