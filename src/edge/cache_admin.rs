@@ -9,7 +9,7 @@
 //! | refusal | when |
 //! |---|---|
 //! | 400 | the body is not `{}` |
-//! | 403 | `Host` is a name that could be anybody's (see [`crate::edge::purge`]) |
+//! | 403 | `Host` is a name that could be anybody's (see [`crate::observe::admin_json`]) |
 //! | 405 | another method |
 //! | 409 | there is no disk tier to verify, or it is being verified already |
 //! | 415 | a POST that is not `application/json` |
@@ -31,11 +31,11 @@ use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
-use super::purge::{is_json, names_this_machine, reply};
 use crate::cache::Cache;
 use crate::cache::disk::Stats;
 use crate::cache::disk::verify::Verified;
 use crate::observe::admin::{Endpoint, Question};
+use crate::observe::admin_json::{is_json, names_this_machine, reply};
 
 /// The path that tells what is held.
 pub const STATS_PATH: &str = "/cache/stats";

@@ -24,9 +24,9 @@ use tokio::task::spawn_blocking;
 use tracing::{error, info};
 
 use super::Node;
-use super::purge::names_this_machine;
 use crate::config;
 use crate::observe::admin::{Endpoint, Question};
+use crate::observe::admin_json::names_this_machine;
 
 /// The path on the admin address.
 pub const PATH: &str = "/signing/reload";

@@ -9,18 +9,14 @@
 //! | 415 | not `application/json` |
 //! | 500 | the purge log cannot be written; nothing is purged |
 //!
-//! The admin address asks for no credentials, so a browser on an operator's machine must not be
-//! made to use it: a page of another site cannot send `application/json` without asking first, which
-//! nothing here permits, and a name that its owner points at this machine is not let in.
+//! Why 403 and 415 are refused: [`crate::observe::admin_json`].
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HOST};
-use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::header::ALLOW;
+use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 use tokio::task::spawn_blocking;
@@ -31,6 +27,7 @@ use crate::cache::url::Url;
 use crate::clock::SharedClock;
 use crate::observe::PurgeMetrics;
 use crate::observe::admin::{Endpoint, Question};
+use crate::observe::admin_json::{is_json, names_this_machine, reply};
 
 /// The path on the admin address.
 pub const PATH: &str = "/purge";
@@ -151,53 +148,6 @@ fn read(question: &Question, keyed_query: &KeyedQuery) -> Result<Order, PurgeRef
     Ok(order)
 }
 
-/// Whether the body is said to be JSON, which a page of another site cannot say without asking first.
-pub(super) fn is_json(fields: &HeaderMap) -> bool {
-    let mut values = fields.get_all(CONTENT_TYPE).iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return false;
-    };
-    let essence = value.as_bytes().split(|byte| *byte == b';').next();
-    essence.is_some_and(|essence| {
-        essence
-            .trim_ascii()
-            .eq_ignore_ascii_case(b"application/json")
-    })
-}
-
-/// DNS rebinding makes a browser send its own site's name to this machine; it cannot make it send
-/// an address or `localhost`.
-pub(super) fn names_this_machine<B>(request: &Request<B>, reached: IpAddr) -> bool {
-    let mut hosts = request.headers().get_all(HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else {
-        return false;
-    };
-    let Ok(host) = Authority::try_from(host.as_bytes()) else {
-        return false;
-    };
-    let is_ours = |authority: &Authority| {
-        let host = authority.host();
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        match address.parse() {
-            Ok(address) => {
-                let address = IpAddr::to_canonical(&address);
-                address.is_loopback() || address == reached.to_canonical()
-            }
-            Err(_) => host.eq_ignore_ascii_case("localhost"),
-        }
-    };
-    is_ours(&host) && request.uri().authority().is_none_or(is_ours)
-}
-
-/// An answer in JSON.
-pub(super) fn reply(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(format!("{body}\n"))));
-    *response.status_mut() = status;
-    let format = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, format);
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,6 +158,8 @@ mod tests {
     use crate::config::CacheRules;
     use crate::edge::request::{AwsParameters, keyed_query};
     use crate::observe::Metrics;
+    use http::Request;
+    use http::header::CONTENT_TYPE;
     use http_body_util::BodyExt;
 
     fn endpoint() -> PurgeEndpoint {

@@ -191,7 +191,11 @@ impl Node {
         let hangups = signal(SignalKind::hangup())?;
         background.spawn(reload_on_hangup(hangups, keys, reload));
         let admin = tokio::net::TcpListener::from_std(admin)?;
-        let endpoints = (edge.as_ref()).map_or_else(Vec::new, |(edge, ..)| edge.endpoints());
+        let mut endpoints = (edge.as_ref()).map_or_else(Vec::new, |(edge, ..)| edge.endpoints());
+        if let Some((store, _)) = &store {
+            endpoints.extend(origin::admin::endpoints(store));
+            origin::admin::publish(store, &metrics);
+        }
         let admin = admin::serve(
             admin,
             metrics,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
@@ -16,6 +16,7 @@ use super::origin_metrics::OriginMetrics;
 use super::purge_metrics::PurgeMetrics;
 use super::route_metrics::{RouteMetrics, RouteVectors};
 use super::sharded::{RouteHistograms, bounds_seconds};
+use super::store_metrics::StoreMetrics;
 use super::tls_metrics::{TlsMetrics, TlsVectors};
 
 /// All metrics of the process.
@@ -45,6 +46,7 @@ pub struct Metrics {
     tls: TlsVectors,
     access_log_dropped: IntCounter,
     purges: PurgeMetrics,
+    store: OnceLock<StoreMetrics>,
     routes: Mutex<HashMap<String, Arc<RouteMetrics>>>,
     origin_servers: Mutex<HashMap<(String, String), Arc<OriginMetrics>>>,
     on_gather: Mutex<Vec<OnGather>>,
@@ -200,6 +202,7 @@ impl Metrics {
                     )),
                 ),
             },
+            store: OnceLock::new(),
             routes: Mutex::default(),
             origin_servers: Mutex::default(),
             on_gather: Mutex::default(),
@@ -298,6 +301,11 @@ impl Metrics {
     /// The counters of purges.
     pub fn purges(&self) -> PurgeMetrics {
         self.purges.clone()
+    }
+
+    /// The metrics of the store; they appear with the first call.
+    pub fn store(&self) -> &StoreMetrics {
+        self.store.get_or_init(|| StoreMetrics::new(&self.registry))
     }
 
     /// Counts the access-log lines that are lost.

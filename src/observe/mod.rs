@@ -6,6 +6,7 @@
 mod access_log;
 mod access_record;
 pub mod admin;
+pub mod admin_json;
 mod disk_tier_metrics;
 mod line_queue;
 mod metrics;
@@ -14,6 +15,7 @@ mod purge_metrics;
 mod readiness;
 mod route_metrics;
 mod sharded;
+mod store_metrics;
 mod tls_metrics;
 mod vocabulary;
 
@@ -25,5 +27,6 @@ pub use origin_metrics::{OriginMetrics, OriginResult};
 pub use purge_metrics::PurgeMetrics;
 pub use readiness::{Condition, Readiness};
 pub use route_metrics::{Finished, RouteMetrics};
+pub use store_metrics::{StoreCounts, StoreMetrics};
 pub use tls_metrics::TlsMetrics;
 pub use vocabulary::{Outcome, Protocol, Source};

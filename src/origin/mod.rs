@@ -24,6 +24,7 @@
 //! What happens later, lifecycle rules, webhooks, purges of an edge, scrubbing, is in [`jobs`].
 
 pub mod access;
+pub mod admin;
 pub mod ask;
 pub mod authorize;
 pub mod blobs;

@@ -21,8 +21,8 @@ use super::words::Told;
 use crate::cache::policy::cache_control::list_items;
 use crate::edge::Node;
 use crate::edge::admit::GateRefusal;
-use crate::edge::purge::names_this_machine;
 use crate::observe::admin::{Endpoint, Question};
+use crate::observe::admin_json::names_this_machine;
 
 /// The path on the admin address.
 pub const PATH: &str = "/explain";
