@@ -43,6 +43,10 @@ pub(super) enum AdminFault {
         "the node at {0} has no edge, so it stores no responses\nnext: give the admin address of an edge node"
     )]
     NoEdge(SocketAddr),
+    #[error(
+        "the node at {0} has no store\nnext: give the admin address of a node whose configuration has an origin section"
+    )]
+    NoStore(SocketAddr),
 }
 
 impl AdminFault {
@@ -52,7 +56,8 @@ impl AdminFault {
             AdminFault::Unreachable { .. }
             | AdminFault::Broken { .. }
             | AdminFault::NotAdmin(_)
-            | AdminFault::NoEdge(_) => ExitCode::from(1),
+            | AdminFault::NoEdge(_)
+            | AdminFault::NoStore(_) => ExitCode::from(1),
         }
     }
 }

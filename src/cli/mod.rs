@@ -3,7 +3,7 @@
 //! | exit code | meaning |
 //! |---|---|
 //! | 0 | done, or stopped and drained after a signal |
-//! | 1 | it could not start, a part of it failed, a second signal cut the drain short, or `cache verify` found damage |
+//! | 1 | it could not start, a part of it failed, a second signal cut the drain short, or `cache verify`, `origin verify` or `origin scrub` found damage |
 //! | 2 | the command line or the configuration is wrong |
 
 mod admin_client;
@@ -12,11 +12,14 @@ mod check;
 mod compare;
 mod edge;
 mod explain;
+mod jobs;
 mod origin;
 mod post_policy;
 mod purge;
 mod sign;
 mod sign_with;
+mod stopped_store;
+mod store_client;
 mod up;
 mod verify;
 mod verify_with;
@@ -52,8 +55,10 @@ enum Command {
     Up(up::UpArgs),
     /// Run an edge node
     Edge(ConfigArg),
-    /// Run the S3-compatible store
-    Origin(ConfigArg),
+    /// Run the S3-compatible store; or look into it, check it, fill it
+    Origin(origin::OriginArgs),
+    /// See and run what the store of a running node does by itself
+    Jobs(jobs::JobsArgs),
     /// Check a configuration: all problems at once, exit code 0 or 2
     Check(ConfigArg),
     /// Print a signed URL for one object, or with post-policy the form that uploads one
@@ -68,7 +73,7 @@ enum Command {
     Cache(cache::CacheArgs),
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 struct ConfigArg {
     /// The configuration; conf/tidegate.yaml documents every key
     #[arg(long, value_name = "FILE")]
@@ -118,7 +123,8 @@ pub fn main() -> ExitCode {
     let result = match Tidegate::parse().command {
         Command::Up(args) => up::run(&args),
         Command::Edge(args) => edge::run(&args.config),
-        Command::Origin(args) => origin::run(&args.config),
+        Command::Origin(args) => return args.run(),
+        Command::Jobs(args) => return args.run(),
         Command::Check(args) => return check::run(&args.config),
         Command::Sign(args) => return args.run(SystemClock::shared().wall()),
         Command::Verify(args) => return args.run(SystemClock::shared().wall()),
@@ -126,6 +132,11 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => return args.run(),
         Command::Cache(args) => return args.run(),
     };
+    ended(result)
+}
+
+/// What a node that has ended says to the shell.
+fn ended(result: Result<Ended, Failure>) -> ExitCode {
     match result {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Cut | Ended::Failed) => ExitCode::from(1),

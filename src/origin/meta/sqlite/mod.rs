@@ -212,6 +212,17 @@ fn read_failed(error: sqlx::Error) -> MetaError {
     }
 }
 
+impl SqliteMeta {
+    /// At most `limit` blobs whose rows count another number of names than there are: what the row counts (0 when there
+    /// is no row), and the names. It reads every row.
+    ///
+    /// # Errors
+    /// [`MetaError::Sql`].
+    pub async fn miscounted(&self, limit: usize) -> Result<Vec<(BlobId, u64, u64)>, MetaError> {
+        read::miscounted(&self.pool, limit).await
+    }
+}
+
 #[async_trait]
 impl Meta for SqliteMeta {
     async fn buckets(&self) -> Result<Vec<BucketRow>, MetaError> {

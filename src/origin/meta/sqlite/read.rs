@@ -234,6 +234,32 @@ pub(super) async fn garbage(pool: &SqlitePool, limit: usize) -> Result<Vec<Store
     stored_blobs(&rows)
 }
 
+/// Blobs whose count is wrong: what their rows say, and how many rows name them.
+pub(super) async fn miscounted(
+    pool: &SqlitePool,
+    limit: usize,
+) -> Result<Vec<(BlobId, u64, u64)>, MetaError> {
+    let rows = sqlx::query(
+        "WITH names AS (
+             SELECT blob FROM versions WHERE blob IS NOT NULL
+             UNION ALL SELECT blob FROM parts WHERE blob IS NOT NULL
+             UNION ALL SELECT blob FROM extents WHERE blob IS NOT NULL
+         ), named AS (SELECT blob, count(*) AS names FROM names GROUP BY blob)
+         SELECT coalesce(blobs.id, named.blob) AS id, coalesce(refs, 0) AS counted, coalesce(names, 0) AS names
+         FROM blobs FULL JOIN named ON named.blob = blobs.id
+         WHERE refs IS NOT names ORDER BY 1 LIMIT ?",
+    )
+    .bind(signed(limit as u64))
+    .fetch_all(pool)
+    .await
+    .map_err(read_failed)?;
+    let wrong = rows.iter().map(|row| {
+        let id = BlobId::from_row(get(row, "id")?);
+        Ok((id, unsigned(row, "counted")?, unsigned(row, "names")?))
+    });
+    wrong.collect()
+}
+
 pub(super) async fn census(pool: &SqlitePool) -> Result<Census, MetaError> {
     let row = sqlx::query(
         "SELECT (SELECT count(*) FROM buckets) AS buckets,
