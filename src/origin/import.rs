@@ -82,9 +82,22 @@ impl Store {
     }
 }
 
+/// Where players of HTTP Live Streaming (RFC 8216) want another type than the one that is guessed.
+const STREAMING_TYPES: [(&str, &str); 2] = [
+    ("m3u8", "application/vnd.apple.mpegurl"),
+    ("ts", "video/mp2t"),
+];
+
 /// The type that the extension of a file's name tells.
 fn media_type(file: &Path) -> HeaderValue {
-    let guess = mime_guess::from_path(file).first_raw();
+    let extension = file.extension().and_then(|extension| extension.to_str());
+    let streaming = STREAMING_TYPES.iter().find(|(streaming, _)| {
+        extension.is_some_and(|extension| extension.eq_ignore_ascii_case(streaming))
+    });
+    let guess = match streaming {
+        Some((_, media_type)) => Some(*media_type),
+        None => mime_guess::from_path(file).first_raw(),
+    };
     HeaderValue::from_static(guess.unwrap_or(UNKNOWN_TYPE))
 }
 
@@ -98,6 +111,7 @@ mod tests {
             ("a/film.mp4", "video/mp4"),
             ("page.HTML", "text/html"),
             ("list.m3u8", "application/vnd.apple.mpegurl"),
+            ("segment.TS", "video/mp2t"),
             ("README", UNKNOWN_TYPE),
             ("a.b/README", UNKNOWN_TYPE),
             (".profile", UNKNOWN_TYPE),
