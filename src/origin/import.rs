@@ -58,6 +58,7 @@ impl Store {
             bucket: BucketName::new(bucket).map_err(Fault::from)?,
             key: ObjectKey::new(key).map_err(Fault::from)?,
             condition: WriteCondition::default(),
+            or_append: false,
             kind: VersionKind::Object,
             fields: StoredFields::with_content_type(media_type(file)),
             tags: String::new(),
