@@ -390,3 +390,31 @@ fn a_spoilt_aws_chunked_upload_is_refused_and_leaves_nothing_behind() {
     assert_eq!(blob_files(data.path()).len(), 0);
     server.stop();
 }
+
+/// botocore, which waits to be asked for the bytes of an empty object as well, takes the next answer on such a
+/// connection for the rest of this one.
+#[test]
+fn a_client_that_waits_to_be_asked_for_nothing_is_not_left_on_the_connection() {
+    let data = folder();
+    let server = Server::start(data.path());
+    server.put("/films", b"");
+    let put = |body: &[u8]| {
+        let call = Call::new("PUT", "/films/a").body(body);
+        let mut client = server.client();
+        let call = call.field("expect", "100-continue");
+        client.send(&call.head(server.address), body);
+        let (status, _) = client.head().unwrap();
+        if status == 100 {
+            return "asked".to_owned();
+        }
+        "answered".to_owned()
+    };
+    assert_eq!(
+        (put(b"").as_str(), put(b"x").as_str()),
+        ("answered", "asked")
+    );
+    let call = Call::new("PUT", "/films/a").body(b"");
+    let answer = server.call(call.field("expect", "100-continue"));
+    assert_eq!((answer.status, answer.field("connection")), (200, "close"));
+    server.stop();
+}

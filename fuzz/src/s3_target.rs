@@ -33,14 +33,29 @@ pub fn check(data: &[u8]) {
         return;
     };
     let target = target.expect("an operation has a target");
+    // Some of the operations that mean one kind of target only; what changes it most is among them.
     let of_object = [
         Operation::PutObject,
         Operation::GetObject,
         Operation::HeadObject,
         Operation::DeleteObject,
-    ]
-    .contains(&operation);
-    assert_eq!(of_object, matches!(target, Target::Object(..)));
+        Operation::CompleteMultipartUpload,
+    ];
+    let of_bucket = [
+        Operation::CreateBucket,
+        Operation::HeadBucket,
+        Operation::DeleteBucket,
+        Operation::DeleteObjects,
+        Operation::ListObjects,
+        Operation::ListObjectsV2,
+        Operation::ListObjectVersions,
+    ];
+    if of_object.contains(&operation) {
+        assert!(matches!(target, Target::Object(..)), "{operation:?}");
+    }
+    if of_bucket.contains(&operation) {
+        assert!(matches!(target, Target::Bucket(_)), "{operation:?}");
+    }
     assert_eq!(
         operation == Operation::ListBuckets,
         target == Target::Service

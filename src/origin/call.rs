@@ -470,6 +470,9 @@ fn object_call(method: &Method, query: &Query, headers: &HeaderMap) -> Result<Ob
             verb => Ok(ObjectCall::Acl(verb)),
         };
     }
+    if query.has("uploads") && query.has("uploadId") {
+        return Err(Fault::InvalidParameter { name: "uploadId" });
+    }
     match *method {
         Method::GET if query.has("attributes") => Ok(ObjectCall::Attributes),
         Method::GET if query.has("uploadId") => Ok(ObjectCall::ListParts),

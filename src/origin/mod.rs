@@ -100,8 +100,9 @@ where
     let (parts, body) = request.into_parts();
     let body = RequestBody::new(body, &parts.headers);
     let mut body = body.map_err(|error| ask::BodyError(error.to_string()));
-    let mut operation = Operation::None;
-    let outcome = dispatch(store, &parts, &mut body, peer, &request_id, &mut operation).await;
+    let mut asked = None;
+    let outcome = dispatch(store, &parts, &mut body, peer, &request_id, &mut asked).await;
+    let operation = asked.as_ref().map_or(Operation::None, Call::operation);
     let mut reply = match outcome {
         Ok(reply) => reply,
         Err(fault) => {
@@ -116,8 +117,21 @@ where
             reply
         }
     };
-    preflight::add_cors(store, &parts, &mut reply).await;
+    if body.get_ref().waits_in_vain() {
+        let close = HeaderValue::from_static("close");
+        reply.headers_mut().insert(CONNECTION, close);
+    }
+    if let Some(call) = &asked {
+        preflight::add_cors(store, &parts, call, &mut reply).await;
+    }
     let headers = reply.headers_mut();
+    // An edge forgets by it what it has stored of the object, be it that there is none.
+    if let Some(Call::Object(bucket, key, ObjectCall::Get | ObjectCall::Head)) = &asked {
+        let tag = jobs::cache_tag(bucket.as_str(), key.as_str());
+        let tag =
+            HeaderValue::try_from(tag).expect("a bucket's name and a digest are visible ASCII");
+        headers.insert("cache-tag", tag);
+    }
     headers.insert(SERVER, HeaderValue::from_static("Tidegate"));
     let id = HeaderValue::from_str(&request_id).expect("a request id is hexadecimal");
     headers.insert("x-amz-request-id", id);
@@ -135,7 +149,7 @@ async fn dispatch(
     body: Incoming<'_>,
     peer: std::net::IpAddr,
     request_id: &str,
-    operation: &mut Operation,
+    asked: &mut Option<Call>,
 ) -> Result<Reply, Fault> {
     let inner = &store.inner;
     let now = inner.clock.wall();
@@ -160,7 +174,7 @@ async fn dispatch(
     let bucket = domain.and_then(|domain| virtual_bucket(host, domain));
     let path = request.uri.path();
     let (call, query) = read_call(&request.method, bucket, path, raw_query, &request.headers)?;
-    *operation = call.operation();
+    *asked = Some(call.clone());
     let fields = RequestFields {
         headers: &request.headers,
         query: &query,

@@ -24,18 +24,28 @@ pub struct RequestBody<B> {
     /// `Expect: 100-continue`: the client sends nothing until the body is first read (RFC 9110 §10.1.1).
     waits_to_be_asked: bool,
     asked: bool,
+    waits_in_vain: bool,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> RequestBody<B> {
     /// Wraps the body of a request with these fields.
     pub fn new(inner: B, headers: &HeaderMap) -> Self {
         let expectation = headers.get(EXPECT).map(|value| value.as_bytes());
+        let waits_to_be_asked =
+            expectation.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
         RequestBody {
+            waits_in_vain: waits_to_be_asked && inner.is_end_stream(),
             inner,
-            waits_to_be_asked: expectation
-                .is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue")),
+            waits_to_be_asked,
             asked: false,
         }
+    }
+
+    /// Whether the client waits to be asked for a body of no bytes, for which nobody says `100 Continue`. One whose answer
+    /// comes before that word may not be able to go on with the connection: botocore 1.42 would take the next answer for
+    /// the rest of this one.
+    pub fn waits_in_vain(&self) -> bool {
+        self.waits_in_vain
     }
 
     /// Reads what the client is sending anyway, within bounds, and forgets it. Says whether all of it came: otherwise

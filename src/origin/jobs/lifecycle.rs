@@ -1,5 +1,5 @@
 //! Applies the lifecycle rules of buckets (S3, "Managing the lifecycle of objects"). The rules themselves are in
-//! [`crate::origin::documents::lifecycle`].
+//! [`crate::origin::documents`].
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,7 +1,7 @@
 //! What happens after a commit.
 //!
-//! Messages of the outbox ([`worker`]) were committed with the change that they tell of, and are handled at least once
-//! each. Rounds ([`rounds`]) look after what is stored:
+//! Messages of the outbox (`worker`) were committed with the change that they tell of, and are handled at least once
+//! each. Rounds (`rounds`) look after what is stored:
 //!
 //! | what | file | when |
 //! |---|---|---|
@@ -242,8 +242,14 @@ pub enum JobError {
 /// # Cancel safety
 /// Dropped, it ends early; what was done stays done.
 pub async fn run_now(store: &Store, job: Job) -> Result<Done, JobError> {
-    let turn = store.inner.turns.0[job as usize].try_lock();
-    let _turn = turn.map_err(|_| JobError::UnderWay)?;
+    let _turn = match job {
+        // It takes as long as the disks take to be read.
+        Job::Scrub => {
+            let turn = store.inner.turns.0[job as usize].try_lock();
+            turn.map_err(|_| JobError::UnderWay)?
+        }
+        Job::Lifecycle | Job::Compact | Job::Garbage => store.inner.turns.wait(job).await,
+    };
     match job {
         Job::Lifecycle => Ok(Done::Lifecycle(lifecycle::apply(store).await?)),
         Job::Scrub => Ok(Done::Scrub(scrub::pass(store).await?)),

@@ -332,11 +332,11 @@ async fn garbage_that_a_stop_has_left_is_removed_and_counted() {
 async fn a_job_that_is_under_way_is_not_begun_again() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path(), Redundancy::None).await;
-    let turn = store.inner.turns.wait(Job::Compact).await;
-    let refused = run_now(&store, Job::Compact).await;
+    let turn = store.inner.turns.wait(Job::Scrub).await;
+    let refused = run_now(&store, Job::Scrub).await;
     assert!(matches!(refused, Err(JobError::UnderWay)), "{refused:?}");
     run_now(&store, Job::Garbage).await.unwrap();
     drop(turn);
-    run_now(&store, Job::Compact).await.unwrap();
+    run_now(&store, Job::Scrub).await.unwrap();
     store.close().await;
 }

@@ -17,13 +17,16 @@ pub enum BucketCreated {
 }
 
 /// What became of the removal of a bucket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BucketDeleted {
-    /// It is gone.
-    Deleted,
+    /// It is gone, and with it the uploads under way.
+    Deleted {
+        /// Blobs that no row names any more.
+        released: Vec<StoredBlob>,
+    },
     /// There was none.
     NoSuchBucket,
-    /// It has versions, or uploads under way.
+    /// It has versions or delete markers.
     NotEmpty,
 }
 

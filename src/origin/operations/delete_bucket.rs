@@ -14,7 +14,10 @@ use crate::origin::store::Store;
 /// [`Fault::NoSuchBucket`], [`Fault::BucketNotEmpty`] or [`Fault::Meta`].
 pub async fn run(store: &Store, name: BucketName) -> Result<Reply, Fault> {
     match store.inner.meta.delete_bucket(&name).await? {
-        BucketDeleted::Deleted => Ok(reply::empty(StatusCode::NO_CONTENT)),
+        BucketDeleted::Deleted { released } => {
+            store.reclaim(released);
+            Ok(reply::empty(StatusCode::NO_CONTENT))
+        }
         BucketDeleted::NoSuchBucket => Err(Fault::NoSuchBucket),
         BucketDeleted::NotEmpty => Err(Fault::BucketNotEmpty),
     }

@@ -43,8 +43,8 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
     let next = page.next_token();
     document.text("IsTruncated", &next.is_some().to_string());
     // S3 tells it only with a delimiter; without one clients take the last key, which it is as well.
-    if let Some(Token::Key(last) | Token::Prefix(last)) = next {
-        document.text("NextMarker", &encoding.write(&last));
+    if let Some(Token::Key(last) | Token::Prefix(last)) = &next {
+        document.text("NextMarker", &encoding.write(last));
     }
     write_objects(&mut document, &objects, encoding, true)?;
     write_prefixes(&mut document, page.common_prefixes(), encoding);

@@ -39,7 +39,7 @@ pub(super) fn to_row(acl: &Acl, owner: &str) -> Vec<u8> {
     document.finish()
 }
 
-/// Reads [`to_row`].
+/// Reads the form that is stored.
 ///
 /// # Errors
 /// [`Fault::Meta`] when that cannot have written it.

@@ -6,14 +6,13 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::origin::ask::Ask;
-use crate::origin::call::read_call;
+use crate::origin::call::Call;
 use crate::origin::documents::CorsRules;
 use crate::origin::meta::{BucketRow, DocumentKind, MetaError};
 use crate::origin::names::BucketName;
 use crate::origin::reply::{self, Reply};
 use crate::origin::reply_error::Fault;
 use crate::origin::store::Store;
-use crate::signing::virtual_bucket;
 
 /// Answers a preflight.
 ///
@@ -37,14 +36,11 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
 }
 
 /// Adds the fields to the answer to a request that a page made. An error gets them as well: a page may read why.
-pub async fn add_cors(store: &Store, request: &Parts, reply: &mut Reply) {
-    if request.method == Method::OPTIONS {
-        return;
-    }
-    let Some(bucket) = bucket_of(store, request) else {
+pub async fn add_cors(store: &Store, request: &Parts, call: &Call, reply: &mut Reply) {
+    let (false, Some(bucket)) = (request.method == Method::OPTIONS, call.bucket()) else {
         return;
     };
-    let Ok(Some(row)) = store.inner.meta.bucket(&bucket).await else {
+    let Ok(Some(row)) = store.inner.meta.bucket(bucket).await else {
         return;
     };
     let Ok(Some(rules)) = rules(&row) else {
@@ -59,20 +55,6 @@ pub async fn add_cors(store: &Store, request: &Parts, reply: &mut Reply) {
         headers.remove(VARY);
         answer.apply(headers);
     }
-}
-
-fn bucket_of(store: &Store, request: &Parts) -> Option<BucketName> {
-    let host = crate::origin::authorize::host(request).unwrap_or_default();
-    let domain = store.inner.domain.as_deref();
-    let bucket = domain.and_then(|domain| virtual_bucket(host, domain));
-    let call = read_call(
-        &request.method,
-        bucket,
-        request.uri.path(),
-        request.uri.query().unwrap_or(""),
-        &request.headers,
-    );
-    call.ok().and_then(|(call, _)| call.bucket().cloned())
 }
 
 fn rules(bucket: &BucketRow) -> Result<Option<CorsRules>, Fault> {

@@ -107,6 +107,16 @@ class Node:
         """How often the edge has asked its origins."""
         return self.metrics().sum("tidegate_origin_requests_total")
 
+    def purges(self):
+        """How many purges by tag the edge was told of: so the store tells what has changed."""
+        return self.metrics().sum("tidegate_purges_total", kind="tag")
+
+    def wait_for_purge(self, told):
+        """Waits until the edge was told of more purges by tag than `told`."""
+        deadline = Deadline(30.0)
+        while self.purges() <= told:
+            assert not deadline.passed(), f"the store told of nothing:\n{self.log_tail()}"
+
     def records(self, **fields):
         """The access log so far, as far as its records carry these fields."""
         return _records(self.stdout.lines, fields)

@@ -90,7 +90,7 @@ def _minimal(shape, bucket, name=""):
         case "blob":
             return b"x"
     known = {"Bucket": bucket, "Key": "a", "CopySource": f"{bucket}/a", "RenameSource": f"{bucket}/a"}
-    return known.get(name) or (shape.enum[0] if shape.enum else "x")
+    return known.get(name) or (shape.enum[0] if shape.enum else "x" * shape.metadata.get("min", 1))
 
 
 @pytest.fixture(scope="module")

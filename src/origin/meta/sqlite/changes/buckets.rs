@@ -3,7 +3,7 @@
 use super::super::super::{BucketCreated, BucketDeleted, DocumentKind, Refused, Versioning};
 use super::super::columns::{undecodable, versioning, versioning_number};
 use super::super::writer::Change;
-use super::Changes;
+use super::{Changes, uploads};
 use crate::origin::names::BucketName;
 
 pub(super) async fn find(
@@ -80,15 +80,21 @@ impl Change for Delete {
         let Some((bucket, _)) = changes.bucket(&self.0).await? else {
             return Ok(BucketDeleted::NoSuchBucket);
         };
-        let occupied: Option<i64> = sqlx::query_scalar(
-            "SELECT 1 WHERE EXISTS (SELECT 1 FROM versions WHERE bucket = ?1)
-                OR EXISTS (SELECT 1 FROM uploads WHERE bucket = ?1)",
-        )
-        .bind(bucket)
-        .fetch_optional(changes.sql())
-        .await?;
+        let occupied: Option<i64> =
+            sqlx::query_scalar("SELECT 1 FROM versions WHERE bucket = ? LIMIT 1")
+                .bind(bucket)
+                .fetch_optional(changes.sql())
+                .await?;
         if occupied.is_some() {
             return Ok(BucketDeleted::NotEmpty);
+        }
+        let uploads: Vec<i64> = sqlx::query_scalar("SELECT id FROM uploads WHERE bucket = ?")
+            .bind(bucket)
+            .fetch_all(changes.sql())
+            .await?;
+        let mut released = Vec::new();
+        for upload in uploads {
+            released.extend(uploads::end(changes, upload).await?);
         }
         changes.touch_bucket(&self.0);
         sqlx::query("DELETE FROM bucket_documents WHERE bucket = ?")
@@ -99,7 +105,7 @@ impl Change for Delete {
             .bind(bucket)
             .execute(changes.sql())
             .await?;
-        Ok(BucketDeleted::Deleted)
+        Ok(BucketDeleted::Deleted { released })
     }
 }
 

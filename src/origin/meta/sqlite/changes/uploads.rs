@@ -172,7 +172,10 @@ async fn remove(
 }
 
 /// Removes the upload with whatever parts it has left.
-async fn end(changes: &mut Changes<'_>, upload: i64) -> Result<Vec<StoredBlob>, sqlx::Error> {
+pub(super) async fn end(
+    changes: &mut Changes<'_>,
+    upload: i64,
+) -> Result<Vec<StoredBlob>, sqlx::Error> {
     let numbers: Vec<u16> = sqlx::query_scalar("SELECT number FROM parts WHERE upload = ?")
         .bind(upload)
         .fetch_all(changes.sql())
