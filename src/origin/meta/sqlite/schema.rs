@@ -151,9 +151,10 @@ INSERT INTO writers SELECT generation, live FROM writers_1;
 INSERT INTO buckets (id, name, owner, created_ms, versioning)
     SELECT id, name, '', created_ms, 0 FROM buckets_1;
 INSERT INTO versions (bucket, key, is_null, kind, is_latest, size, etag, modified_ms, checksum_algorithm,
-        checksum_type, checksum, owner, fields, tags, acl, parts, blob)
+        checksum_type, checksum, owner, fields, tags, acl, parts, inline, blob)
     SELECT bucket, key, 1, 0, 1, size, etag, modified_ms, checksum_algorithm, 'FULL_OBJECT', checksum,
-        '', fields, '', x'', x'', blob FROM objects_1 ORDER BY modified_ms;
+        '', fields, '', x'', x'', iif(size = 0, x'', NULL), iif(size = 0, NULL, blob)
+    FROM objects_1 ORDER BY modified_ms;
 UPDATE counters SET value = (SELECT coalesce(max(id), 0) FROM versions) WHERE name = 'row';
 DROP TABLE objects_1;
 DROP TABLE blobs_1;
@@ -219,7 +220,7 @@ async fn bring_over(connection: &mut SqliteConnection) -> Result<(), sqlx::Error
     let mut after = i64::MIN;
     loop {
         let rows = sqlx::query(
-            "SELECT id, length, block_crcs FROM blobs_1 WHERE id > ? ORDER BY id LIMIT 1000",
+            "SELECT id, length, block_crcs FROM blobs_1 WHERE id > ? AND length > 0 ORDER BY id LIMIT 1000",
         )
         .bind(after)
         .fetch_all(&mut *transaction)
@@ -249,4 +250,72 @@ async fn bring_over(connection: &mut SqliteConnection) -> Result<(), sqlx::Error
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::open;
+    use super::*;
+    use crate::origin::blobs::{BlobId, StoredBlob};
+    use crate::origin::latch::WriteLatch;
+    use crate::origin::meta::{Meta as _, Place as Bytes, VersionId, Versioning};
+    use crate::origin::names::{BucketName, ObjectKey};
+
+    /// The tables of version 1, with a bucket of two objects, one of which has no bytes.
+    const VERSION_1: &str = "
+        CREATE TABLE writers (generation INTEGER PRIMARY KEY AUTOINCREMENT, live INTEGER NOT NULL);
+        CREATE TABLE buckets (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, created_ms INTEGER NOT NULL
+        );
+        CREATE TABLE blobs (id INTEGER PRIMARY KEY, length INTEGER NOT NULL, block_crcs BLOB NOT NULL);
+        CREATE TABLE objects (
+            bucket INTEGER NOT NULL REFERENCES buckets (id), key BLOB NOT NULL, size INTEGER NOT NULL,
+            etag TEXT NOT NULL, modified_ms INTEGER NOT NULL, checksum_algorithm TEXT NOT NULL,
+            checksum BLOB NOT NULL, blob INTEGER NOT NULL, fields BLOB NOT NULL, PRIMARY KEY (bucket, key)
+        ) WITHOUT ROWID;
+        INSERT INTO writers VALUES (1, 0), (7, 1);
+        INSERT INTO buckets VALUES (3, 'films', 1000);
+        INSERT INTO blobs VALUES (50, 5, x'01020304'), (51, 0, x'');
+        INSERT INTO objects VALUES
+            (3, 'a', 5, 'tag-a', 2000, 'CRC32', x'01020304', 50, 'content-type:x'),
+            (3, 'b', 0, 'tag-b', 1500, 'CRC32', x'00000000', 51, '');
+        PRAGMA application_id = 1413967730;
+        PRAGMA user_version = 1;
+    ";
+
+    #[tokio::test]
+    async fn a_database_of_the_first_version_is_brought_over_with_all_that_it_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tg.db");
+        let url = format!("sqlite://{}?mode=rwc", path.display());
+        let mut old = SqliteConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql(VERSION_1).execute(&mut old).await.unwrap();
+        old.close().await.unwrap();
+
+        let opened = open(&path).await.unwrap();
+        assert_eq!(opened.generation, 8, "generations go on");
+        assert_eq!(opened.named_blobs, [BlobId::from_row(50)]);
+        let (meta, task) = opened.start(Arc::new(WriteLatch::default()));
+        let task = tokio::spawn(task);
+        let name = BucketName::new("films").unwrap();
+        let bucket = meta.bucket(&name).await.unwrap().unwrap();
+        assert_eq!((bucket.id, bucket.versioning), (3, Versioning::Off));
+        let key = |key| ObjectKey::new(key).unwrap();
+        let a = meta.latest(3, &key("a")).await.unwrap().unwrap();
+        assert_eq!(a.version_id, VersionId::Null);
+        assert_eq!(
+            (a.etag.as_str(), a.modified_ms, a.size_bytes),
+            ("tag-a", 2000, 5)
+        );
+        let Bytes::Blob(StoredBlob { id, place, .. }) = &a.place else {
+            panic!("{:?}", a.place);
+        };
+        assert_eq!((*id, place), (BlobId::from_row(50), &Place::first_disk()));
+        let b = meta.latest(3, &key("b")).await.unwrap().unwrap();
+        assert_eq!(b.place, Bytes::Inline(bytes::Bytes::new()));
+        meta.close().await;
+        task.await.unwrap();
+    }
 }

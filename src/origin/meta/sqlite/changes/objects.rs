@@ -119,7 +119,8 @@ impl Change for Put {
             return Ok(Err(refused));
         }
         // Everything that can refuse comes before the first write: the rest of the batch goes on.
-        let source = match resolve(changes, new.source, bucket, &new.key).await? {
+        let size = signed(new.size_bytes);
+        let source = match resolve(changes, new.source, bucket, &new.key, size).await? {
             Ok(source) => source,
             Err(refused) => return Ok(Err(refused)),
         };
@@ -143,7 +144,7 @@ impl Change for Put {
             key: &new.key,
             is_null: versioning != Versioning::Enabled,
             kind: new.kind,
-            size: signed(new.size_bytes),
+            size,
             etag: &new.etag,
             modified_ms: new.modified_ms,
             checksum: Some(&new.checksum),
@@ -175,6 +176,7 @@ async fn resolve(
     source: Source,
     bucket: i64,
     key: &ObjectKey,
+    size: i64,
 ) -> Result<Result<Resolved, Refused>, sqlx::Error> {
     Ok(match source {
         Source::Written(content) => Ok(Resolved::Written(content)),
@@ -186,12 +188,13 @@ async fn resolve(
             match row.as_ref().map(existing).transpose()? {
                 None => Err(Refused::NoSuchVersion),
                 Some(version) => {
+                    // A stream may have grown since it was looked at.
                     let extents = content::extents_of(
                         changes,
                         version.number,
                         &version.place,
                         0,
-                        version.size,
+                        size.min(version.size),
                     )
                     .await?;
                     Ok(Resolved::Extents(extents))
