@@ -83,8 +83,16 @@ impl Server {
         clock: SharedClock,
         disk: Arc<dyn Disk>,
     ) -> Result<Server, OpenError> {
+        Server::with(&config(data), clock, disk)
+    }
+
+    pub fn with(
+        config: &Origin,
+        clock: SharedClock,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Server, OpenError> {
         let runtime = runtime();
-        let store = runtime.block_on(Store::open_on(&config(data), clock, disk))?;
+        let store = runtime.block_on(Store::open_on(config, clock, disk))?;
         let listener = runtime
             .block_on(TcpListener::bind("127.0.0.1:0"))
             .expect("a free port");
