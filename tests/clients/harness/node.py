@@ -103,6 +103,13 @@ class Node:
     def metrics(self):
         return Exposition(self.ask_admin("/metrics"))
 
+    def wait_for_count(self, name, count, **labels):
+        """Waits until a counter has come to `count`, and returns what it has come to."""
+        deadline = Deadline(30.0)
+        while (now := self.metrics().sum(name, **labels)) < count and not deadline.passed():
+            pass
+        return now
+
     def origin_requests(self):
         """How often the edge has asked its origins."""
         return self.metrics().sum("tidegate_origin_requests_total")
