@@ -279,8 +279,8 @@ mod tests {
         INSERT INTO buckets VALUES (3, 'films', 1000);
         INSERT INTO blobs VALUES (50, 5, x'01020304'), (51, 0, x'');
         INSERT INTO objects VALUES
-            (3, 'a', 5, 'tag-a', 2000, 'CRC32', x'01020304', 50, 'content-type:x'),
-            (3, 'b', 0, 'tag-b', 1500, 'CRC32', x'00000000', 51, '');
+            (3, x'61', 5, 'tag-a', 2000, 'CRC32', x'01020304', 50, x''),
+            (3, x'62', 0, 'tag-b', 1500, 'CRC32', x'00000000', 51, x'');
         PRAGMA application_id = 1413967730;
         PRAGMA user_version = 1;
     ";
