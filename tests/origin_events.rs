@@ -123,5 +123,15 @@ fn a_webhook_is_told_of_what_it_asked_for_and_asked_again_when_it_fails() {
     ] {
         assert!(first.contains(part), "{part} in {first}");
     }
+    // What is appended is told of as well, with the length that the object has then, and at once.
+    for (offset, length) in [("0", r#""size":3"#), ("3", r#""size":6"#)] {
+        let append = Call::new("PUT", "/films/a-log").body(b"abc");
+        server.call(append.field("x-amz-write-offset-bytes", offset));
+        let third = told("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        assert!(
+            third.contains(r#""key":"a-log""#) && third.contains(length),
+            "{third}"
+        );
+    }
     server.stop();
 }

@@ -163,14 +163,6 @@ impl WriteCondition {
         })
     }
 
-    /// There must be no object.
-    pub fn must_be_absent() -> Self {
-        WriteCondition {
-            if_match: None,
-            must_be_absent: true,
-        }
-    }
-
     /// Decides against the etag of the object as it stands, `None` when there is no object.
     pub fn decide(&self, current_etag: Option<&str>) -> WriteDecision {
         match (&self.if_match, current_etag) {

@@ -13,9 +13,7 @@ use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
 
 use super::Fault;
-use super::conditional::WriteCondition;
 use super::fields::StoredFields;
-use super::meta::VersionKind;
 use super::names::{BucketName, ObjectKey};
 use super::operations::put_object;
 use super::receive::{self, Plan};
@@ -54,19 +52,10 @@ impl Store {
             // No date of HTTP could say it.
             None => self.now_ms()?,
         };
-        let upload = put_object::Upload {
-            bucket: BucketName::new(bucket).map_err(Fault::from)?,
-            key: ObjectKey::new(key).map_err(Fault::from)?,
-            condition: WriteCondition::default(),
-            or_append: false,
-            kind: VersionKind::Object,
-            fields: StoredFields::with_content_type(media_type(file)),
-            tags: String::new(),
-            acl: Vec::new(),
-            owner: self.inner.owner.clone(),
-            modified_ms,
-            messages: Box::new(put_object::no_messages),
-        };
+        let bucket = BucketName::new(bucket).map_err(Fault::from)?;
+        let key = ObjectKey::new(key).map_err(Fault::from)?;
+        let fields = StoredFields::with_content_type(media_type(file));
+        let upload = put_object::Upload::of_own(self, bucket, key, fields, modified_ms);
         let pieces = stream::try_unfold(opened, |mut file| async move {
             let mut piece = BytesMut::with_capacity(READ_BYTES);
             file.read_buf(&mut piece).await?;

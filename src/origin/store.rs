@@ -17,7 +17,6 @@ use http_body_util::Full;
 use super::blobs::{
     self, Amount, BlobId, Blobs, Content, Layout, LayoutError, PackId, StoredBlob, Swept,
 };
-use super::conditional::WriteCondition;
 use super::disk::{Disk, RealDisk};
 use super::fields::StoredFields;
 use super::followers::Followers;
@@ -247,19 +246,9 @@ impl Store {
         content_type: HeaderValue,
         bytes: Bytes,
     ) -> Result<String, Fault> {
-        let upload = put_object::Upload {
-            bucket: BucketName::new(bucket)?,
-            key: ObjectKey::new(key)?,
-            condition: WriteCondition::default(),
-            or_append: false,
-            kind: VersionKind::Object,
-            fields: StoredFields::with_content_type(content_type),
-            tags: String::new(),
-            acl: Vec::new(),
-            owner: self.inner.owner.clone(),
-            modified_ms: self.now_ms()?,
-            messages: Box::new(put_object::no_messages),
-        };
+        let fields = StoredFields::with_content_type(content_type);
+        let (bucket, key) = (BucketName::new(bucket)?, ObjectKey::new(key)?);
+        let upload = put_object::Upload::of_own(self, bucket, key, fields, self.now_ms()?);
         let plan = Plan::of_own(bytes.len() as u64);
         let inner = &self.inner;
         let blobs = Arc::clone(&inner.blobs);
@@ -337,6 +326,22 @@ impl Store {
         }
         let store = self.clone();
         tokio::spawn(async move { store.reclaim_now(released).await });
+    }
+
+    /// Does what follows from a commit to an object: what it released is removed, who follows the object wakes up, and
+    /// the messages that were committed with it go out.
+    pub(super) fn after_commit(
+        &self,
+        bucket: i64,
+        key: &ObjectKey,
+        released: Vec<StoredBlob>,
+        has_messages: bool,
+    ) {
+        self.reclaim(released);
+        self.inner.followers.wake(bucket, key);
+        if has_messages {
+            self.inner.jobs.ring();
+        }
     }
 
     /// Removes bytes that were written for a change that was decided against: no row ever named them.

@@ -127,6 +127,8 @@ pub struct Message {
 /// A version was committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
+    /// The number of its bucket.
+    pub bucket: i64,
     /// How clients name it, `None` in a bucket that never kept versions.
     pub version_id: Option<VersionId>,
     /// Blobs that no row names any more.
@@ -216,31 +218,30 @@ pub enum PartSource {
 /// Bytes to be put at the end of a stream.
 #[derive(Debug, Clone)]
 pub struct Append {
-    /// Where.
-    pub bucket: BucketName,
-    /// To which object.
-    pub key: ObjectKey,
+    /// What the object becomes when there is none yet and the offset is 0. Of a stream that is there only its length, its
+    /// entity tag (then it tells the MD5 of the bytes) and its time count, its condition, its bytes, which were just
+    /// written, and its messages.
+    pub new: NewVersion,
     /// The length that the object must have.
     pub offset_bytes: u64,
-    /// How many bytes.
-    pub size_bytes: u64,
-    /// Their MD5 in hexadecimal.
-    pub md5: String,
-    /// Their checksum.
-    pub checksum: Checksum,
-    /// The time, in milliseconds since 1970.
-    pub now_ms: i64,
+    /// CRC-64/NVME of the bytes.
+    pub crc64: Checksum,
     /// Whether these are the last ones.
     pub seal: bool,
-    /// Their bytes.
-    pub content: Content,
-    /// Sent after the commit.
-    pub messages: Vec<Message>,
 }
 
 /// What an append came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
+    /// The object's bucket, version and what was released.
+    pub committed: Committed,
+    /// What there is now, when there was something before.
+    pub grown: Option<Grown>,
+}
+
+/// A stream that took more bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grown {
     /// The entity tag that the object has now.
     pub etag: String,
     /// Its length now.

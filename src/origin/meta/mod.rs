@@ -22,8 +22,8 @@ use super::listing::Seek;
 use super::names::{BucketName, ObjectKey};
 
 pub use change::{
-    Append, Appended, BucketCreated, BucketDeleted, Committed, Deleted, Deletion, Message, NewPart,
-    NewUpload, NewVersion, PartSource, Refused, Source, VersionSetting,
+    Append, Appended, BucketCreated, BucketDeleted, Committed, Deleted, Deletion, Grown, Message,
+    NewPart, NewUpload, NewVersion, PartSource, Refused, Source, VersionSetting,
 };
 pub use rows::{
     BucketRow, ChecksumType, DeadLetter, DocumentKind, ListedObject, ListedVersion, ObjectChecksum,
@@ -209,7 +209,7 @@ pub trait Meta: Send + Sync + 'static {
         version_id: Option<VersionId>,
         setting: VersionSetting,
     ) -> Changed<VersionId>;
-    /// Appends to a stream, or begins one at offset 0 ([`Meta::put`] with [`VersionKind::Stream`]).
+    /// Appends to a stream, or begins one at offset 0.
     async fn append(&self, append: Append) -> Changed<Appended>;
     /// Begins an upload. Gives back its number.
     async fn create_upload(&self, upload: NewUpload) -> Changed<i64>;

@@ -78,7 +78,7 @@ pub async fn run(ask: &mut Ask<'_>, bucket: BucketName, key: ObjectKey) -> Resul
         },
         messages,
     };
-    let version_id = put_object::commit_version(ask.store.clone(), row.id, version).await?;
+    let version_id = put_object::commit_version(ask.store.clone(), version).await?;
     let mut document = Document::new("CompleteMultipartUploadResult", Some(NAMESPACE));
     document.text("Location", &location(ask, &bucket, &key));
     document.text("Bucket", bucket.as_str());

@@ -108,7 +108,7 @@ pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Re
         },
         messages,
     };
-    let version_id = put_object::commit_version(ask.store.clone(), row.id, version).await?;
+    let version_id = put_object::commit_version(ask.store.clone(), version).await?;
     let mut document = Document::new("CopyObjectResult", Some(NAMESPACE));
     document.text("LastModified", &xml_time(modified_ms)?);
     document.text("ETag", &format!("\"{}\"", from.etag));

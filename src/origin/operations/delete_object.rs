@@ -60,10 +60,7 @@ pub async fn delete(
     let key = deletion.key.clone();
     let has_messages = !deletion.messages.is_empty();
     let mut deleted = store.inner.meta.delete(deletion).await??;
-    store.reclaim(std::mem::take(&mut deleted.released));
-    store.inner.followers.wake(bucket_number, &key);
-    if has_messages {
-        store.inner.jobs.ring();
-    }
+    let released = std::mem::take(&mut deleted.released);
+    store.after_commit(bucket_number, &key, released, has_messages);
     Ok(deleted)
 }

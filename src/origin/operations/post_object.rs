@@ -29,7 +29,6 @@ use crate::origin::conditional::WriteCondition;
 use crate::origin::documents::{TagOwner, Tags};
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
 use crate::origin::form_data::{FIELDS_MAX_BYTES, FormDecoder, FormError, Piece, boundary};
-use crate::origin::meta::VersionKind;
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::permission::{self, Asked};
 use crate::origin::post_policy::{PolicyError, PostPolicy};
@@ -151,8 +150,7 @@ pub async fn run(
         bucket: bucket.clone(),
         key: key.clone(),
         condition: WriteCondition::default(),
-        or_append: false,
-        kind: VersionKind::Object,
+        append: None,
         fields: StoredFields::from_request(&fields)?,
         tags: tags.to_header(),
         acl: acl.map_or_else(Vec::new, |acl| {

@@ -16,8 +16,8 @@ use crate::origin::checksums::{Algorithm, Checksum};
 use crate::origin::conditional::{WriteCondition, WriteDecision};
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
 use crate::origin::meta::{
-    Append, BucketRow, ChecksumType, Message, NewVersion, ObjectChecksum, Refused, Source,
-    VersionId, VersionKind,
+    Append, BucketRow, ChecksumType, Message, NewVersion, ObjectChecksum, Source, VersionId,
+    VersionKind,
 };
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::receive::{Arrived, ChecksumPlan, OBJECT_MAX_BYTES, Plan, UploadError, receive};
@@ -54,10 +54,8 @@ pub struct Upload {
     pub key: ObjectKey,
     /// What must hold of the object it replaces.
     pub condition: WriteCondition,
-    /// Whether the bytes are appended at offset 0 when there is an object after all.
-    pub or_append: bool,
-    /// Object or stream.
-    pub kind: VersionKind,
+    /// Where the bytes go in an object that grows; `None` = they are the whole object.
+    pub append: Option<AppendAt>,
     /// The fields stored with it.
     pub fields: StoredFields,
     /// As [`crate::origin::meta::VersionRow::tags`].
@@ -72,20 +70,53 @@ pub struct Upload {
     pub messages: Messages,
 }
 
+impl Upload {
+    /// Of something that the program itself puts: nobody is told of it.
+    pub(in crate::origin) fn of_own(
+        store: &Store,
+        bucket: BucketName,
+        key: ObjectKey,
+        fields: StoredFields,
+        modified_ms: i64,
+    ) -> Self {
+        Upload {
+            bucket,
+            key,
+            condition: WriteCondition::default(),
+            append: None,
+            fields,
+            tags: String::new(),
+            acl: Vec::new(),
+            owner: store.inner.owner.clone(),
+            modified_ms,
+            messages: Box::new(|_, _| Vec::new()),
+        }
+    }
+}
+
+/// A place in an object that grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppendAt {
+    /// The length that the object must have.
+    pub offset_bytes: u64,
+    /// Whether these are the last bytes.
+    pub seal: bool,
+}
+
 /// Makes the messages about an object of this length and entity tag.
 pub type Messages = Box<dyn FnOnce(u64, &str) -> Vec<Message> + Send>;
 
 /// What was committed.
 #[derive(Debug)]
 pub struct Committed {
-    /// MD5 in hexadecimal, without quotes.
+    /// The entity tag of the object without quotes: MD5 in hexadecimal, unless it has grown.
     pub etag: String,
-    /// The additional checksum.
+    /// The additional checksum of what was sent.
     pub checksum: Checksum,
     /// The version, in a bucket that keeps them.
     pub version_id: Option<VersionId>,
-    /// Its length.
-    pub size_bytes: u64,
+    /// The length of an object that has grown.
+    pub grown_to_bytes: Option<u64>,
 }
 
 /// Takes in the body and commits the object.
@@ -103,68 +134,36 @@ pub async fn run(mut ask: Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result
     let stored = StoredFields::from_request(&fields)?;
     let tags = super::object_tagging::from_header(&fields)?;
     let acl = super::object_acl::from_fields(&ask)?;
-    let offset = write_offset(&fields)?;
+    let append = append_at(&fields)?;
     // Everything that can be refused is refused before the first byte of the body is asked for.
     let row = refuse_early(ask.store, &bucket, &key, &condition).await?;
-    let messages = messages(&ask, &row, &key, "ObjectCreated:Put")?;
-    let inner = &ask.store.inner;
-    let begins = match offset {
-        Some(0) => is_absent(ask.store, row.id, &key).await?,
-        Some(_) | None => false,
-    };
-    if let Some(offset_bytes) = offset.filter(|_| !begins) {
-        let plan = Plan {
-            also: Some(Algorithm::Crc64Nvme),
-            ..plan
-        };
-        let arrived = receive(Arc::clone(&inner.blobs), ask.body, plan, &inner.stats).await?;
-        let seal = fields.headers.get(SEAL).is_some();
-        let append = Appending {
-            bucket,
-            key,
-            offset_bytes,
-            seal,
-            messages,
-        };
-        return append_to(ask.store.clone(), row.id, append, arrived).await;
-    }
-    let kind = match offset {
-        Some(_) if fields.headers.get(SEAL).is_none() => VersionKind::Stream,
-        Some(_) | None => VersionKind::Object,
-    };
-    let plan = match kind {
-        // Joined with what is appended later, which only this one can be without reading.
-        VersionKind::Stream => Plan {
-            also: Some(Algorithm::Crc64Nvme),
-            ..plan
-        },
-        VersionKind::Object | VersionKind::DeleteMarker => plan,
-    };
-    // Somebody else may begin it at the same time: then this comes behind what they wrote, or is told where that ends.
-    let or_append = kind == VersionKind::Stream && condition.is_unconditional();
-    let condition = if or_append {
-        WriteCondition::must_be_absent()
-    } else {
-        condition
+    let plan = Plan {
+        // Joined with that of what is there or comes later, which only this one can be without reading.
+        also: append.map(|_| Algorithm::Crc64Nvme),
+        ..plan
     };
     let upload = Upload {
-        bucket,
-        key,
+        append,
         condition,
-        or_append,
-        kind,
         fields: stored,
         tags,
         acl,
         owner: ask.owner().to_owned(),
         modified_ms: ask.store.now_ms()?,
-        messages,
+        messages: messages(&ask, &row, &key, "ObjectCreated:Put")?,
+        bucket,
+        key,
     };
+    let inner = &ask.store.inner;
     let arrived = receive(Arc::clone(&inner.blobs), ask.body, plan, &inner.stats).await?;
     let committed = commit(ask.store.clone(), upload, arrived).await?;
     let mut reply = reply::empty(StatusCode::OK);
     let headers = reply.headers_mut();
     headers.insert(ETAG, field_value(&format!("\"{}\"", committed.etag)));
+    if let Some(length_bytes) = committed.grown_to_bytes {
+        headers.insert("x-amz-object-size", HeaderValue::from(length_bytes));
+        return Ok(reply);
+    }
     add_version(headers, committed.version_id);
     let checksum = ObjectChecksum {
         checksum: committed.checksum,
@@ -218,92 +217,73 @@ pub(super) fn messages_of(
 pub async fn commit(store: Store, upload: Upload, arrived: Arrived) -> Result<Committed, Fault> {
     let task = tokio::spawn(async move {
         let received = arrived.finish().await?;
-        let inner = &store.inner;
         let published = received.published;
         let size_bytes = published.length_bytes;
+        // Kept until the commit is settled, as the blobs ask.
         let written = published.content.clone();
-        let messages = (upload.messages)(size_bytes, &received.etag);
+        let before_bytes = upload.append.map_or(0, |append| append.offset_bytes);
+        let messages = (upload.messages)(before_bytes + size_bytes, &received.etag);
         let has_messages = !messages.is_empty();
-        let checksum = match upload.kind {
-            VersionKind::Stream => received.also.unwrap_or(received.checksum),
-            VersionKind::Object | VersionKind::DeleteMarker => received.checksum,
+        let (kind, checksum) = match (upload.append, &received.also) {
+            (Some(AppendAt { seal: false, .. }), Some(crc64)) => {
+                (VersionKind::Stream, crc64.clone())
+            }
+            _ => (VersionKind::Object, received.checksum),
         };
         let key = upload.key.clone();
-        let bucket = upload.bucket.clone();
-        let outcome = inner
-            .meta
-            .put(NewVersion {
-                bucket: upload.bucket,
-                key: upload.key,
-                condition: upload.condition,
-                kind: upload.kind,
-                size_bytes,
-                etag: received.etag.clone(),
-                modified_ms: upload.modified_ms,
-                checksum: ObjectChecksum {
-                    checksum: checksum.clone(),
-                    kind: ChecksumType::FullObject,
-                },
-                owner: upload.owner,
-                fields: upload.fields.to_row(),
-                tags: upload.tags,
-                acl: upload.acl,
-                parts: Vec::new(),
-                source: Source::Written(published.content),
-                messages,
-            })
-            // After an error the outcome may be unknown, so the blobs stay for the sweep to judge.
-            .await?;
-        match outcome {
-            Ok(committed) => {
-                store.reclaim(committed.released);
-                if has_messages {
-                    inner.jobs.ring();
-                }
-                if !inner.followers.is_idle()
-                    && let Ok(bucket) = store.bucket(&bucket).await
-                {
-                    inner.followers.wake(bucket.id, &key);
-                }
-                Ok(Committed {
-                    etag: received.etag,
-                    checksum,
-                    version_id: committed.version_id,
-                    size_bytes,
-                })
-            }
-            Err(Refused::PreconditionFailed(_)) if upload.or_append => {
+        let new = NewVersion {
+            bucket: upload.bucket,
+            key: upload.key,
+            condition: upload.condition,
+            kind,
+            size_bytes,
+            etag: received.etag.clone(),
+            modified_ms: upload.modified_ms,
+            checksum: ObjectChecksum {
+                checksum: checksum.clone(),
+                kind: ChecksumType::FullObject,
+            },
+            owner: upload.owner,
+            fields: upload.fields.to_row(),
+            tags: upload.tags,
+            acl: upload.acl,
+            parts: Vec::new(),
+            source: Source::Written(published.content),
+            messages,
+        };
+        // After an error the outcome may be unknown, so the blobs stay for the sweep to judge.
+        let outcome = match (upload.append, received.also) {
+            (Some(AppendAt { offset_bytes, seal }), Some(crc64)) => {
                 let append = Append {
-                    bucket,
-                    key,
-                    offset_bytes: 0,
-                    size_bytes,
-                    md5: received.etag,
-                    checksum: checksum.clone(),
-                    now_ms: upload.modified_ms,
-                    seal: false,
-                    content: written.clone(),
-                    messages: Vec::new(),
+                    new,
+                    offset_bytes,
+                    crc64,
+                    seal,
                 };
-                match inner.meta.append(append).await? {
-                    Ok(appended) => Ok(Committed {
-                        etag: appended.etag,
-                        checksum,
-                        version_id: None,
-                        size_bytes,
-                    }),
-                    Err(refused) => {
-                        store.discard(written).await;
-                        Err(refused.into())
-                    }
-                }
+                let appended = store.inner.meta.append(append).await?;
+                appended.map(|appended| (appended.committed, appended.grown))
             }
+            _ => {
+                let committed = store.inner.meta.put(new).await?;
+                committed.map(|committed| (committed, None))
+            }
+        };
+        let (committed, grown) = match outcome {
+            Ok(committed) => committed,
             Err(refused) => {
                 // The transaction decided against these blobs, so no row will ever name them.
                 store.discard(written).await;
-                Err(refused.into())
+                return Err(refused.into());
             }
-        }
+        };
+        store.after_commit(committed.bucket, &key, committed.released, has_messages);
+        let grown_to_bytes = grown.as_ref().map(|grown| grown.length_bytes);
+        Ok(Committed {
+            etag: grown.map_or(received.etag, |grown| grown.etag),
+            checksum,
+            version_id: committed.version_id,
+            grown_to_bytes,
+        })
     });
     task.await.map_err(|_| Fault::TaskDied)?
 }
@@ -314,103 +294,27 @@ pub async fn commit(store: Store, upload: Upload, arrived: Arrived) -> Result<Co
 /// What the commit decided, or trouble with it.
 pub(super) async fn commit_version(
     store: Store,
-    bucket_number: i64,
     version: NewVersion,
 ) -> Result<Option<VersionId>, Fault> {
     let task = tokio::spawn(async move {
         let key = version.key.clone();
         let has_messages = !version.messages.is_empty();
         let committed = store.inner.meta.put(version).await??;
-        store.reclaim(committed.released);
-        store.inner.followers.wake(bucket_number, &key);
-        if has_messages {
-            store.inner.jobs.ring();
-        }
+        store.after_commit(committed.bucket, &key, committed.released, has_messages);
         Ok::<_, Fault>(committed.version_id)
     });
     task.await.map_err(|_| Fault::TaskDied)?
 }
 
-/// Bytes for the end of a stream, before they have come.
-struct Appending {
-    bucket: BucketName,
-    key: ObjectKey,
-    offset_bytes: u64,
-    seal: bool,
-    messages: Messages,
-}
-
-async fn append_to(
-    store: Store,
-    bucket: i64,
-    appending: Appending,
-    arrived: Arrived,
-) -> Result<Reply, Fault> {
-    let now_ms = store.now_ms()?;
-    let task = tokio::spawn(async move {
-        let received = arrived.finish().await?;
-        let checksum = received.also.unwrap_or(received.checksum);
-        let content = received.published.content;
-        let size_bytes = received.published.length_bytes;
-        let written = content.clone();
-        let key = appending.key.clone();
-        let messages = (appending.messages)(appending.offset_bytes + size_bytes, &received.etag);
-        let outcome = store
-            .inner
-            .meta
-            .append(Append {
-                bucket: appending.bucket,
-                key: appending.key,
-                offset_bytes: appending.offset_bytes,
-                size_bytes,
-                md5: received.etag,
-                checksum,
-                now_ms,
-                seal: appending.seal,
-                content,
-                messages,
-            })
-            .await?;
-        match outcome {
-            Ok(appended) => {
-                store.inner.followers.wake(bucket, &key);
-                let mut reply = reply::empty(StatusCode::OK);
-                let headers = reply.headers_mut();
-                headers.insert(ETAG, field_value(&format!("\"{}\"", appended.etag)));
-                headers.insert(
-                    "x-amz-object-size",
-                    HeaderValue::from(appended.length_bytes),
-                );
-                Ok(reply)
-            }
-            Err(refused) => {
-                store.discard(written).await;
-                Err(match refused {
-                    Refused::PreconditionFailed(condition) => Fault::PreconditionFailed(condition),
-                    refused => refused.into(),
-                })
-            }
-        }
-    });
-    task.await.map_err(|_| Fault::TaskDied)?
-}
-
-/// No messages.
-pub fn no_messages(_size_bytes: u64, _etag: &str) -> Vec<Message> {
-    Vec::new()
-}
-
-/// Whether there is no object under a key.
-async fn is_absent(store: &Store, bucket: i64, key: &ObjectKey) -> Result<bool, Fault> {
-    let latest = store.inner.meta.latest(bucket, key).await?;
-    Ok(latest.is_none_or(|latest| latest.kind == VersionKind::DeleteMarker))
-}
-
-fn write_offset(fields: &RequestFields<'_>) -> Result<Option<u64>, Fault> {
+/// Reads where the bytes go in an object that grows.
+fn append_at(fields: &RequestFields<'_>) -> Result<Option<AppendAt>, Fault> {
     let invalid = FieldError::Invalid { name: WRITE_OFFSET };
     match fields.amz(WRITE_OFFSET)? {
         None => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| Fault::Field(invalid)),
+        Some(text) => Ok(Some(AppendAt {
+            offset_bytes: text.parse().map_err(|_| Fault::Field(invalid))?,
+            seal: fields.headers.contains_key(SEAL),
+        })),
     }
 }
 

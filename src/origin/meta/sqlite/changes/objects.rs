@@ -158,6 +158,7 @@ impl Change for Put {
         let id = insert(changes, row).await?;
         enqueue(changes, &new.messages, &id.to_string()).await?;
         Ok(Ok(Committed {
+            bucket,
             version_id: (versioning != Versioning::Off).then_some(id),
             released,
         }))
