@@ -77,6 +77,17 @@ impl Algorithm {
         }
     }
 
+    /// The element that carries it in a document.
+    pub fn element_name(self) -> &'static str {
+        match self {
+            Algorithm::Crc32 => "ChecksumCRC32",
+            Algorithm::Crc32c => "ChecksumCRC32C",
+            Algorithm::Crc64Nvme => "ChecksumCRC64NVME",
+            Algorithm::Sha1 => "ChecksumSHA1",
+            Algorithm::Sha256 => "ChecksumSHA256",
+        }
+    }
+
     /// S3's name, as in `x-amz-sdk-checksum-algorithm`; also how it is stored.
     pub fn s3_name(self) -> &'static str {
         match self {

@@ -36,12 +36,6 @@ impl Followers {
             sender.send_modify(|count| *count += 1);
         }
     }
-
-    /// Whether anybody follows anything.
-    pub fn is_idle(&self) -> bool {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.values().all(|sender| sender.receiver_count() == 0)
-    }
 }
 
 impl Following {
@@ -76,6 +70,7 @@ mod tests {
         assert_eq!(following.changed().now_or_never(), Some(()));
         assert_eq!(following.changed().now_or_never(), None);
         drop(following);
-        assert!(followers.is_idle());
+        let waiting = followers.waiting.lock().unwrap();
+        assert!(waiting.values().all(|sender| sender.receiver_count() == 0));
     }
 }

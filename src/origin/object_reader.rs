@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::blobs::{BlobError, BlobReader, Blobs, Extent};
+use super::blobs::{BlobError, BlobReader, Blobs};
 use super::meta::{Piece, PieceBytes};
 
 /// Some or all bytes of a version, open for reading: what was open stays readable when the version goes.
@@ -41,18 +41,6 @@ impl ObjectReader {
         };
         let parts: Result<Vec<Part>, BlobError> = pieces.into_iter().map(open).collect();
         Ok(ObjectReader { parts: parts? })
-    }
-
-    /// Opens what lies in one blob. Blocks.
-    ///
-    /// # Errors
-    /// As [`Blobs::open`].
-    pub fn open_extent(blobs: &Blobs, extent: Extent) -> Result<Self, BlobError> {
-        let piece = Piece {
-            position: 0,
-            bytes: PieceBytes::Extent(extent),
-        };
-        ObjectReader::open(blobs, vec![piece])
     }
 
     /// Reads the beginning of `range`, as far as one read goes; empty where nothing was opened. Blocks.

@@ -8,17 +8,15 @@ use std::sync::Arc;
 use http::Method;
 use http::request::Parts;
 
-use super::access::Acl;
-use super::access::Action;
-use super::access::Policy;
-use super::access::{Authentication, Context, RequestFacts};
-use super::access::{BucketRules, Decision, Principal, Request, decide};
+use super::access::{
+    Acl, Action, Authentication, BucketRules, Context, Decision, Policy, Principal, Request,
+    RequestFacts, decide,
+};
 use super::ask::Ask;
 use super::authorize::Caller;
 use super::call::{BucketCall, Call, ObjectCall, Verb};
 use super::checksums::Algorithm;
-use super::documents::Ownership;
-use super::documents::{PublicAccessBlock, Tags};
+use super::documents::{Ownership, PublicAccessBlock, Tags};
 use super::fields::RequestFields;
 use super::meta::{BucketRow, DocumentKind, MetaError, VersionId, VersionKind, VersionRow};
 use super::names::{BucketName, ObjectKey};

@@ -347,17 +347,28 @@ impl Store {
     /// Removes bytes that were written for a change that was decided against: no row ever named them.
     pub(super) async fn discard(&self, content: Content) {
         if let Content::Blobs(written) = content {
-            self.reclaim_now(written).await;
+            self.remove_files(written).await;
         }
     }
 
     /// As [`Store::reclaim`], done on return. Gives back what is gone.
     pub(super) async fn reclaim_now(&self, released: Vec<StoredBlob>) -> Amount {
+        let (gone, amount) = self.remove_files(released).await;
+        if !gone.is_empty()
+            && let Err(error) = self.inner.meta.forget_garbage(gone).await
+        {
+            tracing::debug!(%error, "garbage that is gone is still listed");
+        }
+        amount
+    }
+
+    /// Removes the files of blobs that no row names. Gives back whose are gone; what lies in a pack has none.
+    async fn remove_files(&self, unnamed: Vec<StoredBlob>) -> (Vec<BlobId>, Amount) {
         let blobs = Arc::clone(&self.inner.blobs);
         let removal = move || {
             let mut gone = Vec::new();
             let mut amount = Amount::default();
-            for blob in released {
+            for blob in unnamed {
                 match blobs.remove(&blob) {
                     Ok(()) if blob.place.pack().is_none() => {
                         amount.files += 1;
@@ -371,17 +382,11 @@ impl Store {
             (gone, amount)
         };
         let Ok((gone, amount)) = tokio::task::spawn_blocking(removal).await else {
-            return Amount::default();
+            return (Vec::new(), Amount::default());
         };
-        if gone.is_empty() {
-            return amount;
-        }
         self.inner.stats.add(Care::CollectedBlobs, amount.files);
         self.inner.stats.add(Care::CollectedBytes, amount.bytes);
-        if let Err(error) = self.inner.meta.forget_garbage(gone).await {
-            tracing::debug!(%error, "garbage that is gone is still listed");
-        }
-        amount
+        (gone, amount)
     }
 
     /// The wall clock in milliseconds since 1970.

@@ -57,16 +57,6 @@ impl CompleteMultipart {
     }
 }
 
-fn element_of(algorithm: Algorithm) -> &'static str {
-    match algorithm {
-        Algorithm::Crc32 => "ChecksumCRC32",
-        Algorithm::Crc32c => "ChecksumCRC32C",
-        Algorithm::Crc64Nvme => "ChecksumCRC64NVME",
-        Algorithm::Sha1 => "ChecksumSHA1",
-        Algorithm::Sha256 => "ChecksumSHA256",
-    }
-}
-
 fn read_part(part: &Element) -> Result<CompletePart, DocumentError> {
     part.only(&[
         "PartNumber",
@@ -81,7 +71,7 @@ fn read_part(part: &Element) -> Result<CompletePart, DocumentError> {
     let number = number.filter(|number| (1..=PART_NUMBER_MAX).contains(number));
     let mut checksums = Vec::new();
     for algorithm in Algorithm::ALL {
-        if let Some(value) = part.one(element_of(algorithm))? {
+        if let Some(value) = part.one(algorithm.element_name())? {
             let checksum = Checksum::parse(algorithm, value.word()?);
             checksums.push(checksum.map_err(|_| DocumentError::PartChecksum {
                 field: algorithm.field_name(),
@@ -134,7 +124,7 @@ mod tests {
     #[test]
     fn every_algorithm_has_its_element() {
         for algorithm in Algorithm::ALL {
-            let name = element_of(algorithm);
+            let name = algorithm.element_name();
             assert_eq!(name, format!("Checksum{}", algorithm.s3_name()));
             let checksum = crate::origin::checksums::Running::new(algorithm).finish();
             let inner = format!("<ETag>e</ETag><{name}>{}</{name}>", checksum.base64());

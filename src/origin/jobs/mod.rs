@@ -14,6 +14,7 @@
 //! Each of them can also be asked for: [`run_now`].
 
 mod compaction;
+mod delivery;
 mod garbage;
 pub mod lifecycle;
 mod purge;
@@ -31,6 +32,7 @@ use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 
 pub use compaction::Compacted;
+pub use purge::cache_tag;
 pub use scrub::{Pass, Progress, Scrubbed};
 
 use super::blobs::{Amount, BlobError};
@@ -90,12 +92,13 @@ pub fn messages_about(store: &Store, bucket: &BucketRow, event: &Event<'_>) -> V
         payload: payload.to_string(),
         run_at_ms: event.now_ms,
     };
-    let tag = purge::tag(&bucket.name, event.key.as_str());
-    for edge in store.edges() {
-        messages.push(message(
-            PURGE,
-            json!({ "edge": edge.to_string(), "tag": tag }),
-        ));
+    let edges = store.edges();
+    if !edges.is_empty() {
+        let tag = cache_tag(&bucket.name, event.key.as_str());
+        for edge in edges {
+            let payload = json!({ "edge": edge.to_string(), "tag": tag });
+            messages.push(message(PURGE, payload));
+        }
     }
     let Some(document) = bucket.document(DocumentKind::Notification) else {
         return messages;
@@ -113,11 +116,6 @@ pub fn messages_about(store: &Store, bucket: &BucketRow, event: &Event<'_>) -> V
         ));
     }
     messages
-}
-
-/// The tag by which an edge forgets an object, whatever URL it is stored under.
-pub fn cache_tag(bucket: &str, key: &str) -> String {
-    purge::tag(bucket, key)
 }
 
 /// Handles messages and makes rounds until `shutdown` holds true or its sender is gone.
@@ -267,14 +265,6 @@ pub async fn scrub_progress(store: &Store) -> Result<(Option<Progress>, Option<P
         scrub::progress(store).await?,
         scrub::last_pass(store).await?,
     ))
-}
-
-/// One round of the lifecycle rules, now. Gives back how many versions and uploads it ended.
-///
-/// # Errors
-/// Trouble with the metadata.
-pub async fn apply_lifecycle(store: &Store) -> Result<u64, super::Fault> {
-    lifecycle::apply(store).await
 }
 
 /// Work on the disks, on a thread that may block.

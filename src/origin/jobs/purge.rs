@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use aws_lc_rs::digest;
 use serde::Deserialize;
 
-use super::webhook::{Delivery, post};
+use super::delivery::{Delivery, post};
 
-/// The tag of an object in `Cache-Tag`: the bucket, and a digest of the key, because a key may hold what a tag may not.
-pub(super) fn tag(bucket: &str, key: &str) -> String {
+/// The tag of an object in `Cache-Tag`, by which an edge forgets it, whatever URL it is stored under: the bucket, and a
+/// digest of the key, because a key may hold what a tag may not.
+pub fn cache_tag(bucket: &str, key: &str) -> String {
     let hash = digest::digest(&digest::SHA256, key.as_bytes());
     format!("s3/{bucket}/{}", hex::encode(&hash.as_ref()[..12]))
 }

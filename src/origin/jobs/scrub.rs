@@ -4,6 +4,7 @@
 //!   [`NOTE_BYTES`] of reading, and one blob.
 //! - A pass that was asked for reads everything from the first blob on, and leaves that note alone.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::JobError;
 use super::repair::{Found, look_at};
-use crate::origin::blobs::BlobId;
+use crate::origin::blobs::{BlobId, StoredBlob};
 use crate::origin::meta::MetaError;
 use crate::origin::store::Store;
 
@@ -115,50 +116,59 @@ pub(super) async fn turn(store: &Store, rate: u64) -> Result<Duration, JobError>
     if let Some(wait) = wait(now_ms, store.inner.scrub.pause, under_way, last) {
         return Ok(wait);
     }
-    let mut pass = under_way.unwrap_or(Progress::begun(now_ms));
+    let mut walk = Walk::from(under_way.unwrap_or(Progress::begun(now_ms)));
     let mut unnoted_bytes = 0;
-    loop {
-        let after = pass.after.map(BlobId::from_row);
-        let batch = store.inner.meta.blobs(after, BATCH).await?;
-        if batch.is_empty() {
-            break;
+    while let Some(bytes) = walk.step(store).await? {
+        unnoted_bytes += bytes;
+        if unnoted_bytes >= NOTE_BYTES {
+            note(store, NOTE, &walk.pass).await?;
+            unnoted_bytes = 0;
         }
-        for blob in batch {
-            let (id, bytes) = (blob.id, blob.length_bytes);
-            let found = look_at(store, blob).await?;
-            pass.found.count(found, bytes);
-            pass.after = Some(id.row());
-            unnoted_bytes += bytes;
-            if unnoted_bytes >= NOTE_BYTES {
-                note(store, NOTE, &pass).await?;
-                unnoted_bytes = 0;
-            }
-            tokio::time::sleep(share(bytes, rate)).await;
-        }
+        tokio::time::sleep(share(bytes, rate)).await;
     }
-    finish(store, pass).await?;
+    finish(store, walk.pass).await?;
     store.inner.meta.set_note(NOTE, String::new()).await?;
     Ok(store.inner.scrub.pause)
 }
 
 /// One pass over everything, without pauses.
 pub(super) async fn pass(store: &Store) -> Result<Scrubbed, JobError> {
-    let mut pass = Progress::begun(store.now_ms()?);
-    loop {
-        let after = pass.after.map(BlobId::from_row);
-        let batch = store.inner.meta.blobs(after, BATCH).await?;
-        if batch.is_empty() {
-            break;
-        }
-        for blob in batch {
-            let (id, bytes) = (blob.id, blob.length_bytes);
-            let found = look_at(store, blob).await?;
-            pass.found.count(found, bytes);
-            pass.after = Some(id.row());
+    let mut walk = Walk::from(Progress::begun(store.now_ms()?));
+    while walk.step(store).await?.is_some() {}
+    finish(store, walk.pass).await?;
+    Ok(walk.pass.found)
+}
+
+/// A pass, blob by blob.
+struct Walk {
+    pass: Progress,
+    /// Rows that were read and not looked at yet.
+    rows: VecDeque<StoredBlob>,
+}
+
+impl Walk {
+    fn from(pass: Progress) -> Self {
+        Walk {
+            pass,
+            rows: VecDeque::new(),
         }
     }
-    finish(store, pass).await?;
-    Ok(pass.found)
+
+    /// Looks at the next blob. Gives back its length, `None` when there is none.
+    async fn step(&mut self, store: &Store) -> Result<Option<u64>, JobError> {
+        if self.rows.is_empty() {
+            let after = self.pass.after.map(BlobId::from_row);
+            self.rows = store.inner.meta.blobs(after, BATCH).await?.into();
+        }
+        let Some(blob) = self.rows.pop_front() else {
+            return Ok(None);
+        };
+        let (id, bytes) = (blob.id, blob.length_bytes);
+        let found = look_at(store, blob).await?;
+        self.pass.found.count(found, bytes);
+        self.pass.after = Some(id.row());
+        Ok(Some(bytes))
+    }
 }
 
 impl Progress {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
-use super::webhook::Delivery;
+use super::delivery::Delivery;
 use super::{PURGE, WEBHOOK, purge, webhook};
 use crate::origin::meta::{MetaError, TaskRow};
 use crate::origin::stats::Care;

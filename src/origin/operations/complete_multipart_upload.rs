@@ -4,9 +4,7 @@
 use http::StatusCode;
 use md5::{Digest as _, Md5};
 
-use super::{
-    add_checksum, add_version, checksum_element, find_upload, parts_suffix_of, put_object,
-};
+use super::{add_checksum, add_version, find_upload, parts_suffix_of, put_object};
 use crate::origin::ask::Ask;
 use crate::origin::checksums::{Algorithm, Checksum, Running};
 use crate::origin::conditional::WriteCondition;
@@ -86,7 +84,7 @@ pub async fn run(ask: &mut Ask<'_>, bucket: BucketName, key: ObjectKey) -> Resul
     document.text("ETag", &format!("\"{etag}\""));
     let suffix = parts_suffix_of(checksum.kind, parts.len());
     document.text(
-        checksum_element(checksum.checksum.algorithm()),
+        checksum.checksum.algorithm().element_name(),
         &format!("{}{suffix}", checksum.checksum.base64()),
     );
     document.text("ChecksumType", checksum.kind.name());

@@ -4,9 +4,8 @@
 use http::StatusCode;
 
 use super::copy_source::CopySource;
-use super::{
-    add_version, checksum_element, field_value, parts_suffix, put_object, told_version, xml_time,
-};
+use super::get_object::read_through;
+use super::{add_version, field_value, parts_suffix, put_object, told_version, xml_time};
 use crate::origin::ask::Ask;
 use crate::origin::checksums::{Algorithm, Running};
 use crate::origin::conditional::WriteCondition;
@@ -113,7 +112,7 @@ pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Re
     document.text("LastModified", &xml_time(modified_ms)?);
     document.text("ETag", &format!("\"{}\"", from.etag));
     document.text(
-        checksum_element(checksum.checksum.algorithm()),
+        checksum.checksum.algorithm().element_name(),
         &format!("{}{}", checksum.checksum.base64(), parts_suffix(&from)),
     );
     document.text("ChecksumType", checksum.kind.name());
@@ -164,23 +163,9 @@ async fn computed(
     row: &VersionRow,
     algorithm: Algorithm,
 ) -> Result<ObjectChecksum, Fault> {
-    let mut running = Running::new(algorithm);
-    if row.size_bytes > 0 {
-        let whole = 0..row.size_bytes;
-        let (reader, first) = super::get_object::open_range(store, row, whole).await?;
-        let size_bytes = row.size_bytes;
-        let task = tokio::task::spawn_blocking(move || {
-            let mut position = first.len() as u64;
-            running.update(&first);
-            while position < size_bytes {
-                let bytes = reader.read(position..size_bytes)?;
-                running.update(&bytes);
-                position += bytes.len() as u64;
-            }
-            Ok::<_, Fault>(running)
-        });
-        running = task.await.map_err(|_| Fault::TaskDied)??;
-    }
+    let whole = 0..row.size_bytes;
+    let running = Running::new(algorithm);
+    let running = read_through(store, row, whole, running, Running::update).await?;
     Ok(ObjectChecksum {
         checksum: running.finish(),
         kind: ChecksumType::FullObject,

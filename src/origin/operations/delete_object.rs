@@ -5,7 +5,7 @@ use http::{HeaderValue, StatusCode};
 use super::{add_version, put_object};
 use crate::origin::ask::Ask;
 use crate::origin::conditional::WriteCondition;
-use crate::origin::meta::{Deleted, Deletion};
+use crate::origin::meta::{Deleted, Deletion, VersionId, Versioning};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::reply::{self, Reply};
 use crate::origin::reply_error::Fault;
@@ -19,10 +19,7 @@ pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Re
     let condition = WriteCondition::from_fields(ask.fields.headers)?;
     let version_id = ask.version_id()?;
     let row = ask.store.bucket(&bucket).await?;
-    let event = match (version_id, row.versioning) {
-        (Some(_), _) | (None, crate::origin::meta::Versioning::Off) => "ObjectRemoved:Delete",
-        (None, _) => "ObjectRemoved:DeleteMarkerCreated",
-    };
+    let event = removal(version_id, row.versioning);
     let deletion = Deletion {
         version_id,
         condition,
@@ -46,6 +43,14 @@ pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Re
         headers.insert("x-amz-delete-marker", HeaderValue::from_static("true"));
     }
     Ok(reply)
+}
+
+/// What S3 calls a deletion in its events: for good, or by a delete marker.
+pub(super) fn removal(version_id: Option<VersionId>, versioning: Versioning) -> &'static str {
+    match (version_id, versioning) {
+        (Some(_), _) | (None, Versioning::Off) => "ObjectRemoved:Delete",
+        (None, _) => "ObjectRemoved:DeleteMarkerCreated",
+    }
 }
 
 /// Commits a deletion and frees what it released.

@@ -4,12 +4,12 @@
 use futures_util::future::{BoxFuture, join_all};
 use http::{Method, StatusCode};
 
-use super::delete_object::delete;
+use super::delete_object::{delete, removal};
 use super::{modified, put_object};
 use crate::origin::ask::Ask;
 use crate::origin::conditional::WriteCondition;
 use crate::origin::documents::{DeleteError, DeleteKey, DeleteRequest, DeleteResult, Deleted};
-use crate::origin::meta::{BucketRow, Deletion, VersionId, VersionKind, Versioning};
+use crate::origin::meta::{BucketRow, Deletion, VersionId, VersionKind};
 use crate::origin::names::BucketName;
 use crate::origin::permission;
 use crate::origin::reply::{self, Reply};
@@ -93,10 +93,7 @@ async fn delete_one(
         // What was looked at is what goes.
         only_if_latest = version_id.is_none().then_some(current.number);
     }
-    let event = match (version_id, row.versioning) {
-        (Some(_), _) | (None, Versioning::Off) => "ObjectRemoved:Delete",
-        (None, _) => "ObjectRemoved:DeleteMarkerCreated",
-    };
+    let event = removal(version_id, row.versioning);
     let deletion = Deletion {
         bucket: bucket.clone(),
         key: wanted.key.clone(),

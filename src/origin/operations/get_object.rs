@@ -277,6 +277,31 @@ pub(super) async fn open_range(
     Ok(task.await.map_err(|_| Fault::TaskDied)??)
 }
 
+/// Takes in a range of a version, piece by piece, on a thread that may block. Gives back what took it in.
+pub(super) async fn read_through<T: Send + 'static>(
+    store: &Store,
+    row: &VersionRow,
+    range: Range<u64>,
+    mut taker: T,
+    take: fn(&mut T, &[u8]),
+) -> Result<T, Fault> {
+    if range.is_empty() {
+        return Ok(taker);
+    }
+    let (reader, first) = open_range(store, row, range.clone()).await?;
+    let task = tokio::task::spawn_blocking(move || {
+        take(&mut taker, &first);
+        let mut position = range.start + first.len() as u64;
+        while position < range.end {
+            let bytes = reader.read(position..range.end)?;
+            take(&mut taker, &bytes);
+            position += bytes.len() as u64;
+        }
+        Ok::<_, Fault>(taker)
+    });
+    task.await.map_err(|_| Fault::TaskDied)?
+}
+
 fn stored_fields(row: &VersionRow) -> Result<StoredFields, Fault> {
     StoredFields::from_row(&row.fields)
         .ok_or(Fault::Meta(MetaError::ImpossibleRow { column: "fields" }))

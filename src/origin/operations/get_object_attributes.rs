@@ -3,9 +3,7 @@
 use http::StatusCode;
 use http::header::LAST_MODIFIED;
 
-use super::{
-    add_version, checksum_element, field_value, find_version, modified, parts_suffix, told_version,
-};
+use super::{add_version, field_value, find_version, modified, parts_suffix, told_version};
 use crate::origin::ask::Ask;
 use crate::origin::documents::ObjectAttributes;
 use crate::origin::fields::FieldError;
@@ -39,7 +37,7 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<
     if let (true, Some(checksum)) = (asked.checksum, &row.checksum) {
         document.element("Checksum", |document| {
             let value = format!("{}{}", checksum.checksum.base64(), parts_suffix(&row));
-            let element = checksum_element(checksum.checksum.algorithm());
+            let element = checksum.checksum.algorithm().element_name();
             document.text(element, &value);
             document.text("ChecksumType", checksum.kind.name());
         });
@@ -95,7 +93,7 @@ fn write_parts(ask: &Ask<'_>, row: &VersionRow, document: &mut Document) -> Resu
                 document.text("PartNumber", &part.number.to_string());
                 document.text("Size", &part.size_bytes.to_string());
                 if let Some(checksum) = &part.checksum {
-                    document.text(checksum_element(checksum.algorithm()), &checksum.base64());
+                    document.text(checksum.algorithm().element_name(), &checksum.base64());
                 }
             });
         }

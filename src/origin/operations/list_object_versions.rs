@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::list_objects_v2::write_prefixes;
+use super::list_objects_v2::{write_bytes, write_prefixes};
 use super::{Encoding, marker_group, page_bound, write_owner, xml_time};
 use crate::origin::ask::Ask;
 use crate::origin::listing::{Offer, Page, Request, Seek};
@@ -188,13 +188,7 @@ fn write_version(
         document.text("IsLatest", &version.is_latest.to_string());
         document.text("LastModified", &modified);
         if !version.is_delete_marker {
-            document.text("ETag", &format!("\"{}\"", object.etag));
-            if let Some((algorithm, kind)) = object.checksum {
-                document.text("ChecksumAlgorithm", algorithm.s3_name());
-                document.text("ChecksumType", kind.name());
-            }
-            document.text("Size", &object.size_bytes.to_string());
-            document.text("StorageClass", "STANDARD");
+            write_bytes(document, object);
         }
         write_owner(document, "Owner", &object.owner);
     });

@@ -71,19 +71,24 @@ pub(super) fn write_objects(
         document.element("Contents", |document| {
             document.text("Key", &encoding.write(object.key.as_str()));
             document.text("LastModified", &modified);
-            document.text("ETag", &format!("\"{}\"", object.etag));
-            if let Some((algorithm, kind)) = object.checksum {
-                document.text("ChecksumAlgorithm", algorithm.s3_name());
-                document.text("ChecksumType", kind.name());
-            }
-            document.text("Size", &object.size_bytes.to_string());
-            document.text("StorageClass", "STANDARD");
+            write_bytes(document, object);
             if with_owner {
                 write_owner(document, "Owner", &object.owner);
             }
         });
     }
     Ok(())
+}
+
+/// Writes what a listing says of the bytes of an object.
+pub(super) fn write_bytes(document: &mut Document, object: &ListedObject) {
+    document.text("ETag", &format!("\"{}\"", object.etag));
+    if let Some((algorithm, kind)) = object.checksum {
+        document.text("ChecksumAlgorithm", algorithm.s3_name());
+        document.text("ChecksumType", kind.name());
+    }
+    document.text("Size", &object.size_bytes.to_string());
+    document.text("StorageClass", "STANDARD");
 }
 
 /// Writes a page's common prefixes.

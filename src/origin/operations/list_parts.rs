@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{checksum_element, find_upload, page_bound, upload_id, write_owner, xml_time};
+use super::{find_upload, page_bound, upload_id, write_owner, xml_time};
 use crate::origin::ask::Ask;
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::reply::{self, Reply};
@@ -52,7 +52,7 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<
             document.text("LastModified", &modified);
             document.text("ETag", &format!("\"{}\"", part.etag));
             document.text("Size", &part.size_bytes.to_string());
-            let element = checksum_element(part.checksum.algorithm());
+            let element = part.checksum.algorithm().element_name();
             document.text(element, &part.checksum.base64());
         });
     }

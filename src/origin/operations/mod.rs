@@ -98,18 +98,6 @@ fn add_checksum(headers: &mut HeaderMap, checksum: &ObjectChecksum, suffix: &str
     );
 }
 
-/// The element that names a checksum of this algorithm in a document.
-fn checksum_element(algorithm: super::checksums::Algorithm) -> &'static str {
-    use super::checksums::Algorithm;
-    match algorithm {
-        Algorithm::Crc32 => "ChecksumCRC32",
-        Algorithm::Crc32c => "ChecksumCRC32C",
-        Algorithm::Crc64Nvme => "ChecksumCRC64NVME",
-        Algorithm::Sha1 => "ChecksumSHA1",
-        Algorithm::Sha256 => "ChecksumSHA256",
-    }
-}
-
 /// `-N` behind a checksum over those of N parts.
 fn parts_suffix(row: &VersionRow) -> String {
     let kind = row.checksum.as_ref().map(|checksum| checksum.kind);

@@ -8,8 +8,9 @@ use http::StatusCode;
 use md5::{Digest as _, Md5};
 
 use super::copy_source::CopySource;
+use super::get_object::read_through;
 use super::upload_part::part_number;
-use super::{checksum_element, field_value, find_upload, told_version, xml_time};
+use super::{field_value, find_upload, told_version, xml_time};
 use crate::byte_range::{self, RangeRequest};
 use crate::origin::ask::Ask;
 use crate::origin::checksums::{Algorithm, Checksum, Running};
@@ -68,7 +69,7 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<
     let mut document = Document::new("CopyPartResult", Some(NAMESPACE));
     document.text("LastModified", &xml_time(modified_ms)?);
     document.text("ETag", &format!("\"{md5}\""));
-    document.text(checksum_element(algorithm), &checksum.base64());
+    document.text(algorithm.element_name(), &checksum.base64());
     let mut reply = reply::xml(StatusCode::OK, document);
     if let Some(id) = told_version(ask, &source.bucket, &from).await? {
         reply
@@ -104,23 +105,11 @@ async fn digests(
     range: Range<u64>,
     algorithm: Algorithm,
 ) -> Result<(String, Checksum), Fault> {
-    let mut md5 = Md5::new();
-    let mut running = Running::new(algorithm);
-    if !range.is_empty() {
-        let (reader, first) = super::get_object::open_range(store, row, range.clone()).await?;
-        let task = tokio::task::spawn_blocking(move || {
-            md5.update(&first);
-            running.update(&first);
-            let mut position = range.start + first.len() as u64;
-            while position < range.end {
-                let bytes = reader.read(position..range.end)?;
-                md5.update(&bytes);
-                running.update(&bytes);
-                position += bytes.len() as u64;
-            }
-            Ok::<_, Fault>((md5, running))
-        });
-        (md5, running) = task.await.map_err(|_| Fault::TaskDied)??;
-    }
+    let both = (Md5::new(), Running::new(algorithm));
+    let (md5, running) = read_through(store, row, range, both, |(md5, running), bytes| {
+        md5.update(bytes);
+        running.update(bytes);
+    })
+    .await?;
     Ok((hex::encode(md5.finalize()), running.finish()))
 }
