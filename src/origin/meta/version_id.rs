@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-/// Odd, so that multiplying by it maps numbers to numbers one to one.
-const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
-/// Its inverse modulo 2^64.
-const GATHER: u64 = 0xF1DE_83E1_9937_733D;
+use crate::origin::opaque_number::OpaqueNumbers;
+
+/// How the numbers of versions are spelled.
+const SPELLING: OpaqueNumbers = OpaqueNumbers::new(0x9E37_79B9_7F4A_7C15);
 
 /// Which version of an object (S3, "Versioning").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,13 +30,10 @@ impl VersionId {
         if text == "null" {
             return Ok(VersionId::Null);
         }
-        if text.len() != 16 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(ForeignVersionId);
-        }
-        let spread = u64::from_str_radix(text, 16).map_err(|_| ForeignVersionId)?;
-        i64::try_from(spread.wrapping_mul(GATHER))
+        SPELLING
+            .read(text)
             .map(VersionId::Number)
-            .map_err(|_| ForeignVersionId)
+            .ok_or(ForeignVersionId)
     }
 }
 
@@ -44,10 +41,7 @@ impl fmt::Display for VersionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             VersionId::Null => f.write_str("null"),
-            // Nobody shall read an order out of it.
-            VersionId::Number(number) => {
-                write!(f, "{:016x}", number.cast_unsigned().wrapping_mul(SPREAD))
-            }
+            VersionId::Number(number) => f.write_str(&SPELLING.write(*number)),
         }
     }
 }

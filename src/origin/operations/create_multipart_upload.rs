@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, StatusCode};
 
-use super::upload_id;
+use super::UPLOAD_IDS;
 use crate::origin::ask::Ask;
 use crate::origin::checksums::Algorithm;
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
@@ -45,7 +45,7 @@ pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Re
     let mut document = Document::new("InitiateMultipartUploadResult", Some(NAMESPACE));
     document.text("Bucket", bucket.as_str());
     document.text("Key", key.as_str());
-    document.text("UploadId", &upload_id(number));
+    document.text("UploadId", &UPLOAD_IDS.write(number));
     let mut reply = reply::xml(StatusCode::OK, document);
     if let Some((algorithm, kind)) = checksum {
         let headers = reply.headers_mut();

@@ -3,9 +3,10 @@
 use http::StatusCode;
 
 use super::list_objects_v2::write_prefixes;
-use super::{Encoding, marker_group, page_bound, upload_id, upload_number, write_owner, xml_time};
+use super::{Encoding, UPLOAD_IDS, marker_group, page_bound, write_owner, xml_time};
 use crate::origin::ask::Ask;
-use crate::origin::listing::{Offer, Page, Request, Seek};
+use crate::origin::listing::Request;
+use crate::origin::listing_markers::{End, Entry, MarkerPage};
 use crate::origin::meta::UploadRow;
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::reply::{self, Reply};
@@ -28,59 +29,36 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
     let (key_marker, upload_marker) = (text("key-marker")?, text("upload-id-marker")?);
     let most = page_bound(query, "max-uploads")?;
     // Without a key marker S3 ignores it.
-    let mut after = match (key_marker.is_empty(), upload_number(&upload_marker)) {
+    let after = match (key_marker.is_empty(), UPLOAD_IDS.read(&upload_marker)) {
         (false, Some(number)) => Some((ObjectKey::new(key_marker.as_str())?, number)),
         _ => None,
     };
     let row = ask.store.bucket(bucket).await?;
-    let mut page = Page::new(Request {
+    let request = Request {
         prefix: prefix.clone(),
         delimiter: delimiter.clone(),
         start_after: key_marker.clone(),
         resume: marker_group(&prefix, &delimiter, &key_marker),
-        max_entries: if most == 0 { 0 } else { usize::MAX },
-    });
-    let mut uploads: Vec<UploadRow> = Vec::new();
-    let mut is_truncated = false;
-    let mut last: Option<(String, String)> = None;
-    'pages: while *page.seek() != Seek::End {
+        max_entries: most,
+    };
+    let mut page: MarkerPage<UploadRow> = MarkerPage::new(request, after);
+    while !page.is_done() {
         let meta = &ask.store.inner.meta;
-        let batch = meta
-            .uploads(row.id, page.seek(), after.take(), BATCH)
-            .await?;
+        let batch = meta.uploads(row.id, page.seek(), page.behind(), BATCH);
+        let batch = batch.await?;
         let is_last = batch.len() < BATCH;
-        for upload in batch {
-            let is_full = uploads.len() + page.common_prefixes().len() == most;
-            match page.offer(upload.key.as_str()) {
-                Offer::Listed | Offer::Grouped if is_full => {
-                    is_truncated = true;
-                    break 'pages;
-                }
-                Offer::Listed => {
-                    last = Some((upload.key.as_str().to_owned(), upload_id(upload.number)));
-                    after = Some((upload.key.clone(), upload.number));
-                    uploads.push(upload);
-                }
-                Offer::Grouped => {
-                    let group = page.common_prefixes().last().cloned();
-                    last = Some((group.unwrap_or_default(), String::new()));
-                    after = None;
-                    continue 'pages;
-                }
-                Offer::BehindPrefix | Offer::Full => break 'pages,
-            }
-        }
-        if is_last {
-            break;
-        }
+        page.take_in(batch, is_last);
     }
-    let groups = page.common_prefixes();
-    let groups = &groups[..groups.len().min(most.saturating_sub(uploads.len()))];
     let mut document = Document::new("ListMultipartUploadsResult", Some(NAMESPACE));
     document.text("Bucket", &row.name);
     document.text("KeyMarker", &encoding.write(&key_marker));
     document.text("UploadIdMarker", &upload_marker);
-    if let (Some((key, upload)), true) = (&last, is_truncated) {
+    let next = match (page.next(), page.entries().last()) {
+        (Some(End::Entry), Some(last)) => Some((last.key.as_str(), UPLOAD_IDS.write(last.number))),
+        (Some(End::Prefix(prefix)), _) => Some((prefix.as_str(), String::new())),
+        (Some(End::Entry) | None, _) => None,
+    };
+    if let Some((key, upload)) = &next {
         document.text("NextKeyMarker", &encoding.write(key));
         document.text("NextUploadIdMarker", upload);
     }
@@ -90,12 +68,12 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
     }
     encoding.tell(&mut document);
     document.text("MaxUploads", &most.to_string());
-    document.text("IsTruncated", &is_truncated.to_string());
-    for upload in &uploads {
+    document.text("IsTruncated", &next.is_some().to_string());
+    for upload in page.entries() {
         let started = xml_time(upload.started_ms)?;
         document.element("Upload", |document| {
             document.text("Key", &encoding.write(upload.key.as_str()));
-            document.text("UploadId", &upload_id(upload.number));
+            document.text("UploadId", &UPLOAD_IDS.write(upload.number));
             write_owner(document, "Initiator", &upload.owner);
             write_owner(document, "Owner", &upload.owner);
             document.text("StorageClass", "STANDARD");
@@ -106,6 +84,16 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
             }
         });
     }
-    write_prefixes(&mut document, groups, encoding);
+    write_prefixes(&mut document, page.common_prefixes(), encoding);
     Ok(reply::xml(StatusCode::OK, document))
+}
+
+impl Entry for UploadRow {
+    fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+
+    fn number(&self) -> i64 {
+        self.number
+    }
 }

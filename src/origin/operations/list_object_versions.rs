@@ -5,7 +5,8 @@ use http::StatusCode;
 use super::list_objects_v2::{write_bytes, write_prefixes};
 use super::{Encoding, marker_group, page_bound, write_owner, xml_time};
 use crate::origin::ask::Ask;
-use crate::origin::listing::{Offer, Page, Request, Seek};
+use crate::origin::listing::Request;
+use crate::origin::listing_markers::{End, Entry, MarkerPage};
 use crate::origin::meta::{ListedVersion, VersionId, VersionSeek};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::reply::{self, Reply};
@@ -15,14 +16,6 @@ use crate::origin::xml::{Document, NAMESPACE};
 
 /// Versions fetched at a time.
 const BATCH: usize = 256;
-
-/// Where a page ended.
-enum End {
-    /// With a version of this key.
-    Version(ObjectKey, VersionId),
-    /// With a common prefix.
-    Prefix(String),
-}
 
 /// Answers with one page.
 ///
@@ -50,7 +43,17 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
         resume: marker_group(&prefix, &delimiter, &key_marker),
         max_entries,
     };
-    let filled = fill(ask.store, row.id, request, older_than).await?;
+    let mut page: MarkerPage<ListedVersion> = MarkerPage::new(request, older_than);
+    while !page.is_done() {
+        let seek = VersionSeek {
+            from: page.seek().clone(),
+            older_than: page.behind(),
+        };
+        let meta = &ask.store.inner.meta;
+        let batch = meta.list_versions(row.id, &seek, BATCH).await?;
+        let is_last = batch.len() < BATCH;
+        page.take_in(batch, is_last);
+    }
     let mut document = Document::new("ListVersionsResult", Some(NAMESPACE));
     document.text("Name", &row.name);
     document.text("Prefix", &encoding.write(&prefix));
@@ -61,19 +64,19 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
     }
     encoding.tell(&mut document);
     document.text("MaxKeys", &max_entries.to_string());
-    document.text("IsTruncated", &filled.next.is_some().to_string());
-    match &filled.next {
-        Some(End::Version(key, version)) => {
-            document.text("NextKeyMarker", &encoding.write(key.as_str()));
-            document.text("NextVersionIdMarker", &version.to_string());
+    document.text("IsTruncated", &page.next().is_some().to_string());
+    match (page.next(), page.entries().last()) {
+        (Some(End::Entry), Some(last)) => {
+            document.text("NextKeyMarker", &encoding.write(last.key().as_str()));
+            document.text("NextVersionIdMarker", &last.version_id.to_string());
         }
-        Some(End::Prefix(prefix)) => document.text("NextKeyMarker", &encoding.write(prefix)),
-        None => {}
+        (Some(End::Prefix(prefix)), _) => document.text("NextKeyMarker", &encoding.write(prefix)),
+        (Some(End::Entry) | None, _) => {}
     }
-    for version in &filled.versions {
+    for version in page.entries() {
         write_version(&mut document, version, encoding)?;
     }
-    write_prefixes(&mut document, &filled.prefixes, encoding);
+    write_prefixes(&mut document, page.common_prefixes(), encoding);
     Ok(reply::xml(StatusCode::OK, document))
 }
 
@@ -102,72 +105,14 @@ async fn older_than(
     Ok(Some((key, number)))
 }
 
-struct Filled {
-    versions: Vec<ListedVersion>,
-    prefixes: Vec<String>,
-    next: Option<End>,
-}
-
-/// Fills a page. What a key becomes is decided as in the other listings; here every version counts.
-async fn fill(
-    store: &Store,
-    bucket: i64,
-    request: Request,
-    older_than: Option<(ObjectKey, i64)>,
-) -> Result<Filled, Fault> {
-    let max_entries = request.max_entries;
-    let mut filled = Filled {
-        versions: Vec::new(),
-        prefixes: Vec::new(),
-        next: None,
-    };
-    // Its own count of entries is of no use here: a key with many versions is one to it.
-    let mut page = Page::new(Request {
-        max_entries: if max_entries == 0 { 0 } else { usize::MAX },
-        ..request
-    });
-    let mut older_than = older_than;
-    let mut last = None;
-    'pages: loop {
-        if *page.seek() == Seek::End {
-            break;
-        }
-        let seek = VersionSeek {
-            from: page.seek().clone(),
-            older_than: older_than.take(),
-        };
-        let batch = store.inner.meta.list_versions(bucket, &seek, BATCH).await?;
-        let is_last = batch.len() < BATCH;
-        for version in batch {
-            let key = &version.object.key;
-            if filled.versions.len() + filled.prefixes.len() == max_entries {
-                // Proof that there is more, unless it lies behind the prefix.
-                if let Offer::Listed | Offer::Grouped = page.offer(key.as_str()) {
-                    filled.next = last;
-                }
-                break 'pages;
-            }
-            match page.offer(key.as_str()) {
-                Offer::Listed => {
-                    last = Some(End::Version(key.clone(), version.version_id));
-                    older_than = Some((key.clone(), version.number));
-                    filled.versions.push(version);
-                }
-                Offer::Grouped => {
-                    let prefix = page.common_prefixes().last().cloned().unwrap_or_default();
-                    last = Some(End::Prefix(prefix.clone()));
-                    filled.prefixes.push(prefix);
-                    older_than = None;
-                    continue 'pages;
-                }
-                Offer::BehindPrefix | Offer::Full => break 'pages,
-            }
-        }
-        if is_last {
-            break;
-        }
+impl Entry for ListedVersion {
+    fn key(&self) -> &ObjectKey {
+        &self.object.key
     }
-    Ok(filled)
+
+    fn number(&self) -> i64 {
+        self.number
+    }
 }
 
 fn write_version(

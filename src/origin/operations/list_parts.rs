@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{find_upload, page_bound, upload_id, write_owner, xml_time};
+use super::{UPLOAD_IDS, find_upload, page_bound, write_owner, xml_time};
 use crate::origin::ask::Ask;
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::reply::{self, Reply};
@@ -32,7 +32,7 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<
     let mut document = Document::new("ListPartsResult", Some(NAMESPACE));
     document.text("Bucket", bucket.as_str());
     document.text("Key", key.as_str());
-    document.text("UploadId", &upload_id(upload.number));
+    document.text("UploadId", &UPLOAD_IDS.write(upload.number));
     write_owner(&mut document, "Initiator", &upload.owner);
     write_owner(&mut document, "Owner", &upload.owner);
     document.text("StorageClass", "STANDARD");

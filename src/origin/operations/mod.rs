@@ -41,6 +41,7 @@ use time::macros::format_description;
 use super::ask::Ask;
 use super::meta::{MetaError, ObjectChecksum, VersionId, VersionKind, VersionRow};
 use super::names::{BucketName, ObjectKey};
+use super::opaque_number::OpaqueNumbers;
 use super::query::Query;
 use super::reply_error::Fault;
 use super::xml::Document;
@@ -235,16 +236,8 @@ fn write_owner(document: &mut Document, element: &'static str, owner: &str) {
     });
 }
 
-/// Odd, so that multiplying by it maps numbers to numbers one to one.
-const UPLOAD_SPREAD: u64 = 0xD6E8_FEB8_6659_FD93;
-
-/// The id of an upload, as clients see it.
-fn upload_id(number: i64) -> String {
-    format!(
-        "{:016x}",
-        number.cast_unsigned().wrapping_mul(UPLOAD_SPREAD)
-    )
-}
+/// The ids of uploads, as clients see them.
+const UPLOAD_IDS: OpaqueNumbers = OpaqueNumbers::new(0xD6E8_FEB8_6659_FD93);
 
 /// The upload that a request means.
 ///
@@ -257,22 +250,11 @@ async fn find_upload(
 ) -> Result<super::meta::UploadRow, Fault> {
     let bucket = ask.store.bucket(bucket).await?;
     let text = ask.fields.query.get("uploadId")?.unwrap_or_default();
-    let number = upload_number(text).ok_or(Fault::NoSuchUpload)?;
+    let number = UPLOAD_IDS.read(text).ok_or(Fault::NoSuchUpload)?;
     let upload = ask.store.inner.meta.upload(number).await?;
     upload
         .filter(|upload| upload.bucket == bucket.id && upload.key == *key)
         .ok_or(Fault::NoSuchUpload)
-}
-
-/// Reads [`upload_id`].
-fn upload_number(text: &str) -> Option<i64> {
-    /// The inverse of [`UPLOAD_SPREAD`] modulo 2^64.
-    const GATHER: u64 = 0xCFEE_444D_8B59_A89B;
-    if text.len() != 16 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-        return None;
-    }
-    let spread = u64::from_str_radix(text, 16).ok()?;
-    i64::try_from(spread.wrapping_mul(GATHER)).ok()
 }
 
 #[cfg(test)]
@@ -282,8 +264,8 @@ mod tests {
     #[test]
     fn an_upload_id_comes_back_as_it_went_out() {
         for number in [0, 1, 99, i64::MAX] {
-            assert_eq!(upload_number(&upload_id(number)), Some(number));
+            assert_eq!(UPLOAD_IDS.read(&UPLOAD_IDS.write(number)), Some(number));
         }
-        assert_eq!(upload_number("x"), None);
+        assert_eq!(UPLOAD_IDS.read("x"), None);
     }
 }

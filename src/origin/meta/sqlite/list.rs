@@ -23,6 +23,66 @@ fn listed_object(row: &SqliteRow) -> Result<ListedObject, MetaError> {
     })
 }
 
+/// The statements of a listing in the order of keys. Each takes the bucket, the key, and how many rows at most;
+/// `behind` the number of a row between them.
+struct Statements {
+    /// From a key on.
+    from: &'static str,
+    /// From behind a key on.
+    after: &'static str,
+    /// The other rows of a key, where it has several.
+    behind: &'static str,
+}
+
+/// At most `limit` rows: first those that stand behind a row of its own key, then those from `seek` on.
+async fn rows_of(
+    pool: &SqlitePool,
+    statements: &Statements,
+    bucket: i64,
+    behind: Option<&(ObjectKey, i64)>,
+    seek: &Seek,
+    limit: usize,
+) -> Result<Vec<SqliteRow>, MetaError> {
+    let mut rows = Vec::new();
+    if let Some((key, number)) = behind {
+        rows = sqlx::query(statements.behind)
+            .bind(bucket)
+            .bind(key.as_str().as_bytes())
+            .bind(number)
+            .bind(signed(limit as u64))
+            .fetch_all(pool)
+            .await
+            .map_err(read_failed)?;
+    }
+    let (sql, key) = match seek {
+        Seek::From(key) => (statements.from, key),
+        Seek::After(key) => (statements.after, key),
+        Seek::End => return Ok(rows),
+    };
+    if rows.len() < limit {
+        let more = sqlx::query(sql)
+            .bind(bucket)
+            .bind(key.as_slice())
+            .bind(signed((limit - rows.len()) as u64))
+            .fetch_all(pool)
+            .await
+            .map_err(read_failed)?;
+        rows.extend(more);
+    }
+    Ok(rows)
+}
+
+macro_rules! objects_sql {
+    ($rest:literal) => {
+        concat!(
+            "SELECT key, size, etag, modified_ms, checksum_algorithm, checksum_type, owner FROM versions
+             WHERE is_latest = 1 AND kind <> 1 AND bucket = ? AND ",
+            $rest,
+            " ORDER BY key LIMIT ?"
+        )
+    };
+}
+
 pub(super) async fn objects(
     pool: &SqlitePool,
     bucket: i64,
@@ -30,26 +90,13 @@ pub(super) async fn objects(
     limit: usize,
 ) -> Result<Vec<ListedObject>, MetaError> {
     // Answered from the index `objects_listed` alone.
-    let (sql, key) = match seek {
-        Seek::From(key) => (
-            "SELECT key, size, etag, modified_ms, checksum_algorithm, checksum_type, owner FROM versions
-             WHERE is_latest = 1 AND kind <> 1 AND bucket = ? AND key >= ? ORDER BY key LIMIT ?",
-            key,
-        ),
-        Seek::After(key) => (
-            "SELECT key, size, etag, modified_ms, checksum_algorithm, checksum_type, owner FROM versions
-             WHERE is_latest = 1 AND kind <> 1 AND bucket = ? AND key > ? ORDER BY key LIMIT ?",
-            key,
-        ),
-        Seek::End => return Ok(Vec::new()),
+    let statements = Statements {
+        from: objects_sql!("key >= ?"),
+        after: objects_sql!("key > ?"),
+        // A key has one object.
+        behind: "",
     };
-    let rows = sqlx::query(sql)
-        .bind(bucket)
-        .bind(key.as_slice())
-        .bind(signed(limit as u64))
-        .fetch_all(pool)
-        .await
-        .map_err(read_failed)?;
+    let rows = rows_of(pool, &statements, bucket, None, seek, limit).await?;
     rows.iter().map(listed_object).collect()
 }
 
@@ -71,38 +118,14 @@ pub(super) async fn versions(
     seek: &VersionSeek,
     limit: usize,
 ) -> Result<Vec<ListedVersion>, MetaError> {
-    let mut listed = Vec::new();
-    if let Some((key, number)) = &seek.older_than {
-        let rows = sqlx::query(versions_sql!("key = ? AND id < ?"))
-            .bind(bucket)
-            .bind(key.as_str().as_bytes())
-            .bind(number)
-            .bind(signed(limit as u64))
-            .fetch_all(pool)
-            .await
-            .map_err(read_failed)?;
-        for row in &rows {
-            listed.push(listed_version(row)?);
-        }
-    }
-    let (sql, key) = match &seek.from {
-        Seek::From(key) => (versions_sql!("key >= ?"), key),
-        Seek::After(key) => (versions_sql!("key > ?"), key),
-        Seek::End => return Ok(listed),
+    let statements = Statements {
+        from: versions_sql!("key >= ?"),
+        after: versions_sql!("key > ?"),
+        behind: versions_sql!("key = ? AND id < ?"),
     };
-    if listed.len() < limit {
-        let rows = sqlx::query(sql)
-            .bind(bucket)
-            .bind(key.as_slice())
-            .bind(signed((limit - listed.len()) as u64))
-            .fetch_all(pool)
-            .await
-            .map_err(read_failed)?;
-        for row in &rows {
-            listed.push(listed_version(row)?);
-        }
-    }
-    Ok(listed)
+    let behind = seek.older_than.as_ref();
+    let rows = rows_of(pool, &statements, bucket, behind, &seek.from, limit).await?;
+    rows.iter().map(listed_version).collect()
 }
 
 fn listed_version(row: &SqliteRow) -> Result<ListedVersion, MetaError> {
@@ -134,38 +157,13 @@ pub(super) async fn uploads(
     after: Option<(ObjectKey, i64)>,
     limit: usize,
 ) -> Result<Vec<UploadRow>, MetaError> {
-    let mut listed = Vec::new();
-    if let Some((key, number)) = after {
-        let rows = sqlx::query(uploads_sql!("key = ? AND id > ?"))
-            .bind(bucket)
-            .bind(key.as_str().as_bytes())
-            .bind(number)
-            .bind(signed(limit as u64))
-            .fetch_all(pool)
-            .await
-            .map_err(read_failed)?;
-        for row in &rows {
-            listed.push(upload_row(row)?);
-        }
-    }
-    let (sql, key) = match seek {
-        Seek::From(key) => (uploads_sql!("key >= ?"), key),
-        Seek::After(key) => (uploads_sql!("key > ?"), key),
-        Seek::End => return Ok(listed),
+    let statements = Statements {
+        from: uploads_sql!("key >= ?"),
+        after: uploads_sql!("key > ?"),
+        behind: uploads_sql!("key = ? AND id > ?"),
     };
-    if listed.len() < limit {
-        let rows = sqlx::query(sql)
-            .bind(bucket)
-            .bind(key.as_slice())
-            .bind(signed((limit - listed.len()) as u64))
-            .fetch_all(pool)
-            .await
-            .map_err(read_failed)?;
-        for row in &rows {
-            listed.push(upload_row(row)?);
-        }
-    }
-    Ok(listed)
+    let rows = rows_of(pool, &statements, bucket, after.as_ref(), seek, limit).await?;
+    rows.iter().map(upload_row).collect()
 }
 
 pub(super) async fn parts(

@@ -1,5 +1,7 @@
 //! Single rows, and whole tables for those who look after them.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
@@ -26,18 +28,27 @@ fn bucket_row(row: &SqliteRow) -> Result<BucketRow, MetaError> {
     })
 }
 
-/// Without their documents.
 pub(super) async fn buckets(pool: &SqlitePool) -> Result<Vec<BucketRow>, MetaError> {
     let rows =
         sqlx::query("SELECT id, name, owner, created_ms, versioning FROM buckets ORDER BY name")
             .fetch_all(pool)
             .await
             .map_err(read_failed)?;
-    let mut buckets: Vec<BucketRow> = rows.iter().map(bucket_row).collect::<Result<_, _>>()?;
-    for bucket in &mut buckets {
-        bucket.documents = documents(pool, bucket.id).await?;
+    let documents = sqlx::query("SELECT bucket, kind, document FROM bucket_documents")
+        .fetch_all(pool)
+        .await
+        .map_err(read_failed)?;
+    let mut of_bucket: HashMap<i64, Vec<_>> = HashMap::new();
+    for row in &documents {
+        let bucket = of_bucket.entry(get(row, "bucket")?).or_default();
+        bucket.push(document(row)?);
     }
-    Ok(buckets)
+    let with_documents = |row| {
+        let mut bucket = bucket_row(row)?;
+        bucket.documents = of_bucket.remove(&bucket.id).unwrap_or_default();
+        Ok(bucket)
+    };
+    rows.iter().map(with_documents).collect()
 }
 
 pub(super) async fn bucket(
@@ -52,25 +63,18 @@ pub(super) async fn bucket(
             .map_err(read_failed)?;
     let Some(row) = row else { return Ok(None) };
     let mut bucket = bucket_row(&row)?;
-    bucket.documents = documents(pool, bucket.id).await?;
-    Ok(Some(bucket))
-}
-
-async fn documents(
-    pool: &SqlitePool,
-    bucket: i64,
-) -> Result<Vec<(DocumentKind, Bytes)>, MetaError> {
     let rows = sqlx::query("SELECT kind, document FROM bucket_documents WHERE bucket = ?")
-        .bind(bucket)
+        .bind(bucket.id)
         .fetch_all(pool)
         .await
         .map_err(read_failed)?;
-    rows.iter()
-        .map(|row| {
-            let kind = DocumentKind::from_name(get(row, "kind")?).ok_or(impossible("kind"))?;
-            Ok((kind, Bytes::from(get::<Vec<u8>>(row, "document")?)))
-        })
-        .collect()
+    bucket.documents = rows.iter().map(document).collect::<Result<_, _>>()?;
+    Ok(Some(bucket))
+}
+
+fn document(row: &SqliteRow) -> Result<(DocumentKind, Bytes), MetaError> {
+    let kind = DocumentKind::from_name(get(row, "kind")?).ok_or(impossible("kind"))?;
+    Ok((kind, Bytes::from(get::<Vec<u8>>(row, "document")?)))
 }
 
 pub(super) async fn latest(
