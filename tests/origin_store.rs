@@ -320,6 +320,40 @@ fn only_genuine_requests_are_answered() {
 }
 
 #[test]
+fn a_policy_may_refuse_signatures_that_are_too_old() {
+    let data = folder();
+    let server = Server::start(data.path());
+    server.put("/films", b"");
+    server.put("/films/a", b"x");
+    let policy = r#"{
+        "Version": "2012-10-17",
+        "Statement": {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:GetObject",
+            "Resource": "arn:aws:s3:::films/*",
+            "Condition": {"NumericGreaterThan": {"s3:signatureAge": "600000"}}
+        }
+    }"#;
+    assert_eq!(server.put("/films?policy", policy.as_bytes()).status, 204);
+    let signed_before = |age: u64| {
+        let now = SystemClock::shared().wall() - Duration::from_secs(age);
+        let url = server.presign_at("GET", "/films/a", &[], Duration::from_secs(3600), now);
+        let mut client = server.client();
+        client.send(
+            &format!("GET {url} HTTP/1.1\r\nhost: {}\r\n\r\n", server.address),
+            b"",
+        );
+        client.response("GET")
+    };
+    assert_eq!(signed_before(60).body, b"x");
+    let old = signed_before(1200);
+    assert_eq!((old.status, old.code()), (403, "AccessDenied".to_owned()));
+    assert_eq!(server.get("/films/a").body, b"x");
+    server.stop();
+}
+
+#[test]
 fn a_presigned_put_stores_and_honours_a_checksum_in_its_query() {
     let data = folder();
     let server = Server::start(data.path());

@@ -77,19 +77,19 @@ pub fn authorize(
         headers: &request.headers,
     };
     let presigned = carries_presignature(query);
-    let (access_key_id, payload) = if presigned {
+    let (access_key_id, signed_at, payload) = if presigned {
         let grant = verify_presigned(&signed, keyring, rules, now)?;
-        (grant.access_key_id, grant.payload)
+        (grant.access_key_id, grant.signed_at, grant.payload)
     } else if carries_signature_header(&request.headers) {
         let grant = verify_header(&signed, keyring, rules, now)?;
-        (grant.access_key_id, grant.payload)
+        (grant.access_key_id, Some(grant.signed_at), grant.payload)
     } else {
         return Ok(Caller::stranger(peer));
     };
     let caller = Caller {
         access_key_id: Some(access_key_id),
         presigned,
-        signed_at: None,
+        signed_at,
         peer,
     };
     Ok((caller, payload))

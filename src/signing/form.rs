@@ -11,6 +11,8 @@ use super::{Keyring, Refusal, Rules, sigv2, sigv4};
 pub struct FormGrant {
     /// The access key id that signed.
     pub access_key_id: String,
+    /// When it was signed; `None` by Version 2, which does not say.
+    pub signed_at: Option<SystemTime>,
 }
 
 /// Decides whether the policy of a form is genuine, by Version 4 or, for keys that allow it, Version 2.
@@ -42,6 +44,7 @@ pub fn verify_form<'f>(
         .map_err(|_| Refusal::SignatureMismatch)?;
     Ok(FormGrant {
         access_key_id: access_key_id.to_owned(),
+        signed_at: None,
     })
 }
 

@@ -163,6 +163,8 @@ pub fn explain_presigned(
 pub struct Grant {
     /// The access key id that signed.
     pub access_key_id: String,
+    /// When it was signed; `None` by Version 2, which does not say.
+    pub signed_at: Option<SystemTime>,
     /// The last instant at which a request may begin.
     pub expires: SystemTime,
     /// Lower-case names of the header fields that the signature covers, `host` left out, sorted.
@@ -176,6 +178,8 @@ pub struct Grant {
 pub struct HeaderGrant {
     /// The access key id that signed.
     pub access_key_id: String,
+    /// When it was signed.
+    pub signed_at: SystemTime,
     /// What the signature says about the body.
     pub payload: Payload,
 }

@@ -9,7 +9,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tempfile::TempDir;
@@ -31,6 +31,19 @@ pub const REGION: &str = "us-east-1";
 pub const DOMAIN: &str = "s3.example";
 /// Ends a test that would otherwise wait for ever; no test depends on it passing.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Numbers: the same for the same seed.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) % sides
+    }
+}
 
 pub fn config(data: &Path) -> Origin {
     Origin {
@@ -163,6 +176,19 @@ impl Server {
         query: &[(String, String)],
         expires: Duration,
     ) -> String {
+        let now = SystemClock::shared().wall();
+        self.presign_at(method, path, query, expires, now)
+    }
+
+    /// A presigned target, signed at some time.
+    pub fn presign_at(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(String, String)],
+        expires: Duration,
+        now: SystemTime,
+    ) -> String {
         let host = self.address.to_string();
         let spec = PresignSpec {
             method,
@@ -173,7 +199,6 @@ impl Server {
             region: REGION,
             expires,
         };
-        let now = SystemClock::shared().wall();
         presign(&spec, &Secret::new(SECRET), now).unwrap()
     }
 }

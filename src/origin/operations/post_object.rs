@@ -105,6 +105,7 @@ pub async fn run(
     })?;
     let caller = Caller {
         access_key_id: Some(grant.access_key_id),
+        signed_at: grant.signed_at,
         ..ask.caller.clone()
     };
     let policy = PostPolicy::parse(form.get("policy").unwrap_or_default())?;

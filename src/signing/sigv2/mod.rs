@@ -70,6 +70,7 @@ pub(super) fn verify_presigned(
         .map_err(|_| Refusal::SignatureMismatch)?;
     Ok(Grant {
         access_key_id: claim.access_key_id.into_owned(),
+        signed_at: None,
         expires,
         signed_headers: claim.signed_fields,
         payload: Payload::Unsigned,

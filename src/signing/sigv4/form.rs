@@ -53,6 +53,7 @@ pub(in crate::signing) fn verify_form<'f>(
     key.remember();
     Ok(FormGrant {
         access_key_id: credential.access_key_id().to_owned(),
+        signed_at: Some(timestamp.instant()),
     })
 }
 

@@ -65,6 +65,7 @@ pub fn verify_header(
     let payload = claim.prove(req, keys)?;
     Ok(HeaderGrant {
         access_key_id: claim.credential.access_key_id().to_owned(),
+        signed_at,
         payload,
     })
 }

@@ -50,6 +50,7 @@ pub fn verify_presigned(
     let payload = claim.prove(req, keys)?;
     Ok(Grant {
         access_key_id: claim.credential.access_key_id().to_owned(),
+        signed_at: Some(signed_at),
         expires,
         signed_headers: claim
             .signed_headers
