@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use origin_support::{Call, KEY_ID, SECRET, element, folder, receive, send};
+use origin_support::{Call, Dice, KEY_ID, SECRET, element, folder, receive, send};
 
 const WRITERS: u64 = 4;
 const KEYS: u64 = 12;
@@ -53,19 +53,6 @@ impl Killable {
     fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-    }
-}
-
-/// One writer's numbers: the same for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.0 >> 33) % sides
     }
 }
 

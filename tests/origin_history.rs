@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use origin_support::{Call, Client, Response, Server, element, folder};
+use origin_support::{Call, Client, Dice, Response, Server, element, folder};
 
 const CLIENTS: u64 = 6;
 const KEYS: u64 = 2;
@@ -108,18 +108,6 @@ fn is_linearizable(history: &[Operation]) -> bool {
         }
     }
     false
-}
-
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.0 >> 33) % sides
-    }
 }
 
 fn ask(server: &Server, call: Call<'_>) -> Response {
