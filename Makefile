@@ -15,7 +15,7 @@ run: ## Build for speed and start everything on this machine (data/ holds it)
 	@target/release/tidegate up
 
 test: ## The tests in Rust
-	@scripts/deps.sh build
+	@scripts/deps.sh build test
 	cargo test --locked
 
 check: ## Format, lints, docs, licences, unused dependencies, config samples
@@ -44,7 +44,7 @@ simulate: ## The cache engine under SIMULATION_SEEDS (100000) seeds, its disk ti
 		cargo test --locked --lib cache::disk::tests -- --nocapture
 
 soak: ## Tests at full size, by hand: clients, seeds, crashes; SOAK="fleet" runs only that
-	@scripts/deps.sh build suites soak
+	@scripts/deps.sh build test suites soak
 	@scripts/soak.sh
 
 compare: ## CPU per request beside nginx, Varnish, Traffic Server and HAProxy; COMPARE="h1 miss" runs only these
@@ -57,7 +57,7 @@ fuzz: ## Look for inputs that break a parser, FUZZ_SECONDS (60) for each
 	@scripts/fuzz.sh
 
 deps: ## Install what is missing, or say how
-	@scripts/deps.sh build check suites
+	@scripts/deps.sh build test check suites
 
 fmt: ## Format the sources
 	cargo fmt

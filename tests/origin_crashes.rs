@@ -1,240 +1,277 @@
-//! The store is killed in the middle of writes, again and again, and opened again: what it acknowledged is there byte
-//! for byte, what it did not is there whole or not at all, and no bytes stay on disk that nobody names.
+//! The store is killed at every step of its writing path, again and again, while clients write: what it acknowledged is
+//! there byte for byte, what it did not is there whole or not at all, every byte on disk is named or declared garbage, and
+//! no garbage stays.
 //!
-//! `STORE_KILLS` says how often (30); `STORE_SEED` repeats a run.
+//! A step is a system call on a kind of file: strace(1) kills the process before the n-th of them. Where that cannot be
+//! had, the test says so and kills at any moment instead.
+//!
+//! `STORE_KILLS` says how often (22: once at each step); `STORE_SEED` repeats a run.
 
 mod origin_support;
 
-use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::sync::mpsc::channel;
+use std::time::Instant;
 
-use origin_support::{Call, Dice, KEY_ID, SECRET, element, folder, receive, send};
+use origin_support::Dice;
+use origin_support::load::{self, Trouble, Writer};
+use origin_support::machine::{File, Machine, Running};
+use origin_support::strace::{self, Effect, Injection};
 
 const WRITERS: u64 = 4;
-const KEYS: u64 = 12;
-/// Inline, packed, packed in several blocks, a file, and several parts.
-const SIZES: [usize; 5] = [100, 20_000, 200_000, 1_300_000, 0];
+/// About the most answers that one process gives.
+const ANSWERS_MAX: u64 = 60;
+/// Kills between two looks at every byte on disk, and between two times that everything is deleted.
+const ACCOUNTS_EVERY: u64 = 10;
+const EMPTY_EVERY: u64 = 100;
 
-/// The real binary, killed when dropped.
-struct Killable {
-    child: Child,
-    address: SocketAddr,
+/// A system call of the writing path.
+struct Step {
+    call: &'static str,
+    file: File,
+    /// The most of them that one thread comes to make before a process has given so many answers.
+    most: u64,
 }
 
-impl Killable {
-    fn start(folder: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args(["origin", "--config"])
-            .arg(folder.join("config.yaml"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines
-            .by_ref()
-            .map(|line| line.unwrap())
-            .find_map(|line| {
-                let (_, rest) = line.split_once("listening for S3 address=")?;
-                rest.split_whitespace().next()?.parse().ok()
-            })
-            .expect("a line with the address");
-        // Read on, or the process would wait for somebody to.
-        std::thread::spawn(move || lines.for_each(drop));
-        Killable { child, address }
+const fn step(call: &'static str, file: File, most: u64) -> Step {
+    Step { call, file, most }
+}
+
+const STEPS: [Step; 22] = [
+    // An upload gets a file, bytes, and its name.
+    step("openat", File::Upload, 4),
+    step("write", File::Upload, 20),
+    step("fsync", File::Upload, 3),
+    step("rename", File::Any, 3),
+    step("fsync", File::BlobFolder, 3),
+    // Or a record in a pack.
+    step("mkdir", File::PackFolder, 1),
+    step("openat", File::Pack, 1),
+    step("fsync", File::PackFolder, 1),
+    step("pwritev", File::Any, 12),
+    step("fdatasync", File::Any, 12),
+    // Its row is committed.
+    step("pwrite64", File::Log, 400),
+    step("fsync", File::Log, 40),
+    step("pwrite64", File::Metadata, 500),
+    step("pwrite64", File::Database, 60),
+    step("fsync", File::Database, 3),
+    step("ftruncate", File::Any, 3),
+    // It is answered.
+    step("writev", File::Any, 40),
+    // What it released goes.
+    step("unlink", File::Any, 3),
+    step("rmdir", File::Any, 3),
+    // A start does all this, too, and prepares the folders.
+    step("mkdir", File::Any, 260),
+    step("fsync", File::Any, 60),
+    step("openat", File::Metadata, 6),
+];
+
+/// What is written to the terminal: kills by where they struck.
+#[derive(Default)]
+struct Table(BTreeMap<String, u64>);
+
+impl Table {
+    fn count(&mut self, place: String) {
+        *self.0.entry(place).or_default() += 1;
     }
 
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-/// What a key may hold: the last acknowledged bytes, or those of the one write after it whose answer never came.
-#[derive(Clone, Default)]
-struct Expected {
-    acknowledged: Option<Vec<u8>>,
-    unanswered: Option<Option<Vec<u8>>>,
-}
-
-fn content(marker: u64, size: usize) -> Vec<u8> {
-    let mut dice = Dice(marker);
-    (0..size).map(|_| dice.roll(256) as u8).collect()
-}
-
-/// A request whose answer may never come.
-fn ask(address: SocketAddr, call: &Call<'_>) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream
-        .set_read_timeout(Some(Duration::from_secs(60)))
-        .ok()?;
-    send(&mut stream, &call.head(address), call.body)?;
-    receive(&mut stream, call.method)
-}
-
-/// Puts bytes in two parts, the first of which is as small as S3 lets it be.
-fn put_parts(address: SocketAddr, target: &str, bytes: &[u8]) -> Option<u16> {
-    let (status, document) = ask(
-        address,
-        &Call::new("POST", &format!("{target}?uploads")).empty(),
-    )?;
-    assert_eq!(status, 200, "{document}");
-    let id = element(&document, "UploadId").unwrap();
-    let mut list = String::new();
-    for (number, part) in [(1, &bytes[..5 << 20]), (2, &bytes[5 << 20..])] {
-        let part_target = format!("{target}?partNumber={number}&uploadId={id}");
-        let (status, document) = ask(address, &Call::new("PUT", &part_target).body(part))?;
-        assert_eq!(status, 200, "{document}");
-        let etag = hex::encode(<md5::Md5 as md5::Digest>::digest(part));
-        list.push_str(&format!(
-            "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
-        ));
-    }
-    let list = format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>");
-    let target = format!("{target}?uploadId={id}");
-    let call = Call::new("POST", &target).body(list.as_bytes());
-    let (status, document) = ask(address, &call)?;
-    assert_eq!(status, 200, "{document}");
-    Some(status)
-}
-
-/// Writes and deletes keys of its own until the store is gone.
-fn write(
-    address: SocketAddr,
-    writer: u64,
-    seed: u64,
-    state: &Mutex<HashMap<String, Expected>>,
-    acknowledged: &AtomicU64,
-) {
-    let mut dice = Dice(seed ^ (writer << 32));
-    for turn in 0u64.. {
-        let key = format!("/films/{writer}-{}", dice.roll(KEYS));
-        let size = SIZES[dice.roll(SIZES.len() as u64) as usize];
-        let wanted = match dice.roll(8) {
-            0 => None,
-            // Parts are large, so there are few of them.
-            1 if dice.roll(6) == 0 => Some(content(seed ^ turn, (5 << 20) + 3000)),
-            _ => Some(content(seed ^ turn ^ writer, size)),
-        };
-        let set = |change: &dyn Fn(&mut Expected)| {
-            change(state.lock().unwrap().entry(key.clone()).or_default());
-        };
-        set(&|expected| expected.unanswered = Some(wanted.clone()));
-        let status = match &wanted {
-            None => ask(address, &Call::new("DELETE", &key)).map(|(status, _)| status),
-            Some(bytes) if bytes.len() > 5 << 20 => put_parts(address, &key, bytes),
-            Some(bytes) => {
-                ask(address, &Call::new("PUT", &key).body(bytes)).map(|(status, _)| status)
-            }
-        };
-        match status {
-            Some(200 | 204) => {
-                set(&|expected| {
-                    expected.acknowledged = wanted.clone();
-                    expected.unanswered = None;
-                });
-                acknowledged.fetch_add(1, Ordering::Relaxed);
-            }
-            Some(status) => panic!("{key}: {status}"),
-            None => return,
+    fn print(&self) {
+        for (place, kills) in &self.0 {
+            println!("{kills:>6}  {place}");
         }
-    }
-}
-
-fn get(address: SocketAddr, key: &str) -> Option<Vec<u8>> {
-    let mut stream = TcpStream::connect(address).unwrap();
-    send(&mut stream, &Call::new("GET", key).head(address), b"").unwrap();
-    let mut client = origin_support::Client::over(stream);
-    let response = client.response("GET");
-    match response.status {
-        200 => {
-            assert!(response.complete, "{key} breaks off");
-            Some(response.body)
-        }
-        404 => None,
-        status => panic!("{key}: {status} {}", response.text()),
     }
 }
 
 #[test]
-fn what_was_acknowledged_survives_every_kill() {
-    let number = |name, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    let kills = number("STORE_KILLS", 30);
+fn what_was_acknowledged_survives_every_kill_and_no_garbage_stays() {
+    let number =
+        |name, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    let kills = number("STORE_KILLS", STEPS.len() as u64);
     let seed = number("STORE_SEED", u64::from(std::process::id()));
     println!("STORE_SEED={seed}");
-    let data = folder();
-    let config = format!(
-        "admin: {{ address: 127.0.0.1:0 }}\norigin:\n  address: 127.0.0.1:0\n  data: data\n  \
-         credentials: [ {{ access_key_id: {KEY_ID}, secret_file: key }} ]\n"
-    );
-    std::fs::write(data.path().join("config.yaml"), config).unwrap();
-    let mut key = std::fs::OpenOptions::new();
-    let mut key = std::os::unix::fs::OpenOptionsExt::mode(key.write(true).create(true), 0o600)
-        .open(data.path().join("key"))
-        .unwrap();
-    key.write_all(SECRET.as_bytes()).unwrap();
-    let state: Mutex<HashMap<String, Expected>> = Mutex::default();
-    let mut dice = Dice(seed);
-    let mut total = 0;
-    let began = Instant::now();
-    for kill in 0..kills {
-        let store = Killable::start(data.path());
-        let address = store.address;
-        if kill == 0 {
-            assert_eq!(ask(address, &Call::new("PUT", "/films")).unwrap().0, 200);
-        }
-        check(address, &state);
-        let acknowledged = AtomicU64::new(0);
-        let enough = dice.roll(60);
-        std::thread::scope(|scope| {
-            let (state, acknowledged) = (&state, &acknowledged);
-            for writer in 0..WRITERS {
-                let seed = seed ^ (kill << 16);
-                scope.spawn(move || write(address, writer, seed, state, acknowledged));
-            }
-            // Somewhere in the middle of what comes after so many answers.
-            while acknowledged.load(Ordering::Relaxed) < enough {
-                std::thread::yield_now();
-            }
-            store.kill();
-        });
-        total += acknowledged.into_inner();
+    let traced = strace::usable();
+    if let Err(reason) = &traced {
+        println!("kills come at any moment, because no process may be traced here: {reason}");
     }
-    let store = Killable::start(data.path());
-    check(store.address, &state);
+    let mut machine = Machine::new();
+    let mut dice = Dice(seed);
+    let mut writers = Writer::all(WRITERS, seed);
+    let mut table = Table::default();
+    let mut acknowledged = 0;
+    let began = Instant::now();
+    let store = machine.start();
+    load::prepare(store.address);
     store.kill();
+    store.ended();
+    for kill in 1..=kills {
+        let step = traced.is_ok().then(|| {
+            // All of them in turn, and the moment of each by chance.
+            let step = &STEPS[(kill % STEPS.len() as u64) as usize];
+            let most = match dice.roll(2) {
+                0 => step.most,
+                _ => step.most.div_ceil(8),
+            };
+            (step, 1 + dice.roll(most))
+        });
+        let answers = match step {
+            // The database itself is written when there is enough in its log.
+            Some((step, _)) if step.file == File::Database => 4 * ANSWERS_MAX,
+            _ => ANSWERS_MAX / 4 + dice.roll(ANSWERS_MAX),
+        };
+        let (place, answered) = kill_once(&mut machine, &mut writers, step, answers);
+        table.count(place);
+        acknowledged += answered;
+        if kill % ACCOUNTS_EVERY == 0 || kill == kills {
+            account(&mut machine, &mut writers);
+        }
+        if kill % EMPTY_EVERY == 0 || kill == kills {
+            empty(&mut machine, &mut writers);
+        }
+    }
+    table.print();
     println!(
-        "{kills} kills, {total} acknowledged writes, {:?}",
+        "{kills} kills, {acknowledged} acknowledged changes, {:?}",
         began.elapsed()
     );
 }
 
-/// Compares every key, and takes what an unanswered write came to for settled.
-fn check(address: SocketAddr, state: &Mutex<HashMap<String, Expected>>) {
-    let mut state = state.lock().unwrap();
-    for (key, expected) in state.iter_mut() {
-        let found = get(address, key);
-        let is_acknowledged = found == expected.acknowledged;
-        let is_unanswered = expected.unanswered.as_ref() == Some(&found);
-        assert!(
-            is_acknowledged || is_unanswered,
-            "{key} holds {:?} bytes, acknowledged were {:?}, unanswered {:?}",
-            found.as_ref().map(Vec::len),
-            expected.acknowledged.as_ref().map(Vec::len),
-            expected
-                .unanswered
-                .as_ref()
-                .map(|u| u.as_ref().map(Vec::len)),
-        );
-        *expected = Expected {
-            acknowledged: found,
-            unanswered: None,
-        };
+/// Starts the store, looks whether everything is there, and lets clients write until it is killed: before a call, or
+/// when it has given so many answers. Tells where it was, and how many answers there were.
+fn kill_once(
+    machine: &mut Machine,
+    writers: &mut [Writer],
+    step: Option<(&Step, u64)>,
+    answers: u64,
+) -> (String, u64) {
+    let at_any_moment = "at any moment".to_owned();
+    let Some((step, which)) = step else {
+        let store = machine.start();
+        let (_, answered) = write_until_killed(store, writers, answers);
+        return (at_any_moment, answered);
+    };
+    let injection = Injection {
+        calls: step.call,
+        paths: &machine.paths(step.file),
+        when: &which.to_string(),
+        effect: Effect::Kill,
+    };
+    let (is_struck, answered) = match machine.start_with(&injection) {
+        Ok(store) => write_until_killed(store, writers, answers),
+        Err(ended) => {
+            assert!(ended.is_killed(), "{}: {}", ended.status, ended.log);
+            (true, 0)
+        }
+    };
+    let place = match strace::last_call(&machine.calls()) {
+        Some((call, file)) if is_struck => format!("before {call} of {file}"),
+        _ => at_any_moment,
+    };
+    (place, answered)
+}
+
+/// Gives back whether somebody else killed it first, and the answers.
+fn write_until_killed(store: Running, writers: &mut [Writer], answers: u64) -> (bool, u64) {
+    let (address, admin) = (store.address, store.admin);
+    if in_parallel(writers, |writer| writer.settle(address)).is_err() {
+        store.ended();
+        return (true, 0);
+    }
+    let (tell, told) = channel();
+    let (mut answered, mut is_killed) = (0, false);
+    std::thread::scope(|scope| {
+        for writer in writers {
+            let tell = tell.clone();
+            scope.spawn(move || {
+                loop {
+                    match writer.turn(address, admin) {
+                        Ok(()) => tell.send(()).unwrap(),
+                        Err(Trouble::Gone) => break,
+                        Err(trouble) => panic!("{trouble:?}"),
+                    }
+                }
+            });
+        }
+        drop(tell);
+        // Until they are all gone.
+        for () in told {
+            answered += 1;
+            if answered == answers {
+                store.kill();
+                is_killed = true;
+            }
+        }
+    });
+    store.ended();
+    (!is_killed, answered)
+}
+
+fn in_parallel(
+    writers: &mut [Writer],
+    work: impl Fn(&mut Writer) -> Result<(), Trouble> + Sync,
+) -> Result<(), Trouble> {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let each = writers
+            .iter_mut()
+            .map(|writer| scope.spawn(move || work(writer)));
+        let each: Vec<_> = each.collect();
+        let outcomes = each.into_iter().map(|one| one.join().unwrap());
+        outcomes.collect()
+    })
+}
+
+/// Looks at every byte on disk, as the last kill has left it and after the next start.
+fn account(machine: &mut Machine, writers: &mut [Writer]) {
+    let seen = machine.verify();
+    assert_eq!(
+        machine.bytes_in("big") + machine.bytes_in("tmp"),
+        seen.named_file_bytes + seen.garbage_file_bytes + seen.left_file_bytes,
+        "{seen:?}"
+    );
+    assert!(machine.bytes_in("pack") >= seen.pack_live_bytes, "{seen:?}");
+    let store = machine.start();
+    in_parallel(writers, |writer| writer.settle(store.address)).unwrap();
+    collect(&store);
+    store.stop();
+    let seen = machine.verify();
+    assert_eq!(
+        (seen.left_files, seen.garbage_file_bytes),
+        (0, 0),
+        "{seen:?}"
+    );
+    assert_eq!(machine.bytes_in("tmp"), 0);
+    assert_eq!(machine.bytes_in("big"), seen.named_file_bytes, "{seen:?}");
+    // A pack stays while half of it is alive.
+    assert_eq!(machine.bytes_in("pack"), seen.pack_capacity_bytes);
+    assert!(
+        seen.pack_capacity_bytes <= 2 * seen.pack_live_bytes,
+        "{seen:?}"
+    );
+}
+
+/// Deletes everything; nothing stays on disk.
+fn empty(machine: &mut Machine, writers: &mut [Writer]) {
+    let store = machine.start();
+    load::empty(store.address);
+    store.stop();
+    let store = machine.start();
+    collect(&store);
+    store.stop();
+    let seen = machine.verify();
+    assert_eq!((seen.blobs_in_all, seen.left_files), (0, 0), "{seen:?}");
+    for folder in ["big", "tmp", "pack"] {
+        assert_eq!(machine.bytes_in(folder), 0, "{folder}");
+    }
+    for writer in writers {
+        writer.forget();
+    }
+}
+
+fn collect(store: &Running) {
+    for job in ["garbage", "compact"] {
+        let told = Running::run_job(store.admin, job).unwrap();
+        assert!(told.starts_with("HTTP/1.1 200"), "{told}");
     }
 }

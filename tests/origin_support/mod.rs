@@ -5,6 +5,10 @@
     reason = "each test binary uses its own part of this support"
 )]
 
+pub mod load;
+pub mod machine;
+pub mod strace;
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -294,21 +298,6 @@ pub fn send(stream: &mut TcpStream, head: &str, body: &[u8]) -> Option<()> {
     stream.write_all(body).ok()
 }
 
-/// The status and text of an answer that may never come.
-pub fn receive(stream: &mut TcpStream, method: &str) -> Option<(u16, String)> {
-    let mut client = Client {
-        stream: stream.try_clone().ok()?,
-        buffer: Vec::new(),
-    };
-    let (status, fields) = client.head()?;
-    let length = fields
-        .iter()
-        .find(|(name, _)| name == "content-length" && method != "HEAD")
-        .map_or(0, |(_, value)| value.parse().unwrap());
-    let body = client.body(length);
-    (body.len() == length).then(|| (status, String::from_utf8_lossy(&body).into_owned()))
-}
-
 /// One connection.
 pub struct Client {
     pub stream: TcpStream,
@@ -374,7 +363,16 @@ impl Client {
     }
 
     pub fn response(&mut self, method: &str) -> Response {
-        let (status, fields) = self.head().expect("a response");
+        self.answer(method).expect("a response")
+    }
+
+    /// A whole response, which may never come.
+    pub fn try_response(&mut self, method: &str) -> Option<Response> {
+        self.answer(method).filter(|response| response.complete)
+    }
+
+    fn answer(&mut self, method: &str) -> Option<Response> {
+        let (status, fields) = self.head()?;
         let length = fields
             .iter()
             .find(|(name, _)| name == "content-length")
@@ -385,12 +383,12 @@ impl Client {
             length
         };
         let body = self.body(length);
-        Response {
+        Some(Response {
             status,
             complete: body.len() == length,
             fields,
             body,
-        }
+        })
     }
 
     pub fn is_closed(&mut self) -> bool {
