@@ -10,28 +10,15 @@ use origin_support::{Call, Client, Server, config, folder};
 use tidegate::clock::SystemClock;
 use tidegate::origin::disk::RealDisk;
 
-/// Reads chunks of a response until they hold as many bytes; `None` of them at the end of the response.
+/// Reads chunks of a response until they hold as many bytes.
 fn chunks(client: &mut Client, bytes: usize) -> Vec<u8> {
     let mut read = Vec::new();
     while read.len() < bytes {
-        let chunk = chunk(client);
+        let chunk = client.chunk().expect("the connection goes on");
         assert!(!chunk.is_empty(), "the response ended after {read:?}");
         read.extend(chunk);
     }
     read
-}
-
-fn chunk(client: &mut Client) -> Vec<u8> {
-    let mut size = String::new();
-    while !size.ends_with("\r\n") {
-        let byte = client.body(1);
-        assert_eq!(byte.len(), 1, "the connection ended");
-        size.push(char::from(byte[0]));
-    }
-    let length = usize::from_str_radix(size.trim_end(), 16).unwrap();
-    let chunk = client.body(length);
-    assert_eq!(client.body(2), b"\r\n");
-    chunk
 }
 
 #[test]
@@ -66,7 +53,8 @@ fn a_follower_gets_what_is_appended_until_the_stream_is_sealed() {
     assert_eq!(repeated.field("x-amz-object-size"), "10004");
     assert_eq!(append(10_004, b"end", true).status, 200);
     assert_eq!(chunks(&mut follower, 3), b"end");
-    assert_eq!(chunk(&mut follower), b"", "a sealed stream has an end");
+    let end = follower.chunk();
+    assert_eq!(end.as_deref(), Some(&b""[..]), "a sealed stream has an end");
     assert_eq!(append(10_007, b"more", false).code(), "InvalidRequest");
     let whole = server.get("/films/log").body;
     assert!(whole == [b"one ".as_slice(), &packed, b"end"].concat());

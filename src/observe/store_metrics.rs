@@ -26,6 +26,10 @@ pub struct StoreCounts {
     pub messages_handled: u64,
     pub messages_put_off: u64,
     pub messages_given_up: u64,
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
+    pub followed_from_store: u64,
+    pub followed_from_memory: u64,
     pub pack_live_bytes: u64,
     pub pack_dead_bytes: u64,
     pub garbage_bytes: u64,
@@ -38,6 +42,8 @@ pub struct StoreCounts {
 
 /// The metrics of the store. Get them with [`super::Metrics::store`].
 pub struct StoreMetrics {
+    requests: IntCounterVec,
+    body_bytes: IntCounterVec,
     verified_blobs: IntCounterVec,
     verified_bytes: IntCounterVec,
     damage: IntCounterVec,
@@ -46,6 +52,7 @@ pub struct StoreMetrics {
     removed_packs: IntCounterVec,
     moved_bytes: IntCounterVec,
     messages: IntCounterVec,
+    followed: IntCounterVec,
     bytes: IntGaugeVec,
     rows: IntGaugeVec,
     /// Held while counters are brought up to date: two scrapes at once would count twice.
@@ -56,6 +63,16 @@ impl StoreMetrics {
     pub(super) fn new(registry: &Registry) -> Self {
         let counter = |name, help, labels: &[&str]| counters(registry, name, help, labels);
         StoreMetrics {
+            requests: counter(
+                "tidegate_store_requests_total",
+                "Responses of the store, by operation; status 0 is one that is not counted apart.",
+                &["operation", "status"],
+            ),
+            body_bytes: counter(
+                "tidegate_store_body_bytes_total",
+                "Bytes of request bodies as they travelled (received), and of response bodies (sent).",
+                &["direction"],
+            ),
             verified_blobs: counter(
                 "tidegate_store_verified_blobs_total",
                 "Blobs read on all of their disks and compared.",
@@ -96,6 +113,11 @@ impl StoreMetrics {
                 "Tries to hand on messages of the outbox, by how they ended.",
                 &["result"],
             ),
+            followed: counter(
+                "tidegate_store_followed_pieces_total",
+                "Pieces of growing objects handed to followers: read from the store, or from memory after another follower's read.",
+                &["from"],
+            ),
             bytes: gauges(
                 registry,
                 "tidegate_store_bytes",
@@ -112,11 +134,21 @@ impl StoreMetrics {
         }
     }
 
-    /// Publishes what the store has counted. Counters never go back.
+    /// Publishes how often an operation was answered with a status. Counters never go back.
+    pub fn publish_requests(&self, operation: &str, status: u16, count: u64) {
+        let _settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = status.to_string();
+        let counter = self.requests.with_label_values(&[operation, &status]);
+        counter.inc_by(count.saturating_sub(counter.get()));
+    }
+
+    /// Publishes what else the store has counted. Counters never go back.
     pub fn publish(&self, counts: &StoreCounts) {
         let _settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
         let none: &[&str] = &[];
         for (vector, labels, now) in [
+            (&self.body_bytes, &["received"][..], counts.received_bytes),
+            (&self.body_bytes, &["sent"], counts.sent_bytes),
             (&self.verified_blobs, none, counts.verified_blobs),
             (&self.verified_bytes, none, counts.verified_bytes),
             (&self.damage, &["found"], counts.damaged_blobs),
@@ -129,6 +161,8 @@ impl StoreMetrics {
             (&self.messages, &["handled"], counts.messages_handled),
             (&self.messages, &["put_off"], counts.messages_put_off),
             (&self.messages, &["given_up"], counts.messages_given_up),
+            (&self.followed, &["store"], counts.followed_from_store),
+            (&self.followed, &["memory"], counts.followed_from_memory),
         ] {
             let counter = vector.with_label_values(labels);
             counter.inc_by(now.saturating_sub(counter.get()));
@@ -173,13 +207,16 @@ mod tests {
             pack_dead_bytes: 9,
             ..StoreCounts::default()
         };
-        metrics.store().publish(&counts);
-        metrics.store().publish(&counts);
+        for _ in 0..2 {
+            metrics.store().publish(&counts);
+            metrics.store().publish_requests("GetObject", 206, 5);
+        }
         let text = metrics.gather_text();
         for line in [
             "tidegate_store_damaged_blobs_total{outcome=\"lost\"} 2",
             "tidegate_store_damaged_blobs_total{outcome=\"repaired\"} 0",
             "tidegate_store_verified_bytes_total 7",
+            "tidegate_store_requests_total{operation=\"GetObject\",status=\"206\"} 5",
             "tidegate_store_bytes{of=\"pack_dead\"} 9",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");

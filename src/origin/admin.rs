@@ -61,6 +61,11 @@ pub fn publish(store: &Store, metrics: &Arc<Metrics>) {
     metrics.on_gather(Box::new(move || {
         if let Some(metrics) = of.upgrade() {
             metrics.store().publish(&counts(&stats));
+            for answered in stats.requests() {
+                let operation = answered.operation.name();
+                let (status, count) = (answered.status, answered.count);
+                metrics.store().publish_requests(operation, status, count);
+            }
         }
     }));
 }
@@ -79,6 +84,10 @@ fn counts(stats: &Stats) -> StoreCounts {
         messages_handled: stats.care(Care::MessagesHandled),
         messages_put_off: stats.care(Care::MessagesPutOff),
         messages_given_up: stats.care(Care::MessagesGivenUp),
+        received_bytes: stats.received_bytes(),
+        sent_bytes: stats.sent_bytes(),
+        followed_from_store: stats.care(Care::FollowedFromStore),
+        followed_from_memory: stats.care(Care::FollowedFromMemory),
         pack_live_bytes: stats.level(Level::PackLiveBytes),
         pack_dead_bytes: stats.level(Level::PackDeadBytes),
         garbage_bytes: stats.level(Level::GarbageBytes),

@@ -57,6 +57,7 @@ mod request_body;
 mod serve;
 pub mod stats;
 mod store;
+pub mod tail;
 pub mod upload_body;
 pub mod xml;
 

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::blobs::BlobError;
+use super::meta::MetaError;
 use super::object_reader::ObjectReader;
 use super::stats::Stats;
 use super::xml::Document;
@@ -50,9 +51,15 @@ pub enum BodyError {
     /// The blob could not be read or is corrupt.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// The metadata could not be read.
+    #[error(transparent)]
+    Meta(#[from] MetaError),
     /// The reading thread died: a bug of ours.
     #[error("the reading thread died")]
     ReaderDied,
+    /// The store stops, and what is being followed would go on.
+    #[error("the store stops")]
+    Stopping,
 }
 
 /// A response without a body.

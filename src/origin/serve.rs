@@ -47,6 +47,7 @@ pub async fn serve(store: Store, listener: TcpListener, mut shutdown: watch::Rec
         }
     }
     drop(listener);
+    store.inner.followers.close();
     while connections.join_next().await.is_some() {}
 }
 

@@ -120,7 +120,7 @@ macro_rules! counted {
 }
 
 counted! {
-    /// What looking after the store has done, each with a counter of its own.
+    /// What the store has done beyond answering requests, each with a counter of its own.
     Care {
         /// Blobs read on all of their disks.
         VerifiedBlobs,
@@ -146,6 +146,10 @@ counted! {
         MessagesPutOff,
         /// Messages that nobody could handle.
         MessagesGivenUp,
+        /// Pieces of objects that grow, read for a follower and perhaps for others.
+        FollowedFromStore,
+        /// Pieces that a follower got because another one had read them.
+        FollowedFromMemory,
     }
 }
 

@@ -362,6 +362,19 @@ impl Client {
         self.buffer.drain(..have).collect()
     }
 
+    /// Reads a chunk of a chunked body, which is empty at its end; `None` when the connection ends first.
+    pub fn chunk(&mut self) -> Option<Vec<u8>> {
+        let mut size = String::new();
+        while !size.ends_with("\r\n") {
+            let byte = self.body(1);
+            size.push(char::from(*byte.first()?));
+        }
+        let length = usize::from_str_radix(size.trim_end(), 16).unwrap();
+        let chunk = self.body(length);
+        let is_whole = chunk.len() == length && self.body(2) == b"\r\n";
+        is_whole.then_some(chunk)
+    }
+
     pub fn response(&mut self, method: &str) -> Response {
         self.answer(method).expect("a response")
     }

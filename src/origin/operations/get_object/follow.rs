@@ -1,7 +1,8 @@
 //! A read that goes on as the object grows: `GET /bucket/key?follow&offset=N`.
 //!
 //! Committed bytes are sent from `offset` on; then it waits for more, until the object is sealed, replaced or deleted, or
-//! the client goes. What S3 has no word for: log tailing and live video.
+//! the client goes. What S3 has no word for: log tailing and live video. However many follow an object, what is appended
+//! is read once ([`crate::origin::followers`]).
 
 use std::sync::Arc;
 
@@ -12,12 +13,13 @@ use tokio::sync::mpsc;
 
 use super::{open_range, stored_fields};
 use crate::origin::ask::Ask;
-use crate::origin::followers::Following;
+use crate::origin::followers::{Following, Origin, Woken};
 use crate::origin::meta::{VersionKind, VersionRow};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::operations::find_version_of;
 use crate::origin::reply::{self, BodyError, Reply, ReplyBody};
 use crate::origin::reply_error::Fault;
+use crate::origin::stats::Care;
 use crate::origin::store::Store;
 
 /// Reads that wait for the client to take them.
@@ -60,8 +62,8 @@ pub(super) async fn run(
     headers
         .entry(CONTENT_TYPE)
         .or_insert(HeaderValue::from_static("application/octet-stream"));
-    // What comes later is not what came earlier; a cache may still hand one answer to all who wait for it now.
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // It may go on for days: a cache that keeps it would keep all of it, and its slowest reader would hold up the others.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     *reply.body_mut() = ReplyBody::Following(body);
     Ok(reply)
 }
@@ -77,46 +79,67 @@ struct Follower {
 
 impl Follower {
     async fn run(mut self, bytes: mpsc::Sender<Result<Bytes, BodyError>>) {
+        let outcome = self.follow(&bytes).await;
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "a following read breaks off");
+            // Or the client would take what it has for all there is.
+            let _ = bytes.send(Err(error)).await;
+        }
+    }
+
+    /// Sends until there is nothing more to come, or nobody to send to.
+    async fn follow(
+        &mut self,
+        bytes: &mpsc::Sender<Result<Bytes, BodyError>>,
+    ) -> Result<(), BodyError> {
         loop {
-            let row = match self.store.inner.meta.latest(self.bucket, &self.key).await {
+            let look = self.store.inner.meta.latest(self.bucket, &self.key);
+            let row = match self.following.row(look).await {
                 Ok(Some(row)) if row.number == self.version => row,
                 // Replaced or deleted: what was sent is all that there ever was.
-                Ok(_) => return,
-                Err(error) => {
-                    tracing::warn!(%error, "a following read breaks off");
-                    return;
-                }
+                Ok(_) => return Ok(()),
+                Err(error) => return Err(BodyError::Meta(error)),
             };
-            if self.send_up_to(&row, &bytes).await.is_none() || row.kind == VersionKind::Object {
-                return;
+            while self.position < row.size_bytes {
+                let piece = self.next_piece(&row).await?;
+                self.position += piece.len() as u64;
+                self.store.stats().count_sent(piece.len());
+                if bytes.send(Ok(piece)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            if row.kind == VersionKind::Object {
+                return Ok(());
             }
             tokio::select! {
-                () = self.following.changed() => {}
-                () = bytes.closed() => return,
+                woken = self.following.woken() => match woken {
+                    Woken::Changed => {}
+                    Woken::Closing => return Err(BodyError::Stopping),
+                },
+                () = bytes.closed() => return Ok(()),
             }
         }
     }
 
-    /// Sends what is committed behind the position; `None` when there is no use in going on.
-    async fn send_up_to(
-        &mut self,
-        row: &Arc<VersionRow>,
-        bytes: &mpsc::Sender<Result<Bytes, BodyError>>,
-    ) -> Option<()> {
-        while self.position < row.size_bytes {
+    async fn next_piece(&self, row: &Arc<VersionRow>) -> Result<Bytes, BodyError> {
+        let read = async {
             let wanted = self.position..row.size_bytes;
-            let piece = match open_range(&self.store, row, wanted).await {
-                Ok((_, piece)) => piece,
-                Err(error) => {
-                    tracing::warn!(%error, "a following read breaks off");
-                    let _ = bytes.send(Err(BodyError::ReaderDied)).await;
-                    return None;
-                }
-            };
-            self.position += piece.len() as u64;
-            self.store.stats().count_sent(piece.len());
-            bytes.send(Ok(piece)).await.ok()?;
-        }
-        Some(())
+            let opened = open_range(&self.store, row, wanted).await;
+            opened.map(|(_, piece)| piece)
+        };
+        let piece = self.following.piece(row.number, self.position, read).await;
+        let (piece, origin) = piece.map_err(|fault| match fault {
+            Fault::Blob(error) => BodyError::Blob(error),
+            Fault::Meta(error) => BodyError::Meta(error),
+            _ => BodyError::ReaderDied,
+        })?;
+        self.store.stats().add(
+            match origin {
+                Origin::Store => Care::FollowedFromStore,
+                Origin::Memory => Care::FollowedFromMemory,
+            },
+            1,
+        );
+        Ok(piece)
     }
 }
