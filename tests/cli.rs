@@ -294,7 +294,10 @@ fn check_accepts_the_sample_configuration_and_sums_it_up() {
         site.signing_key.public_key_pem(),
     )
     .unwrap();
-    let jwks = format!(r#"{{"keys":[{{"kty":"oct","k":"{}"}}]}}"#, "A".repeat(43));
+    let jwks = format!(
+        r#"{{"keys":[{{"kty":"oct","kid":"k1","k":"{}"}}]}}"#,
+        "A".repeat(43)
+    );
     let file = folder.path().join("jwks.json");
     fs::write(&file, jwks).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();

@@ -52,7 +52,8 @@ impl Keys {
             "signing: {{ keys: [
                 {{ id: CF, scheme: cloudfront, public_key_file: '{folder}/cf.pem' }},
                 {{ id: t, scheme: token, secret_file: '{folder}/token.key', methods: [GET, HEAD, PUT] }},
-                {{ id: j, scheme: jwt, jwks_file: '{folder}/jwks.json' }} ] }}"
+                {{ id: j, scheme: jwt, jwks_file: '{folder}/jwks.json' }},
+                {{ id: u, scheme: uri_signing, jwks_file: '{folder}/jwks.json', methods: [GET, HEAD, PUT] }} ] }}"
         );
         let setup = Setup {
             routes: ROUTES,
@@ -327,6 +328,76 @@ async fn what_is_passed_on_carries_no_credential_either() {
 }
 
 #[tokio::test]
+async fn a_token_that_asks_for_it_is_renewed_with_every_success_for_its_client_alone() {
+    let origin = Origin::start().await.answering(|request| {
+        let status = match request.target() {
+            "/gone" => "404 Not Found",
+            "/moved" => "302 Found",
+            _ => "200 OK",
+        };
+        format!("HTTP/1.1 {status}\r\nCache-Control: max-age=60\r\nETag: \"v\"\r\nContent-Length: 0\r\n\r\n")
+            .into_bytes()
+    });
+    let keys = Keys::new();
+    let edge = keys.edge(origin.address).await;
+    let mut client = edge.client().await;
+    let renewed = |renewal: serde_json::Value| {
+        let mut claims = serde_json::json!({ "exp": seconds_from_now(60), "cdniuc": "regex:.*" });
+        for (name, value) in renewal.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        sign_jwt(
+            claims.as_object().unwrap(),
+            Some("k"),
+            &JwtSigner::Secret(JWT_SECRET),
+        )
+        .unwrap()
+    };
+    let asking = renewed(serde_json::json!({ "cdnistt": 1, "cdniets": 30 }));
+    let plain = renewed(serde_json::json!({}));
+    for (method, path, more, status, is_hit, is_renewed) in [
+        ("GET", "/a", "", 200, false, true),
+        ("GET", "/a", "", 200, true, true),
+        ("HEAD", "/a", "", 200, true, true),
+        ("GET", "/a", "If-None-Match: \"v\"\r\n", 304, true, true),
+        ("GET", "/moved", "", 302, false, true),
+        ("GET", "/gone", "", 404, false, false),
+        ("PUT", "/b", "Content-Length: 0\r\n", 200, false, true),
+        ("GET", "/a", "PLAIN", 200, true, false),
+    ] {
+        let (token, more) = if more == "PLAIN" {
+            (&plain, "")
+        } else {
+            (&asking, more)
+        };
+        let target = format!("{path}?URISigningPackage={token}");
+        let response = client.request(method, &target, more).await;
+        let expected = (status, is_hit, is_renewed);
+        let cookie = response.field("set-cookie");
+        let found = (response.status, response.is_hit(), cookie.is_some());
+        assert_eq!(found, expected, "{method} {path} {more}: {response:?}");
+        let for_one = response
+            .head
+            .to_ascii_lowercase()
+            .contains("\r\ncache-control: private\r\n");
+        assert_eq!(for_one, is_renewed, "{response:?}");
+        let Some(cookie) = cookie else { continue };
+        let (pair, attributes) = cookie.split_once("; ").unwrap();
+        assert_eq!(attributes, "Path=/; Max-Age=30; HttpOnly");
+        // The next request needs nothing else, and brings one more.
+        let next = client
+            .request("GET", "/a", &format!("Cookie: {pair}\r\n"))
+            .await;
+        assert_eq!((next.status, next.is_hit()), (200, true), "{next:?}");
+        assert!(next.field("set-cookie").is_some(), "{next:?}");
+    }
+    for request in origin.requests() {
+        assert_eq!(request.field("cookie"), None);
+        assert!(!request.target().contains('?'), "{request:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_end_that_comes_while_a_body_is_sent_does_not_cut_it() {
     let (mut origin, keys) = (Origin::start().await, Keys::new());
     let edge = keys.edge(origin.address).await;
@@ -388,7 +459,7 @@ async fn keys_are_exchanged_while_the_edge_runs_or_stay_as_they_are() {
     fs::write(&edge.config, &both).unwrap();
     assert_eq!(
         ask_to_reload(&edge).await,
-        (200, r#"{"keys":4}"#.to_owned())
+        (200, r#"{"keys":5}"#.to_owned())
     );
     assert_eq!(client.get(&old).await.status, 200);
     assert_eq!(client.get(&new).await.status, 200);

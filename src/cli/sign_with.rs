@@ -16,9 +16,9 @@ use super::secret;
 use super::sign::SignArgs;
 use crate::config::{read_duration, read_key_file};
 use crate::signing::{
-    CloudFrontSpec, DEFAULT_EXPRESSION, Expression, ExpressionFault, JwtSigner, PrivateKey,
-    SecureLinkKey, TokenHash, TokenKey, TokenSpec, UriContainer, sign_cookies, sign_jwt,
-    sign_secure_link, sign_token, sign_url, uri_container,
+    CLOUDFRONT_PARAMETERS, CloudFrontSpec, DEFAULT_EXPRESSION, Expression, ExpressionFault,
+    JwtSigner, PrivateKey, SecureLinkKey, TokenHash, TokenKey, TokenSpec, UriContainer,
+    sign_cookies, sign_jwt, sign_secure_link, sign_token, sign_url, uri_container,
 };
 
 /// Everything but what RFC 3986 §2.3 leaves as it is, and the slashes of a path.
@@ -70,6 +70,12 @@ pub struct SignWithArgs {
     /// The claim `aud`: jwt and uri-signing.
     #[arg(long)]
     pub audience: Option<String>,
+    /// Let the edge answer each request with a token that counts for so long, in a cookie: uri-signing.
+    #[arg(long, value_name = "DURATION", value_parser = read_duration)]
+    pub renew: Option<Duration>,
+    /// How many segments of the path that cookie is for; all paths of the host when it is left out.
+    #[arg(long, value_name = "SEGMENTS", requires = "renew")]
+    pub renew_depth: Option<u64>,
 }
 
 /// The schemes, as they are written on a command line.
@@ -134,6 +140,14 @@ pub enum SignFault {
     /// The path does not begin with a slash.
     #[error("write the object as /path, not percent-encoded")]
     RelativePath,
+    /// A further parameter is one that the scheme reads itself, so that no verifier would take the URL.
+    #[error("{0} belongs to the signature; leave that --query out, or choose another --parameter")]
+    Reserved(&'static str),
+    /// So is one that has the name of `--parameter`.
+    #[error(
+        "{0} is the parameter of the token; leave that --query out, or choose another --parameter"
+    )]
+    NameOfToken(String),
     /// The scheme has no such place.
     #[error("a signature of this scheme cannot stand there; leave --place out")]
     Place,
@@ -172,6 +186,7 @@ impl SignArgs {
             expires: now + self.expires.as_secs(),
             not_before: self.with.starts_in.map(|ahead| now + ahead.as_secs()),
         };
+        self.check_query()?;
         let path = utf8_percent_encode(&self.path, IN_PATH).to_string();
         match self.with.with {
             // `SignArgs::run` has seen to it.
@@ -182,6 +197,37 @@ impl SignArgs {
             With::Jwt => self.jwt(&path, &times),
             With::UriSigning => self.uri_signing(&path, &times),
         }
+    }
+
+    /// What is given behind `--query` is not what the scheme itself reads, there or in another place.
+    fn check_query(&self) -> Result<(), SignFault> {
+        let reserved: &[&'static str] = match (self.with.with, self.with.place) {
+            (With::Cloudfront, Place::Cookie) => &CLOUDFRONT_PARAMETERS[..1],
+            (With::Cloudfront, _) => &CLOUDFRONT_PARAMETERS,
+            (With::SecureLink, _) => &["expires"],
+            (With::Sigv4 | With::Token | With::Jwt | With::UriSigning, _) => &[],
+        };
+        for (name, _) in &self.query {
+            if let Some(reserved) = reserved.iter().find(|reserved| *reserved == name) {
+                return Err(SignFault::Reserved(reserved));
+            }
+            if self.parameter() == Some(name) {
+                return Err(SignFault::NameOfToken(name.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The one parameter that carries a signature of the scheme, if it is one.
+    fn parameter(&self) -> Option<&str> {
+        let by_default = match self.with.with {
+            With::Sigv4 | With::Cloudfront => return None,
+            With::Token => "hdnts",
+            With::SecureLink => "md5",
+            With::Jwt => "token",
+            With::UriSigning => "URISigningPackage",
+        };
+        Some(self.with.parameter.as_deref().unwrap_or(by_default))
     }
 
     /// The URL of a path that is percent-encoded, with the given query behind `--query`.
@@ -228,7 +274,7 @@ impl SignArgs {
     }
 
     fn token(&self, path: &str, times: &Times) -> Result<Signed, SignFault> {
-        let name = self.with.parameter.as_deref().unwrap_or("hdnts");
+        let name = self.parameter().unwrap_or_default();
         let hash = match self.with.hash {
             Hash::Sha256 => TokenHash::Sha256,
             Hash::Sha1 => TokenHash::Sha1,
@@ -254,7 +300,7 @@ impl SignArgs {
         }
         let key = SecureLinkKey {
             id: "".into(),
-            parameter: self.with.parameter.as_deref().unwrap_or("md5").into(),
+            parameter: self.parameter().unwrap_or_default().into(),
             expires_parameter: "expires".into(),
             expression: Expression::parse(&self.with.expression)?,
             secret: self.secret()?,
@@ -275,7 +321,7 @@ impl SignArgs {
         let opened = self.with.open.as_deref().unwrap_or(path);
         claims.insert("path".to_owned(), Value::from(opened));
         let token = self.signed_claims(&claims)?;
-        let name = self.with.parameter.as_deref().unwrap_or("token");
+        let name = self.parameter().unwrap_or_default();
         match self.with.place {
             Place::Path => Err(SignFault::Place),
             place => self.placed(path, name, &token, place),
@@ -290,9 +336,15 @@ impl SignArgs {
             None => UriContainer::Url(&url),
         };
         claims.insert("cdniuc".to_owned(), Value::from(uri_container(container)));
+        if let Some(lifetime) = self.with.renew {
+            claims.insert("cdnistt".to_owned(), Value::from(1));
+            claims.insert("cdniets".to_owned(), Value::from(lifetime.as_secs()));
+        }
+        if let Some(depth) = self.with.renew_depth {
+            claims.insert("cdnistd".to_owned(), Value::from(depth));
+        }
         let token = self.signed_claims(&claims)?;
-        let name = self.with.parameter.as_deref();
-        let name = name.unwrap_or("URISigningPackage");
+        let name = self.parameter().unwrap_or_default();
         match self.with.place {
             Place::Path => Ok(vec![self.url_of(&format!("{path};{name}={token}"), "")]),
             Place::Bearer => Err(SignFault::Place),
@@ -377,4 +429,115 @@ impl SignArgs {
 struct Times {
     expires: u64,
     not_before: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::{Duration, SystemTime};
+
+    use clap::Parser;
+
+    use super::SignArgs;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: SignArgs,
+    }
+
+    /// What signing with a secret or, for CloudFront, a private key prints.
+    fn sign(arguments: &str) -> Result<String, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, contents: &str| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, contents).unwrap();
+            std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+            file.display().to_string()
+        };
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let (secret, private) = (
+            file("s", "a-secret-of-more-than-32-bytes-for-JWT"),
+            file("k", &pair.serialize_pem()),
+        );
+        let fixed = ["sign", "--host", "h", "--key-id", "k", "/a"];
+        let key = if arguments.contains("cloudfront") {
+            ["--private-key-file", &private]
+        } else {
+            ["--secret-file", &secret]
+        };
+        let given = arguments.split(' ');
+        let command = Command::try_parse_from(fixed.into_iter().chain(key).chain(given)).unwrap();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let lines = command.args.sign_with(now);
+        lines
+            .map(|lines| lines.join("\n"))
+            .map_err(|fault| fault.to_string())
+    }
+
+    #[test]
+    fn a_parameter_that_the_scheme_reads_itself_is_not_signed_along() {
+        for (arguments, refused) in [
+            ("cloudfront --query Expires=1", Some("Expires")),
+            ("cloudfront --query Policy=1", Some("Policy")),
+            ("cloudfront --query Signature=1", Some("Signature")),
+            ("cloudfront --query Key-Pair-Id=1", Some("Key-Pair-Id")),
+            (
+                "cloudfront --query Hash-Algorithm=1",
+                Some("Hash-Algorithm"),
+            ),
+            ("cloudfront --query expires=1", None),
+            ("cloudfront --query X-Amz-Date=1", None),
+            ("cloudfront --place cookie --query Expires=1", None),
+            (
+                "cloudfront --place cookie --query Key-Pair-Id=1",
+                Some("Key-Pair-Id"),
+            ),
+            ("token --query hdnts=1", Some("hdnts")),
+            ("token --place cookie --query hdnts=1", Some("hdnts")),
+            ("token --parameter t --query hdnts=1", None),
+            ("token --parameter t --query t=1", Some("t")),
+            (
+                "secure-link --expression $secure_link_expires$uri$secret --query md5=1",
+                Some("md5"),
+            ),
+            (
+                "secure-link --expression $secure_link_expires$uri$secret --query expires=1",
+                Some("expires"),
+            ),
+            ("jwt --query token=1", Some("token")),
+            ("jwt --place bearer --query token=1", Some("token")),
+            (
+                "uri-signing --query URISigningPackage=1",
+                Some("URISigningPackage"),
+            ),
+            ("uri-signing --query token=1", None),
+        ] {
+            let found = sign(&format!("--with {arguments}"));
+            match refused {
+                None => assert!(found.is_ok(), "{arguments}: {found:?}"),
+                Some(name) => {
+                    let told = found.unwrap_err();
+                    assert!(told.starts_with(&format!("{name} ")), "{arguments}: {told}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_is_made_to_be_renewed_on_request() {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+        let url = sign("--with uri-signing --open .* --renew 30s --renew-depth 2").unwrap();
+        let claims = URL_SAFE_NO_PAD
+            .decode(url.split('.').nth(1).unwrap())
+            .unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+        let expected = serde_json::json!({
+            "exp": 1_700_003_600, "cdniuc": "regex:.*", "cdnistt": 1, "cdniets": 30, "cdnistd": 2,
+        });
+        assert_eq!(claims, expected);
+    }
 }

@@ -266,6 +266,9 @@ pub enum Reason {
     /// A route that takes keys of a scheme of which there are none.
     #[error("no key of edge.signing.keys is of the scheme {0}")]
     SchemeWithoutKeys(Scheme),
+    /// A key for renewals that is not in the set, or with which nobody can sign.
+    #[error("jwks_file holds no secret (kty oct) with the kid {0:?}")]
+    NoSecretOfSet(String),
     /// A setting of a key that its scheme does not have.
     #[error("a key of the scheme {0} has no such setting")]
     NotOfScheme(Scheme),

@@ -60,6 +60,7 @@ struct Given {
     hash: Option<TokenHash>,
     issuer: Option<String>,
     audience: Option<String>,
+    renewal_key: Option<String>,
     path_claim: Option<Option<String>>,
     methods: Option<Vec<String>>,
     allow_sigv2: Option<bool>,
@@ -94,6 +95,11 @@ fn read_key(key: &Section<'_>, ids: &mut Names, relations: &Relations<'_>) -> Op
     );
     let issuer = key.optional("issuer", "any", text("an issuer"));
     let audience = key.optional("audience", "none", text("an audience"));
+    let renewal_key = key.optional(
+        "renewal_key",
+        "the secret that a token is signed with",
+        text("a kid"),
+    );
     let path_claim = key.optional("path_claim", "path", or_none(text("a claim")));
     let methods = key.optional_scalars("methods", "GET and HEAD", method());
     let allow_sigv2 = key.optional("allow_sigv2", "false", true_or_false());
@@ -110,6 +116,7 @@ fn read_key(key: &Section<'_>, ids: &mut Names, relations: &Relations<'_>) -> Op
         hash: hash?,
         issuer: issuer?,
         audience: audience?,
+        renewal_key: renewal_key?,
         path_claim: path_claim?,
         methods: methods?.map(|methods| methods.iter().map(ToString::to_string).collect()),
         allow_sigv2: allow_sigv2?,
@@ -153,7 +160,14 @@ impl Given {
                 "path_claim",
                 "methods",
             ],
-            Scheme::UriSigning => &["jwks_file", "parameter", "issuer", "audience", "methods"],
+            Scheme::UriSigning => &[
+                "jwks_file",
+                "parameter",
+                "issuer",
+                "audience",
+                "renewal_key",
+                "methods",
+            ],
         };
         let mut sound = true;
         for (setting, is_given) in self.given() {
@@ -216,14 +230,23 @@ impl Given {
                 let parameter = parameter("URISigningPackage");
                 let (issuer, audience) = (self.issuer, self.audience);
                 let keys = UriSigningKeys::new(id, self.jwks?, &parameter, issuer, audience);
-                KeyKind::UriSigning(keys)
+                KeyKind::UriSigning(match self.renewal_key {
+                    None => keys,
+                    Some(kid) => {
+                        let keys = keys.renewing_with(&kid);
+                        if keys.is_none() {
+                            key.problem("renewal_key", Reason::NoSecretOfSet(kid));
+                        }
+                        keys?
+                    }
+                })
             }
         };
         sound.then_some(kind)
     }
 
     /// Each setting that belongs to some schemes only, and whether it is given.
-    fn given(&self) -> [(&'static str, bool); 14] {
+    fn given(&self) -> [(&'static str, bool); 15] {
         [
             ("secret_file", self.secret_file.is_some()),
             ("secret_env", self.secret_variable.is_some()),
@@ -236,6 +259,7 @@ impl Given {
             ("hash", self.hash.is_some()),
             ("issuer", self.issuer.is_some()),
             ("audience", self.audience.is_some()),
+            ("renewal_key", self.renewal_key.is_some()),
             ("path_claim", self.path_claim.is_some()),
             ("methods", self.methods.is_some()),
             ("allow_sigv2", self.allow_sigv2.is_some()),

@@ -26,7 +26,7 @@ fn folder() -> tempfile::TempDir {
     let public = site.signing_key.public_key_pem();
     write(folder.path(), "cloudfront.pem", public, 0o644);
     let secret = "a".repeat(42) + "A";
-    let jwks = format!(r#"{{"keys":[{{"kty":"oct","k":"{secret}"}}]}}"#);
+    let jwks = format!(r#"{{"keys":[{{"kty":"oct","kid":"k1","k":"{secret}"}}]}}"#);
     write(folder.path(), "jwks.json", jwks, 0o600);
     folder
 }
@@ -203,7 +203,7 @@ fn the_sample_means_what_it_says() {
         taken.map(|key| key.id.as_str()).collect::<Vec<_>>()
     };
     assert_eq!(taken(2), ["K2JCJMDEHXQW5F", "player-2026"]);
-    assert_eq!(taken(3).len(), 5);
+    assert_eq!(taken(3).len(), 6);
     assert_eq!(
         edge.routes[0].cache.query,
         QueryRule::Deny(vec!["utm_source".to_owned(), "utm_medium".to_owned()])
@@ -349,6 +349,14 @@ fn mistakes_about_keys_are_named_with_the_key_and_the_reason() {
             format!(
                 "{at}.jwks_file: \"empty.json\": it holds no key for HS256, RS256, ES256 or EdDSA (Ed25519)"
             ),
+        ),
+        (
+            "{ id: a, scheme: uri_signing, jwks_file: jwks.json, renewal_key: k2 }",
+            format!("{at}.renewal_key: jwks_file holds no secret (kty oct) with the kid \"k2\""),
+        ),
+        (
+            "{ id: a, scheme: jwt, jwks_file: jwks.json, renewal_key: k1 }",
+            format!("{at}.renewal_key: a key of the scheme jwt has no such setting"),
         ),
         (
             "{ id: a, scheme: jwt, jwks_file: long.json }",

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use super::request::Request;
 use crate::config::{self, Access};
 use crate::signing::{
-    Refusal, RequestView, Rules, Scheme, SignedRequest, Verifier, carries_presignature,
-    carries_signature_header, other_style,
+    Refusal, RenewedToken, RequestView, Rules, Scheme, SignedRequest, Verifier,
+    carries_presignature, carries_signature_header, other_style,
 };
 
 /// The edge's keys and rules for signatures.
@@ -52,6 +52,8 @@ pub struct Judged {
     pub stripped: bool,
     /// A genuine AWS signature let it in, which covers its `x-amz-*` fields.
     pub aws_signed: bool,
+    /// What the client gets for its next requests.
+    pub renewed: Option<RenewedToken>,
 }
 
 impl Authorizer {
@@ -75,6 +77,7 @@ impl Authorizer {
                 authorized: Ok(Authorized::Shared),
                 stripped: false,
                 aws_signed: false,
+                renewed: None,
             };
         }
         let keys = self.keys.load();
@@ -84,6 +87,7 @@ impl Authorizer {
                 authorized: Err(Refusal::NotSigned),
                 stripped: false,
                 aws_signed: false,
+                renewed: None,
             };
         };
         let prefix_length = self.routes[route].path.len();
@@ -93,7 +97,8 @@ impl Authorizer {
             domain: keys.domain.as_deref(),
         };
         let view = view(request, prefix_length);
-        let granted = verifier.verify(&view, &rules, now);
+        let mut granted = verifier.verify(&view, &rules, now);
+        let renewed = (granted.as_mut().ok()).and_then(|granted| granted.renewed.take());
         let aws_signed = (granted.as_ref()).is_ok_and(|granted| granted.scheme == Scheme::SigV4);
         let authorized = granted.map(|granted| {
             // A signed Range or x-amz-* field must reach the origin as it was signed, and a fetch for
@@ -109,6 +114,7 @@ impl Authorizer {
             authorized,
             stripped,
             aws_signed,
+            renewed,
         }
     }
 

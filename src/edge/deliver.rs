@@ -147,6 +147,7 @@ impl Node {
             own_fields.retain(|(name, _)| !withheld.contains(name));
             policy.add_to(request, &mut own_fields);
         }
+        visit.add_renewed(status, &mut own_fields);
         let head = ReplyHead {
             status,
             stored: Some((&response.head, selection)),

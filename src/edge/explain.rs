@@ -126,6 +126,7 @@ impl Node {
             key,
             stripped: judged.stripped,
             aws_signed: judged.aws_signed,
+            renewed: None,
         };
         if let (None, Some(policy)) = (not_for_the_cache, &self.routes[number].policy) {
             policy.take_asking_origin(&mut visit.request);

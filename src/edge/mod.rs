@@ -80,8 +80,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderName, IF_RANGE, RANGE};
-use http::{HeaderMap, Method, StatusCode};
+use http::header::{CACHE_CONTROL, HeaderName, IF_RANGE, RANGE, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use tokio::sync::mpsc;
 
@@ -159,6 +159,21 @@ pub struct Visit {
     pub stripped: bool,
     /// A genuine AWS signature let it in, which covers its `x-amz-*` fields.
     pub aws_signed: bool,
+    /// What the client gets for its next requests: a `Set-Cookie`.
+    pub renewed: Option<HeaderValue>,
+}
+
+impl Visit {
+    /// Adds the client's next token to a response with this status (RFC 9246 §3.3): to what succeeds or leads
+    /// on, and that is for this client alone from then on, whatever the origin says to other caches.
+    fn add_renewed(&self, status: StatusCode, fields: &mut Vec<(HeaderName, HeaderValue)>) {
+        if let Some(cookie) = &self.renewed
+            && (status.is_success() || status.is_redirection())
+        {
+            fields.push((SET_COOKIE, cookie.clone()));
+            fields.push((CACHE_CONTROL, HeaderValue::from_static("private")));
+        }
+    }
 }
 
 /// A request that pingora's proxy is to answer.
@@ -270,6 +285,8 @@ impl Node {
             // It means nothing there (RFC 9110 §14.2), but stored parts are told apart by it.
             request.fields.remove(RANGE);
         }
+        let scheme = request.peer.scheme().as_str();
+        let renewed = judged.renewed.and_then(|token| token.set_cookie(scheme));
         let aws = AwsParameters::of(judged.aws_signed);
         let key = cache_key(&request, &self.routes[route].config.cache, aws);
         let mut visit = Visit {
@@ -278,6 +295,7 @@ impl Node {
             key,
             stripped: judged.stripped,
             aws_signed: judged.aws_signed,
+            renewed,
         };
         if let Some(why) = not_for_the_cache(&visit.request, authorized) {
             if let Err(failure) = self.may_be_signed(&visit) {

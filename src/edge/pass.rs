@@ -450,15 +450,16 @@ impl ProxyHttp for PassLane {
             stored: false,
             detail: ticket.detail,
         };
+        let mut added = Vec::new();
         if let Some(policy) = self.policy(&ticket) {
             for name in policy.withheld() {
                 response.remove_header(name);
             }
-            let mut fields = Vec::new();
-            policy.add_to(request, &mut fields);
-            for (name, value) in fields {
-                response.append_header(name, value)?;
-            }
+            policy.add_to(request, &mut added);
+        }
+        ticket.visit.add_renewed(response.status, &mut added);
+        for (name, value) in added {
+            response.append_header(name, value)?;
         }
         let key = self.node.key_parameter(&ticket.visit);
         let status = format!("{status}{}", OrNothing(&key));

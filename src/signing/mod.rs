@@ -69,11 +69,14 @@ mod virtual_host;
 mod window;
 
 pub use carriers::Carriers;
-pub use cloudfront::{CloudFrontKey, CloudFrontSpec, SignedCookies, sign_cookies, sign_url};
+pub use cloudfront::{
+    CLOUDFRONT_PARAMETERS, CloudFrontKey, CloudFrontSpec, SignedCookies, sign_cookies, sign_url,
+};
 pub use credential_refusal::CredentialRefusal;
 pub use form::{FormGrant, verify_form};
 pub use jwt::{
-    JwkSet, JwksFault, JwtKeys, JwtSigner, UriContainer, UriSigningKeys, sign_jwt, uri_container,
+    JwkSet, JwksFault, JwtKeys, JwtSigner, RenewedToken, UriContainer, UriSigningKeys, sign_jwt,
+    uri_container,
 };
 pub use keyring::Keyring;
 pub use private_key::{PrivateKey, PrivateKeyFault};
@@ -200,6 +203,8 @@ pub struct Granted {
     /// It covers header fields besides the host, or the body: what reaches the origin must have them
     /// as they were sent.
     pub covers_fields: bool,
+    /// What the client gets for its next requests.
+    pub renewed: Option<RenewedToken>,
 }
 
 /// What was signed, for a person. Nothing in it is a secret.

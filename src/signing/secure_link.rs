@@ -222,6 +222,7 @@ pub(super) fn verify(
             not_before: None,
             client_bound: key.expression.has(Variable::RemoteAddr),
             covers_fields: false,
+            renewed: None,
         }))
     })
 }

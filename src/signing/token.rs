@@ -297,6 +297,7 @@ pub(super) fn verify(
             not_before,
             client_bound: token.ip.is_some(),
             covers_fields: false,
+            renewed: None,
         }))
     })
 }

@@ -281,6 +281,7 @@ impl Verifier {
                 not_before: None,
                 client_bound: false,
                 covers_fields: true,
+                renewed: None,
             }));
         }
         if !presigned {
@@ -294,6 +295,7 @@ impl Verifier {
             not_before: None,
             client_bound: false,
             covers_fields: !grant.signed_headers.is_empty(),
+            renewed: None,
         }))
     }
 

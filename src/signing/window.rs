@@ -7,6 +7,9 @@ use super::CredentialRefusal;
 /// More digits than any date that is meant has; the largest instant is the year 33658.
 const DIGITS_MAX: usize = 12;
 
+/// The last second that there is: the largest number of [`DIGITS_MAX`] digits.
+pub(super) const LAST: u64 = 999_999_999_999;
+
 /// Reads a number of seconds: decimal digits and nothing else.
 pub(super) fn seconds(text: &str) -> Option<u64> {
     let plain = !text.is_empty()
@@ -17,7 +20,6 @@ pub(super) fn seconds(text: &str) -> Option<u64> {
 
 /// The instant that many seconds after 1970; the last one that there is when it lies beyond.
 pub(super) fn instant(seconds: u64) -> SystemTime {
-    const LAST: u64 = 999_999_999_999;
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(LAST))
 }
 

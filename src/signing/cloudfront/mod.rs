@@ -89,6 +89,15 @@ impl Part {
     }
 }
 
+/// The parameters that make a signed URL, which it can have once; the first one is the mark of it.
+pub const CLOUDFRONT_PARAMETERS: [&str; Part::COUNT] = [
+    Part::KeyPairId.parameter(),
+    Part::Policy.parameter(),
+    Part::Expires.parameter(),
+    Part::Signature.parameter(),
+    Part::HashAlgorithm.parameter(),
+];
+
 /// Where these credentials stand.
 pub(super) fn carry(carriers: &mut Carriers) {
     let others = Part::ALL
@@ -247,6 +256,7 @@ pub(super) fn verify(
         not_before,
         client_bound: policy.source_ip.is_some(),
         covers_fields: false,
+        renewed: None,
     }))
 }
 

@@ -115,6 +115,12 @@ impl JwkSet {
         Ok(JwkSet { keys })
     }
 
+    /// The secret of this name, with which one can sign as well.
+    pub(super) fn secret(&self, id: &str) -> Option<&Jwk> {
+        let mut secrets = self.keys.iter().filter(|key| key.is_secret());
+        secrets.find(|key| key.id.as_deref() == Some(id))
+    }
+
     /// The key that a token names by `kid`; without a name the one key that there is for its
     /// algorithm.
     ///
@@ -194,6 +200,23 @@ impl Jwk {
             Some(_) => return Err(fault),
         };
         Ok(Some(Jwk { id, algorithm, key }))
+    }
+
+    pub(super) fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Signs `message`; `None` when only the public half of the key is here.
+    pub(super) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+        match &self.key {
+            VerificationKey::Secret(key) => Some(hmac::sign(key, message).as_ref().to_vec()),
+            VerificationKey::Public(_) => None,
+        }
+    }
+
+    /// Whether it is a secret, with which one can sign as well.
+    pub(super) fn is_secret(&self) -> bool {
+        matches!(self.key, VerificationKey::Secret(_))
     }
 
     /// Whether `signature` was made for `message` with this key, in its algorithm.

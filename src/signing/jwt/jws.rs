@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::jwks::JwkSet;
+use super::jwks::{Jwk, JwkSet};
 use crate::signing::CredentialRefusal;
 
 /// A token whose parts have been decoded. Nothing is proven yet.
@@ -52,18 +52,21 @@ impl<'t> Jws<'t> {
         })
     }
 
-    /// The claims, if a key of `keys` has signed them.
+    /// The claims, if a key of `keys` has signed them, and that key.
     ///
     /// # Errors
     /// What [`JwkSet::find`] refuses, [`CredentialRefusal::SignatureMismatch`], and
     /// [`CredentialRefusal::MalformedToken`] when what is signed is no JSON object.
-    pub(super) fn prove(&self, keys: &JwkSet) -> Result<Map<String, Value>, CredentialRefusal> {
+    pub(super) fn prove<'k>(
+        &self,
+        keys: &'k JwkSet,
+    ) -> Result<(Map<String, Value>, &'k Jwk), CredentialRefusal> {
         let key = keys.find(self.key_id.as_deref(), &self.algorithm)?;
         if !key.verifies(self.signed.as_bytes(), &self.signature) {
             return Err(CredentialRefusal::SignatureMismatch);
         }
         match self.claims() {
-            Some(claims) => Ok(claims),
+            Some(claims) => Ok((claims, key)),
             None => Err(CredentialRefusal::MalformedToken),
         }
     }

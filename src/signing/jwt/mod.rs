@@ -8,6 +8,7 @@
 //! | `claims.rs` | what both kinds of tokens say in the same words |
 //! | `plain.rs` | tokens in `Authorization: Bearer`, query or cookie |
 //! | `uri_signing.rs` | `URISigningPackage` |
+//! | `renewal.rs` | the token for the next request, when one of URI signing asks for it |
 //! | `sign.rs` | for our own tools and tests |
 //!
 //! `alg: none` is the name of no key's algorithm, and a public key is never taken for a secret: what a
@@ -17,6 +18,7 @@ mod claims;
 mod jwks;
 mod jws;
 mod plain;
+mod renewal;
 mod sign;
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,7 @@ mod uri_signing;
 pub use jwks::{JwkSet, JwksFault};
 pub use plain::JwtKeys;
 pub(super) use plain::{explain, verify};
+pub use renewal::RenewedToken;
 pub use sign::{JwtSigner, UriContainer, sign_jwt, uri_container};
 pub use uri_signing::UriSigningKeys;
 pub(super) use uri_signing::{explain as explain_uri_signing, verify as verify_uri_signing};

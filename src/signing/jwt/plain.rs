@@ -119,7 +119,7 @@ pub(in crate::signing) fn verify(
             return Ok(Verdict::Nothing);
         };
         let claims = match Jws::parse(token)?.prove(&issuer.keys) {
-            Ok(claims) => claims,
+            Ok((claims, _)) => claims,
             Err(unproven) => return Ok(Verdict::Unproven(unproven)),
         };
         let validity = issuer.check(&claims, view, leeway, now)?;
@@ -130,6 +130,7 @@ pub(in crate::signing) fn verify(
             not_before: validity.not_before,
             client_bound: false,
             covers_fields: false,
+            renewed: None,
         }))
     })
 }

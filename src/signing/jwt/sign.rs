@@ -50,19 +50,29 @@ pub fn sign_jwt(
             PrivateKeyKind::Ed25519 => Algorithm::EdDsa,
         },
     };
+    compact(algorithm, key_id, claims, |signed| match signer {
+        JwtSigner::Secret(secret) => {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+            Some(hmac::sign(&key, signed).as_ref().to_vec())
+        }
+        JwtSigner::Key(key) => key.sign(signed, EcdsaForm::Fixed),
+    })
+}
+
+/// A token in compact form (RFC 7515 §7.1); `None` when `sign` gives no signature.
+pub(super) fn compact(
+    algorithm: Algorithm,
+    key_id: Option<&str>,
+    claims: &Map<String, Value>,
+    sign: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
+) -> Option<String> {
     let mut header = json!({ "alg": algorithm.word(), "typ": "JWT" });
     if let Some(id) = key_id {
         header["kid"] = Value::from(id);
     }
     let encode = |text: String| URL_SAFE_NO_PAD.encode(text);
-    let claims = Value::Object(claims.clone()).to_string();
+    let claims = serde_json::to_string(claims).ok()?;
     let signed = format!("{}.{}", encode(header.to_string()), encode(claims));
-    let signature = match signer {
-        JwtSigner::Secret(secret) => {
-            let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-            hmac::sign(&key, signed.as_bytes()).as_ref().to_vec()
-        }
-        JwtSigner::Key(key) => key.sign(signed.as_bytes(), EcdsaForm::Fixed)?,
-    };
+    let signature = sign(signed.as_bytes())?;
     Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }

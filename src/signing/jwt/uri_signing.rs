@@ -10,12 +10,13 @@
 //! | `cdniuc` | required: `hash:` (RFC 6920 §5, SHA-256) or `regex:`, of the whole URL, normalised |
 //! | `cdniv` | 1 or absent |
 //! | `cdnicrit`, `jti`, `cdniip` | refused, as §2.1 asks of those who do not support them |
-//! | `cdnistt`, `cdniets`, `cdnistd` | not acted upon: tokens are not renewed |
+//! | `cdnistt`, `cdniets`, `cdnistd` | the client gets a new token in a cookie: `renewal.rs` |
 //! | `sub`, `iat`, others | not looked at |
 //!
 //! A regular expression is matched against the whole URL, not a part of it, and without the features
 //! of POSIX that need a locale. It is compiled once and remembered.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -27,18 +28,23 @@ use regex::bytes::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 
 use super::claims::{UnknownIssuer, Validity, check_audience, check_issuer};
-use super::jwks::JwkSet;
+use super::jwks::{Jwk, JwkSet};
 use super::jws::Jws;
 use super::plain::explained;
+use super::renewal::Renewal;
 use crate::signing::carriers::{Carriers, joined, parameter_in, without};
 use crate::signing::verifier::{Verdict, first_to_prove};
-use crate::signing::view::{RequestView, cookie, parameter};
+use crate::signing::view::{RequestView, cookies, parameter};
 use crate::signing::{CredentialRefusal, Explained, Granted, Scheme};
 
 const PART: &str = "the token";
 
 /// What one compiled expression may take, in bytes.
 const REGEX_BYTES_MAX: usize = 256 << 10;
+
+/// How many tokens of one request are looked at. A browser sends the cookies of all paths that the URL
+/// lies under, and a playlist is asked for again with the token that it had first.
+const TOKENS_MAX: usize = 4;
 
 /// How many compiled expressions are remembered for each issuer, the oldest out first.
 const REGEXES_MAX: usize = 32;
@@ -56,6 +62,8 @@ pub struct UriSigningKeys {
     pub issuer: Option<String>,
     /// What `aud` must name.
     pub audience: Option<String>,
+    /// The `kid` of the secret with which tokens are renewed; `None`: the one that they are signed with.
+    renewal_key: Option<Box<str>>,
     regexes: Arc<ArcSwap<Vec<Arc<Compiled>>>>,
 }
 
@@ -69,6 +77,8 @@ struct Compiled {
 struct Found<'a> {
     token: &'a str,
     url: String,
+    /// The path as it was sent, without a token.
+    path: Cow<'a, str>,
 }
 
 impl UriSigningKeys {
@@ -86,8 +96,16 @@ impl UriSigningKeys {
             parameter: parameter.into(),
             issuer,
             audience,
+            renewal_key: None,
             regexes: Arc::default(),
         }
+    }
+
+    /// Renews tokens with the secret that has this `kid`; `None` when there is no such secret.
+    pub fn renewing_with(mut self, id: &str) -> Option<Self> {
+        self.keys.secret(id)?;
+        self.renewal_key = Some(id.into());
+        Some(self)
     }
 
     pub(in crate::signing) fn carry(&self, carriers: &mut Carriers) {
@@ -102,27 +120,49 @@ impl UriSigningKeys {
         self.regexes.load().len()
     }
 
-    fn find<'a>(&self, view: &RequestView<'a>) -> Result<Option<Found<'a>>, CredentialRefusal> {
-        let (path, query) = (view.request.path, view.request.query);
-        if let Some(token) = parameter(query, &self.parameter, PART)? {
-            let query = joined(query, |item| !item.is_named(&self.parameter));
-            let url = normal_url(view, path, &query);
-            return Ok(Some(Found { token, url }));
+    /// One of the tokens that a request carries: the one in its URL before those in cookies.
+    fn find<'a>(
+        &self,
+        view: &RequestView<'a>,
+        place: usize,
+    ) -> Result<Option<Found<'a>>, CredentialRefusal> {
+        const TWICE: CredentialRefusal = CredentialRefusal::DuplicatePart { part: PART };
+        let mut path = Cow::Borrowed(view.request.path);
+        let mut query = Cow::Borrowed(view.request.query);
+        let mut in_url = parameter(view.request.query, &self.parameter, PART)?;
+        if in_url.is_some() {
+            let kept = joined(&query, |item| !item.is_named(&self.parameter));
+            query = Cow::Owned(kept);
         }
-        if let Some(found) = parameter_in(path, &self.parameter) {
-            let path = without(path, found.whole);
-            if parameter_in(&path, &self.parameter).is_some() {
-                return Err(CredentialRefusal::DuplicatePart { part: PART });
+        if let Some(found) = parameter_in(view.request.path, &self.parameter) {
+            let kept = without(&path, found.whole);
+            if in_url.is_some() || parameter_in(&kept, &self.parameter).is_some() {
+                return Err(TWICE);
             }
-            let url = normal_url(view, &path, query);
-            let token = found.value;
-            return Ok(Some(Found { token, url }));
+            in_url = Some(found.value);
+            path = Cow::Owned(kept);
         }
-        let token = cookie(view.request.headers, &self.parameter, PART)?;
-        Ok(token.map(|token| {
-            let url = normal_url(view, path, query);
-            Found { token, url }
+        let in_cookies =
+            cookies(view.request.headers).filter(|(name, _)| *name == &*self.parameter);
+        let mut tokens = in_url.into_iter().chain(in_cookies.map(|(_, token)| token));
+        Ok(tokens.nth(place).map(|token| Found {
+            token,
+            url: normal_url(view, &path, &query),
+            path,
         }))
+    }
+
+    /// What a token that `proven_by` has signed is renewed with.
+    ///
+    /// # Errors
+    /// [`CredentialRefusal::UnsupportedClaim`]: the edge can verify the token and not renew it. Refusing
+    /// the first request tells the operator; refusing those after the token's end would tell the viewers.
+    fn renewal_key<'k>(&'k self, proven_by: &'k Jwk) -> Result<&'k Jwk, CredentialRefusal> {
+        let named = self.renewal_key.as_deref();
+        let key = named.and_then(|id| self.keys.secret(id));
+        let key = key.unwrap_or(proven_by);
+        let claim = "cdnistt";
+        (key.is_secret().then_some(key)).ok_or(CredentialRefusal::UnsupportedClaim { claim })
     }
 
     fn check(
@@ -267,22 +307,48 @@ pub(super) fn normal_escapes(text: &str) -> String {
 /// the issuers.
 ///
 /// # Errors
-/// The [`CredentialRefusal`] that names the cause, of the issuer whose key signed if one did; the
-/// signature is checked before what it covers.
+/// The [`CredentialRefusal`] that names the cause, of the first token, and of the issuer whose key signed
+/// it if one did; the signature is checked before what it covers.
 pub(in crate::signing) fn verify(
     view: &RequestView,
     issuers: &[UriSigningKeys],
     now: SystemTime,
 ) -> Result<Option<Granted>, CredentialRefusal> {
+    let mut first = None;
+    for place in 0..TOKENS_MAX {
+        match verify_one(view, issuers, place, now) {
+            Ok(Some(granted)) => return Ok(Some(granted)),
+            Ok(None) => break,
+            Err(refusal) => {
+                first.get_or_insert(refusal);
+            }
+        }
+    }
+    first.map_or(Ok(None), Err)
+}
+
+fn verify_one(
+    view: &RequestView,
+    issuers: &[UriSigningKeys],
+    place: usize,
+    now: SystemTime,
+) -> Result<Option<Granted>, CredentialRefusal> {
     first_to_prove(issuers, |issuer| {
-        let Some(found) = issuer.find(view)? else {
+        let Some(found) = issuer.find(view, place)? else {
             return Ok(Verdict::Nothing);
         };
-        let claims = match Jws::parse(found.token)?.prove(&issuer.keys) {
-            Ok(claims) => claims,
+        let (claims, key) = match Jws::parse(found.token)?.prove(&issuer.keys) {
+            Ok(proven) => proven,
             Err(unproven) => return Ok(Verdict::Unproven(unproven)),
         };
         let validity = issuer.check(&claims, &found.url, now)?;
+        let renewed = match Renewal::of(&claims)? {
+            None => None,
+            Some(renewal) => {
+                let key = issuer.renewal_key(key)?;
+                renewal.renew(claims, key, &issuer.parameter, &found.path, now)
+            }
+        };
         Ok(Verdict::Granted(Granted {
             scheme: Scheme::UriSigning,
             key_id: issuer.id.clone(),
@@ -290,6 +356,7 @@ pub(in crate::signing) fn verify(
             not_before: validity.not_before,
             client_bound: false,
             covers_fields: false,
+            renewed,
         }))
     })
 }
@@ -302,7 +369,7 @@ pub(in crate::signing) fn explain(
     view: &RequestView,
     issuer: &UriSigningKeys,
 ) -> Result<Option<Explained>, CredentialRefusal> {
-    let found = issuer.find(view)?;
+    let found = issuer.find(view, 0)?;
     found
         .map(|found| {
             let hash = url_hash(&found.url);
