@@ -53,7 +53,7 @@ compare: ## CPU per request beside nginx, Varnish, Traffic Server and HAProxy; C
 	python3 benches/compare
 
 fuzz: ## Look for inputs that break a parser, FUZZ_SECONDS (60) for each
-	@scripts/deps.sh build
+	@scripts/deps.sh build fuzz
 	@scripts/fuzz.sh
 
 deps: ## Install what is missing, or say how

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that what the named groups need is here: scripts/deps.sh [build] [test] [check] [suites] [soak] [compare]
+# Makes sure that what the named groups need is here: scripts/deps.sh [build] [test] [check] [suites] [soak] [compare] [fuzz]
 #
 #   build   Rust, a C compiler and cmake (zlib-ng and aws-lc are built from C sources)
 #   test    strace, which stops and fails system calls for the tests of the store
@@ -8,6 +8,7 @@
 #           for JavaScript in target/aws-sdk-js and CloudFront's signer in target/cloudfront-signer-js;
 #           curl, rclone, ffmpeg, Chromium, Node, Prometheus and valgrind; nginx, wrk and h2load
 #   soak    testssl.sh
+#   fuzz    a C++ compiler for libFuzzer, and cargo-fuzz in target/tools
 #   compare the caches that benches/compare runs beside Tidegate, and the load generators
 #
 # Missing system packages are installed with apt when this is root or sudo asks for no password. Otherwise
@@ -82,6 +83,9 @@ for group in "$@"; do
         soak)
             need testssl testssl.sh
             ;;
+        fuzz)
+            need c++ g++
+            ;;
         compare)
             need_python
             need curl curl
@@ -92,7 +96,7 @@ for group in "$@"; do
             need haproxy haproxy
             ;;
         *)
-            echo "deps: there is no group $group; there are build, test, check, suites, soak and compare" >&2
+            echo "deps: there is no group $group; there are build, test, check, suites, soak, compare and fuzz" >&2
             exit 2
             ;;
     esac
@@ -139,6 +143,16 @@ venv() {
     cp "$requirements" "$folder/requirements.txt"
 }
 
+# cargo_tool NAME VERSION: a program of crates.io in target/tools/bin.
+cargo_tool() {
+    local name=$1 version=$2
+    if [[ $("target/tools/bin/$name" --version 2>/dev/null) == "$name $version" ]]; then
+        return
+    fi
+    echo "deps: building $name $version" >&2
+    cargo install "$name" --version "$version" --locked --quiet --root target/tools
+}
+
 # node_modules FOLDER SOURCE: the npm packages that the lock file in SOURCE names, in FOLDER/node_modules.
 node_modules() {
     local folder=$1 source=$2
@@ -156,6 +170,7 @@ node_modules() {
 for group in "$@"; do
     case $group in
         check) venv target/tools scripts/check-requirements.txt ;;
+        fuzz) cargo_tool cargo-fuzz 0.13.2 ;;
         suites)
             venv target/venv tests/clients/requirements.txt
             node_modules target/http-cache-tests tests/clients/http_cache_tests

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fuzzes each target for FUZZ_SECONDS (default 60), one after the other, and stops at the first fault.
+# Fuzzes each target for FUZZ_SECONDS (default 60), one after the other, and stops at the first fault. FUZZ_TARGETS names
+# some of them; all otherwise.
 #
 # The committed corpus in fuzz/corpus is only read: what is found goes to target/fuzz-corpus, the input that broke
 # something to fuzz/artifacts. Such an input belongs into fuzz/corpus together with its fix, where `cargo test`
@@ -9,18 +10,7 @@ set -euo pipefail
 
 cd "$(dirname "$0")/.."
 seconds=${FUZZ_SECONDS:-60}
-tools=target/tools
-PATH="$PWD/$tools/bin:$PATH"
-
-if ! command -v c++ >/dev/null; then
-    echo "libFuzzer is C++ and there is no c++; install one with: apt-get install g++" >&2
-    exit 1
-fi
-if ! command -v cargo-fuzz >/dev/null; then
-    echo "cargo-fuzz is missing; install it with:" >&2
-    echo "  cargo install cargo-fuzz --locked --root $tools" >&2
-    exit 1
-fi
+PATH="$PWD/target/tools/bin:$PATH"
 
 # What is fuzzed is built from the versions that are shipped; cargo adds libFuzzer to the copy.
 cp Cargo.lock fuzz/Cargo.lock
@@ -28,6 +18,10 @@ cargo fuzz build --sanitizer none --codegen-units 16 --target-dir target/fuzz
 
 for file in fuzz/fuzz_targets/*.rs; do
     target=$(basename "$file" .rs)
+    if [[ -n ${FUZZ_TARGETS:-} && " $FUZZ_TARGETS " != *" $target "* ]]; then
+        continue
+    fi
+    echo "fuzz: $target"
     found=target/fuzz-corpus/$target
     mkdir -p "$found"
     cargo fuzz run --sanitizer none --codegen-units 16 --target-dir target/fuzz "$target" \

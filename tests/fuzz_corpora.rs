@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every target of `fuzz/Cargo.toml`.
-const TARGETS: [&str; 31] = [
+const TARGETS: [&str; 32] = [
     "aws_chunked",
     "bucket_policy",
     "cache_control",
@@ -34,6 +34,7 @@ const TARGETS: [&str; 31] = [
     "presigned",
     "proxy_protocol",
     "range",
+    "request_h2",
     "request_head",
     "s3_target",
     "signed_header",
@@ -89,6 +90,11 @@ fn every_target_has_a_corpus_and_every_corpus_a_target() {
 #[test]
 fn a_request_head_has_one_reading_however_it_arrives() {
     replay("request_head", checks::request_head::check);
+}
+
+#[test]
+fn a_request_of_http2_has_one_target_one_host_and_one_length() {
+    replay("request_h2", checks::request_h2::check);
 }
 
 #[test]

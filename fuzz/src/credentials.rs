@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::HeaderMap;
 use tidegate::signing::{
-    Accept, Key, KeyKind, Methods, RequestView, Rules, SignedRequest, Verifier,
+    Accept, Granted, Key, KeyKind, Methods, RequestView, Rules, SignedRequest, Verifier,
 };
 
 use super::{Line, now};
@@ -59,14 +59,19 @@ fn view<'a>(line: &'a Line, headers: &'a HeaderMap) -> RequestView<'a> {
     }
 }
 
-/// Whether a request is granted. Whatever it is, explaining it and taking its credentials out goes well.
+/// Whether a request is granted.
 pub(super) fn is_granted(verifier: &Verifier, line: &Line, headers: &HeaderMap) -> bool {
+    judged(verifier, line, headers).is_some()
+}
+
+/// What a request is granted. Whatever it is, explaining it and taking its credentials out goes well.
+pub(super) fn judged(verifier: &Verifier, line: &Line, headers: &HeaderMap) -> Option<Granted> {
     let view = view(line, headers);
     for explained in verifier.explain(&view) {
         assert!(!format!("{explained:?}").contains("PRIVATE"));
     }
     check_stripping(verifier, line, headers);
-    verifier.verify(&view, &RULES, now()).is_ok()
+    verifier.verify(&view, &RULES, now()).ok()
 }
 
 /// What has been taken out is gone, and what is left was there.

@@ -2,14 +2,15 @@
 
 use std::sync::LazyLock;
 
-use http::HeaderMap;
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use tidegate::signing::{
     JwkSet, JwtKeys, JwtSigner, KeyKind, UriContainer, UriSigningKeys, Verifier, sign_jwt,
     uri_container,
 };
 
-use super::credentials::{END, is_granted, verifier};
+use super::credentials::{END, is_granted, judged, verifier};
 use super::{Line, fields, take_line, take_number, take_text};
 
 const SECRET: &[u8] = b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -70,11 +71,7 @@ pub fn check(data: &[u8]) {
     if let Ok(Value::Object(claims)) = serde_json::from_str(claims) {
         let token = sign_jwt(&claims, Some("k"), &JwtSigner::Secret(SECRET)).expect("it is signed");
         is_granted(&VERIFIER, &with(format!("token={token}")), &nothing);
-        is_granted(
-            &VERIFIER,
-            &with(format!("URISigningPackage={token}")),
-            &nothing,
-        );
+        check_renewal(&with(format!("URISigningPackage={token}")));
     }
     if !path.starts_with('/') || path.contains(['?', '*', ';', '%']) || !path.is_ascii() {
         return;
@@ -101,4 +98,26 @@ pub fn check(data: &[u8]) {
             assert!(edited.path == signed.path || name == "URISigningPackage");
         }
     }
+}
+
+/// What renews a token opens the same URL by itself.
+fn check_renewal(line: &Line) {
+    let granted = judged(&VERIFIER, line, &HeaderMap::new());
+    let Some(renewed) = granted.and_then(|granted| granted.renewed) else {
+        return;
+    };
+    let cookie = renewed.set_cookie("https").expect("it is visible ASCII");
+    let cookie = cookie.to_str().expect("it is visible ASCII");
+    let (pair, attributes) = cookie.split_once("; ").expect("it has attributes");
+    assert_eq!(attributes.split("; ").count(), 5, "{attributes}");
+    let mut fields = HeaderMap::new();
+    fields.append(
+        COOKIE,
+        HeaderValue::try_from(pair).expect("a pair is a value"),
+    );
+    let next = Line {
+        query: String::new(),
+        ..line.clone()
+    };
+    assert!(is_granted(&VERIFIER, &next, &fields), "{next:?} {pair}");
 }

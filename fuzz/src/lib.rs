@@ -30,6 +30,7 @@ pub mod post_policy;
 pub mod presigned;
 pub mod proxy_protocol;
 pub mod range;
+pub mod request_h2;
 pub mod request_head;
 pub mod s3_target;
 pub mod signed_header;
