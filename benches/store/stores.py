@@ -57,13 +57,15 @@ class Store(Process):
                 except ProcessLookupError:
                     continue
 
-    def call(self, method, path, query=None, body=None, headers=None):
-        """One signed request; the body of its answer, which must be a success."""
+    def call(self, method, path, query=None, body=None, missing_is_none=False):
+        """One signed request; the body of its answer, which must be a success, or 404 where that may be."""
         connection = http.client.HTTPConnection(self.address, timeout=60)
-        connection.request(method, self.signer.target(method, path, query), body, headers or {})
+        connection.request(method, self.signer.target(method, path, query), body)
         answer = connection.getresponse()
         data = answer.read()
         connection.close()
+        if answer.status == 404 and missing_is_none:
+            return None
         if answer.status // 100 != 2:
             raise CompareError(f"{self.name}: {method} {path} got {answer.status}: {data[:300]}")
         return data
