@@ -420,6 +420,12 @@ mod tests {
             ("h:80", Err(GateRefusal::Target)),
             ("/a b", Err(GateRefusal::Target)),
             ("/a#b", Err(GateRefusal::Target)),
+            ("/a\"b", Err(GateRefusal::Target)),
+            ("/a<b", Err(GateRefusal::Target)),
+            ("/a>b", Err(GateRefusal::Target)),
+            ("/a?\"", Err(GateRefusal::Target)),
+            ("/a?\\", Ok("/a?\\")),
+            ("/a\u{7f}", Err(GateRefusal::Target)),
             ("/\u{e9}", Err(GateRefusal::Target)),
             ("/a/..", Err(GateRefusal::DotSegment)),
             ("/../a", Err(GateRefusal::DotSegment)),
@@ -471,7 +477,12 @@ mod tests {
             (&[("host", "a:b")], Err(GateRefusal::Host)),
             (&[("host", "a:")], Err(GateRefusal::Host)),
             (&[("host", "a:123456")], Err(GateRefusal::Host)),
+            (&[("host", "a:12345")], Ok("a:12345")),
+            (&[("host", ":80")], Err(GateRefusal::Host)),
             (&[("host", "[::1")], Err(GateRefusal::Host)),
+            (&[("host", "[]")], Err(GateRefusal::Host)),
+            (&[("host", "[host]")], Err(GateRefusal::Host)),
+            (&[("host", "[::1]a")], Err(GateRefusal::Host)),
             (&[("host", "a,b")], Err(GateRefusal::Host)),
         ] {
             let found = try_admit(Protocol::Http11, "GET", "/", fields);
@@ -480,6 +491,73 @@ mod tests {
             assert_eq!(found, expected, "{fields:?}");
         }
         assert!(try_admit(Protocol::Http10, "GET", "/", &[]).is_ok());
+        for (length, expected) in [(255, None), (256, Some(GateRefusal::Host))] {
+            let host = "h".repeat(length);
+            let found = try_admit(Protocol::Http11, "GET", "/", &[("host", &host)]);
+            assert_eq!(found.err(), expected, "{length}");
+        }
+    }
+
+    #[test]
+    fn on_http2_the_authority_is_the_host_and_frames_say_the_length() {
+        let admitted = |authority: Option<&str>, fields: &[(&str, &str)], ends_with_head| {
+            let mut map = HeaderMap::new();
+            for (name, value) in fields {
+                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+                map.append(name, HeaderValue::from_str(value).unwrap());
+            }
+            let authority = authority.map(|text| Bytes::copy_from_slice(text.as_bytes()));
+            let raw = RawHead {
+                protocol: Protocol::H2,
+                method: "POST",
+                target: Bytes::from_static(b"/"),
+                authority,
+                fields: map,
+                ends_with_head,
+            };
+            let started = Moment {
+                wall: SystemTime::UNIX_EPOCH,
+                monotonic: Duration::ZERO,
+            };
+            let peer = Peer::new(IpAddr::V4(Ipv4Addr::LOCALHOST), Some("TLSv1.3"));
+            let admitted = admit(raw, RequestId::random(), started, peer);
+            admitted.map(|request| (request.authority, request.body))
+        };
+        let let_in = |host: &'static str, body| Ok((Bytes::from_static(host.as_bytes()), body));
+        for (authority, fields, ends_with_head, expected) in [
+            (Some("h"), &[][..], true, let_in("h", BodyLength::None)),
+            (Some("h"), &[], false, let_in("h", BodyLength::Unknown)),
+            (
+                Some("h"),
+                &[("content-length", "3")],
+                false,
+                let_in("h", BodyLength::Known(3)),
+            ),
+            (
+                Some("h"),
+                &[("host", "H")],
+                true,
+                let_in("h", BodyLength::None),
+            ),
+            (None, &[("host", "h")], true, let_in("h", BodyLength::None)),
+            (
+                Some("h"),
+                &[("host", "g")],
+                true,
+                Err(GateRefusal::HostMismatch),
+            ),
+            (None, &[], true, Err(GateRefusal::Host)),
+            (Some("u@h"), &[], true, Err(GateRefusal::Host)),
+            (
+                Some("h"),
+                &[("transfer-encoding", "chunked")],
+                false,
+                Err(GateRefusal::TransferEncoding),
+            ),
+        ] {
+            let found = admitted(authority, fields, ends_with_head);
+            assert_eq!(found, expected, "{authority:?} {fields:?} {ends_with_head}");
+        }
     }
 
     #[test]
@@ -589,6 +667,11 @@ mod tests {
         ] {
             let found = try_admit(Protocol::Http11, method, "/", &[("host", "h")]);
             assert_eq!(found.err(), expected, "{method}");
+        }
+        for (length, expected) in [(32, None), (33, Some(GateRefusal::Malformed))] {
+            let method = "M".repeat(length);
+            let found = try_admit(Protocol::Http11, &method, "/", &[("host", "h")]);
+            assert_eq!(found.err(), expected, "{length}");
         }
         let expect = try_admit(
             Protocol::Http11,

@@ -318,9 +318,15 @@ impl Verifier {
 mod tests {
     use std::time::Duration;
 
+    use http::header::CONTENT_TYPE;
+    use http::{HeaderMap, HeaderValue};
+
     use super::*;
     use crate::signing::test_support::Asked;
-    use crate::signing::{PresignSpec, TokenHash, TokenSpec, presign, sign_token};
+    use crate::signing::{
+        AuthorizeSpec, PresignSpec, PresignV2Spec, TokenHash, TokenSpec, authorize_headers,
+        presign, presign_v2, sign_token,
+    };
 
     const RULES: Rules<'static> = Rules {
         region: None,
@@ -441,6 +447,65 @@ mod tests {
             let asked = Asked::new(&format!("http://h{target}"));
             let expected = expected.map(str::to_owned);
             assert_eq!(verdict(&all, &asked), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_signature_that_covers_fields_says_so() {
+        let keys = [Key {
+            id: "demo".to_owned(),
+            methods: Methods::default(),
+            kind: KeyKind::SigV4 {
+                secret: Secret::new("secret"),
+                allow_sigv2: true,
+            },
+        }];
+        let verifier = Verifier::new(&keys, &Accept::default());
+        let covers = |asked: &Asked| {
+            let granted = verifier.verify(&asked.view(), &RULES, now());
+            granted.map(|granted| granted.covers_fields).ok()
+        };
+        // Of a presigned URL the host is covered, which is nothing that the cache changes.
+        assert_eq!(
+            covers(&Asked::new(&format!("http://h{}", presigned()))),
+            Some(false)
+        );
+        let nothing = HeaderMap::new();
+        let spec = AuthorizeSpec {
+            method: "GET",
+            host: "h",
+            path: "/a",
+            query: "",
+            headers: &nothing,
+            payload: "UNSIGNED-PAYLOAD",
+            access_key_id: "demo",
+            region: "us-east-1",
+        };
+        let mut by_header = Asked::new("http://h/a");
+        let fields = authorize_headers(&spec, &Secret::new("secret"), now()).unwrap();
+        by_header.fields.extend(fields);
+        assert_eq!(covers(&by_header), Some(true));
+        for (fields, expected) in [
+            (HeaderMap::new(), false),
+            (
+                HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("a/b"))]),
+                true,
+            ),
+        ] {
+            let spec = PresignV2Spec {
+                method: "GET",
+                host: "h",
+                domain: None,
+                path: "/a",
+                query: &[],
+                headers: &fields,
+                access_key_id: "demo",
+                expires: Duration::from_secs(60),
+            };
+            let target = presign_v2(&spec, &Secret::new("secret"), now()).unwrap();
+            let mut asked = Asked::new(&format!("http://h{target}"));
+            asked.fields = fields;
+            assert_eq!(covers(&asked), Some(expected), "{asked:?}");
         }
     }
 

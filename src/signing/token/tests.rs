@@ -116,6 +116,10 @@ fn a_token_opens_the_paths_that_it_names() {
     assert_eq!(refusal_of(&format!("http://h/films/a?hdnts={token}")), None);
     let refused = refusal_of(&format!("http://h/films/b?hdnts={token}"));
     assert_eq!(refused, Some(CredentialRefusal::WrongResource));
+    // It names one path, and is no pattern.
+    let token = self::token(&format!("exp={END}~url=/films/*"));
+    let refused = refusal_of(&format!("http://h/films/a?hdnts={token}"));
+    assert_eq!(refused, Some(CredentialRefusal::WrongResource));
 }
 
 #[test]
