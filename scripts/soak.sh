@@ -6,7 +6,8 @@
 #   simulate  the cache engine under SIMULATION_SEEDS (1,000,000) seeds
 #   crash     ROUNDS (300) times kill -9 in the middle of uploads
 #   store     the store under STORE_STEPS (20,000) random operations of boto3, compared with a model; STORE_KILLS (2,000)
-#             times kill -9 at each step of a write; STORE_ROUNDS (500) histories of concurrent clients
+#             times kill -9 at each step of a write; STORE_FAULTS (500) failing calls; STORE_ROUNDS (500) histories of
+#             concurrent clients
 #   disk      the disk tier filled faster than its disk writes, for DISK_FILL_SECONDS (600): its limits, and the
 #             delays of hits; needs root for a slow disk of its own
 #   floods    each HTTP/2 flood at full speed for FLOOD_SECONDS (30): cut off, and what another client sees meanwhile
@@ -46,8 +47,9 @@ store() {
     cargo build --locked --profile "$profile"
     STORE_STEPS=${STORE_STEPS:-20000} TIDEGATE_BIN=$PWD/target/$folder/tidegate \
         target/venv/bin/python -m pytest tests/clients/store/test_boto3_model.py
-    STORE_KILLS=${STORE_KILLS:-2000} STORE_ROUNDS=${STORE_ROUNDS:-500} \
-        cargo test --locked --profile "$profile" --test origin_crashes --test origin_history -- --nocapture
+    STORE_KILLS=${STORE_KILLS:-2000} STORE_FAULTS=${STORE_FAULTS:-500} STORE_ROUNDS=${STORE_ROUNDS:-500} \
+        cargo test --locked --profile "$profile" --test origin_crashes --test origin_faults --test origin_history \
+        -- --nocapture
 }
 
 disk() {

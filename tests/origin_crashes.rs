@@ -14,6 +14,7 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use origin_support::Dice;
+use origin_support::accounts::{account, empty, in_parallel};
 use origin_support::load::{self, Trouble, Writer};
 use origin_support::machine::{File, Machine, Running};
 use origin_support::strace::{self, Effect, Injection};
@@ -186,7 +187,7 @@ fn write_until_killed(store: Running, writers: &mut [Writer], answers: u64) -> (
             scope.spawn(move || {
                 loop {
                     match writer.turn(address, admin) {
-                        Ok(()) => tell.send(()).unwrap(),
+                        Ok(_) => tell.send(()).unwrap(),
                         Err(Trouble::Gone) => break,
                         Err(trouble) => panic!("{trouble:?}"),
                     }
@@ -205,73 +206,4 @@ fn write_until_killed(store: Running, writers: &mut [Writer], answers: u64) -> (
     });
     store.ended();
     (!is_killed, answered)
-}
-
-fn in_parallel(
-    writers: &mut [Writer],
-    work: impl Fn(&mut Writer) -> Result<(), Trouble> + Sync,
-) -> Result<(), Trouble> {
-    std::thread::scope(|scope| {
-        let work = &work;
-        let each = writers
-            .iter_mut()
-            .map(|writer| scope.spawn(move || work(writer)));
-        let each: Vec<_> = each.collect();
-        let outcomes = each.into_iter().map(|one| one.join().unwrap());
-        outcomes.collect()
-    })
-}
-
-/// Looks at every byte on disk, as the last kill has left it and after the next start.
-fn account(machine: &mut Machine, writers: &mut [Writer]) {
-    let seen = machine.verify();
-    assert_eq!(
-        machine.bytes_in("big") + machine.bytes_in("tmp"),
-        seen.named_file_bytes + seen.garbage_file_bytes + seen.left_file_bytes,
-        "{seen:?}"
-    );
-    assert!(machine.bytes_in("pack") >= seen.pack_live_bytes, "{seen:?}");
-    let store = machine.start();
-    in_parallel(writers, |writer| writer.settle(store.address)).unwrap();
-    collect(&store);
-    store.stop();
-    let seen = machine.verify();
-    assert_eq!(
-        (seen.left_files, seen.garbage_file_bytes),
-        (0, 0),
-        "{seen:?}"
-    );
-    assert_eq!(machine.bytes_in("tmp"), 0);
-    assert_eq!(machine.bytes_in("big"), seen.named_file_bytes, "{seen:?}");
-    // A pack stays while half of it is alive.
-    assert_eq!(machine.bytes_in("pack"), seen.pack_capacity_bytes);
-    assert!(
-        seen.pack_capacity_bytes <= 2 * seen.pack_live_bytes,
-        "{seen:?}"
-    );
-}
-
-/// Deletes everything; nothing stays on disk.
-fn empty(machine: &mut Machine, writers: &mut [Writer]) {
-    let store = machine.start();
-    load::empty(store.address);
-    store.stop();
-    let store = machine.start();
-    collect(&store);
-    store.stop();
-    let seen = machine.verify();
-    assert_eq!((seen.blobs_in_all, seen.left_files), (0, 0), "{seen:?}");
-    for folder in ["big", "tmp", "pack"] {
-        assert_eq!(machine.bytes_in(folder), 0, "{folder}");
-    }
-    for writer in writers {
-        writer.forget();
-    }
-}
-
-fn collect(store: &Running) {
-    for job in ["garbage", "compact"] {
-        let told = Running::run_job(store.admin, job).unwrap();
-        assert!(told.starts_with("HTTP/1.1 200"), "{told}");
-    }
 }

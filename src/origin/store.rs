@@ -23,7 +23,7 @@ use super::followers::Followers;
 use super::jobs;
 use super::latch::WriteLatch;
 use super::meta::sqlite::{self, MetaOpenError};
-use super::meta::{BucketCreated, BucketRow, Meta, MetaError, VersionKind};
+use super::meta::{BucketCreated, BucketRow, Changed, Meta, MetaError, VersionKind};
 use super::names::{BucketName, ObjectKey};
 use super::operations::put_object;
 use super::receive::{self, Plan};
@@ -344,20 +344,34 @@ impl Store {
         }
     }
 
-    /// Removes bytes that were written for a change that was decided against: no row ever named them.
-    pub(super) async fn discard(&self, content: Content) {
-        if let Content::Blobs(written) = content {
+    /// What a change came to that bytes were written for. They are removed when no row can have come to name them: the
+    /// transaction decided against them, or changed nothing. After any other error the outcome is unknown, and the next
+    /// sweep judges.
+    pub(super) async fn settled<T>(
+        &self,
+        changed: Changed<T>,
+        written: Content,
+    ) -> Result<T, Fault> {
+        let fault = match changed {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(refused)) => Fault::from(refused),
+            Err(error) if error.has_changed_nothing() => Fault::from(error),
+            Err(error) => return Err(Fault::from(error)),
+        };
+        if let Content::Blobs(written) = written {
             self.remove_files(written).await;
         }
+        Err(fault)
     }
 
-    /// As [`Store::reclaim`], done on return. Gives back what is gone.
+    /// As [`Store::reclaim`], done on return. Gives back what is gone and not listed any more.
     pub(super) async fn reclaim_now(&self, released: Vec<StoredBlob>) -> Amount {
         let (gone, amount) = self.remove_files(released).await;
         if !gone.is_empty()
             && let Err(error) = self.inner.meta.forget_garbage(gone).await
         {
             tracing::debug!(%error, "garbage that is gone is still listed");
+            return Amount::default();
         }
         amount
     }

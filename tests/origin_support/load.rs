@@ -101,7 +101,8 @@ pub fn empty(address: SocketAddr) {
 pub fn ask(address: SocketAddr, call: &Call<'_>) -> Answer {
     let answer = || {
         let mut stream = TcpStream::connect(address).ok()?;
-        super::send(&mut stream, &call.head(address), call.body)?;
+        // Who refuses early may close before all has been sent; the answer is what counts.
+        let _ = super::send(&mut stream, &call.head(address), call.body);
         Client::over(stream).try_response(call.method)
     };
     let response = answer().ok_or(Trouble::Gone)?;
@@ -222,10 +223,26 @@ impl Writer {
         format!("{kind}-{number}-{which}")
     }
 
-    /// One change to one name, or now and then a job that moves what is stored.
-    pub fn turn(&mut self, address: SocketAddr, admin: SocketAddr) -> Result<(), Trouble> {
+    /// One change to one name, or now and then a job that moves what is stored. Tells whether it was a change.
+    ///
+    /// # Errors
+    /// The change was not acknowledged, or the job not done.
+    pub fn turn(&mut self, address: SocketAddr, admin: SocketAddr) -> Result<bool, Trouble> {
+        if self.roll(20) == 0 {
+            let job = ["compact", "garbage"][self.roll(2) as usize];
+            let told = Running::run_job(admin, job).ok_or(Trouble::Gone)?;
+            return match told.starts_with("HTTP/1.1 200") {
+                true => Ok(false),
+                // What it needs may fail or be refused as for a client; nobody sees what it does.
+                false => Err(Trouble::Refused),
+            };
+        }
+        self.change_something(address).map(|()| true)
+    }
+
+    fn change_something(&mut self, address: SocketAddr) -> Result<(), Trouble> {
         let key = self.key("a");
-        match self.roll(20) {
+        match self.roll(19) {
             0..7 => {
                 let bytes = self.new_content();
                 match bytes.len() {
@@ -241,16 +258,7 @@ impl Writer {
             11 => self.abandon(address, &key),
             12 | 13 => self.copy(address, &key),
             14..17 => self.append(address),
-            17 | 18 => self.tape(address),
-            _ => {
-                let job = ["compact", "garbage"][self.roll(2) as usize];
-                let told = Running::run_job(admin, job).ok_or(Trouble::Gone)?;
-                match told.starts_with("HTTP/1.1 200") {
-                    true => Ok(()),
-                    // Its commits may fail like those of a client.
-                    false => Err(Trouble::Failed),
-                }
-            }
+            _ => self.tape(address),
         }
     }
 
@@ -279,6 +287,20 @@ impl Writer {
                 Err(trouble)
             }
         }
+    }
+
+    /// One object of each size, each after the other.
+    ///
+    /// # Errors
+    /// For each that was not acknowledged.
+    pub fn put_all_sizes(&mut self, address: SocketAddr) -> Vec<Result<(), Trouble>> {
+        let sizes = SIZES.iter().copied();
+        sizes
+            .map(|size| {
+                let (key, bytes) = (self.key("a"), self.content_of(size));
+                self.put(address, &key, bytes)
+            })
+            .collect()
     }
 
     fn put(&mut self, address: SocketAddr, key: &str, bytes: Vec<u8>) -> Result<(), Trouble> {
@@ -339,13 +361,12 @@ impl Writer {
     fn copy(&mut self, address: SocketAddr, key: &str) -> Result<(), Trouble> {
         let from = self.key("a");
         let source = self.films.get(&from).filter(|from| from.maybe.is_empty());
-        let Some(bytes) = source.and_then(|from| from.acknowledged.clone()) else {
-            return Ok(());
+        let source = source.and_then(|from| from.acknowledged.clone());
+        // S3 refuses to copy an object to itself, which would change nothing.
+        let Some(bytes) = source.filter(|_| from != key) else {
+            let bytes = self.content_of(100);
+            return self.put(address, key, bytes);
         };
-        if from == key {
-            // Of itself: S3 refuses what would change nothing.
-            return Ok(());
-        }
         let (from, target) = (film(&from), film(key));
         let call = Call::new("PUT", &target).field("x-amz-copy-source", &from);
         self.change(address, key, Some(bytes), &call)

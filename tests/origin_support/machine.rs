@@ -42,6 +42,8 @@ pub enum File {
     /// The packs of the next start.
     Pack,
     PackFolder,
+    /// All that the next start writes to, but the folders of blobs.
+    All,
 }
 
 /// The binary while it runs.
@@ -189,6 +191,10 @@ impl Machine {
             File::PackFolder => next
                 .map(|generation| disk.join(format!("pack/{generation:06x}")))
                 .collect(),
+            File::All => {
+                let parts = [File::Metadata, File::Upload, File::Pack, File::PackFolder];
+                return parts.iter().flat_map(|part| self.paths(*part)).collect();
+            }
         };
         let paths = paths.into_iter().map(|path| path.into_os_string());
         paths.map(|path| path.into_string().unwrap()).collect()
@@ -232,6 +238,16 @@ impl Machine {
 impl Ended {
     pub fn is_killed(&self) -> bool {
         self.status.signal() == Some(9)
+    }
+}
+
+impl Drop for Running {
+    /// A test that fails leaves no process behind.
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.kill();
+            let _ = self.child.wait();
+        }
     }
 }
 

@@ -5,6 +5,7 @@
     reason = "each test binary uses its own part of this support"
 )]
 
+pub mod accounts;
 pub mod load;
 pub mod machine;
 pub mod strace;

@@ -60,6 +60,13 @@ pub enum MetaError {
     },
 }
 
+impl MetaError {
+    /// Whether it is certain that the change was not made.
+    pub fn has_changed_nothing(&self) -> bool {
+        matches!(self, MetaError::NoSpace(_) | MetaError::WritesRefused)
+    }
+}
+
 /// What came of a change: the outer error is trouble, the inner one a decision against it.
 pub type Changed<T> = Result<Result<T, Refused>, MetaError>;
 

@@ -4,7 +4,7 @@
 use http::StatusCode;
 use md5::{Digest as _, Md5};
 
-use super::{add_checksum, add_version, find_upload, parts_suffix_of, put_object};
+use super::{add_checksum, add_version, find_upload, parts_of, parts_suffix_of, put_object};
 use crate::origin::ask::Ask;
 use crate::origin::checksums::{Algorithm, Checksum, Running};
 use crate::origin::conditional::WriteCondition;
@@ -101,7 +101,7 @@ async fn chosen(
     upload: &UploadRow,
     wanted: &[CompletePart],
 ) -> Result<Vec<PartRow>, Fault> {
-    let stored = store.inner.meta.parts(upload.number, 0, PARTS_MAX).await?;
+    let stored = parts_of(store, upload, 0, PARTS_MAX).await?;
     let mut chosen = Vec::with_capacity(wanted.len());
     for (index, part) in wanted.iter().enumerate() {
         let number = part.number;

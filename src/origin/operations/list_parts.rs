@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{UPLOAD_IDS, find_upload, page_bound, write_owner, xml_time};
+use super::{UPLOAD_IDS, find_upload, page_bound, parts_of, write_owner, xml_time};
 use crate::origin::ask::Ask;
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::reply::{self, Reply};
@@ -25,8 +25,7 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<
     };
     let most = page_bound(query, "max-parts")?;
     let upload = find_upload(ask, bucket, key).await?;
-    let meta = &ask.store.inner.meta;
-    let mut parts = meta.parts(upload.number, marker, most + 1).await?;
+    let mut parts = parts_of(ask.store, &upload, marker, most + 1).await?;
     let is_truncated = parts.len() > most;
     parts.truncate(most);
     let mut document = Document::new("ListPartsResult", Some(NAMESPACE));

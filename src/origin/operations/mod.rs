@@ -39,11 +39,14 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::ask::Ask;
-use super::meta::{MetaError, ObjectChecksum, VersionId, VersionKind, VersionRow};
+use super::meta::{
+    MetaError, ObjectChecksum, PartRow, UploadRow, VersionId, VersionKind, VersionRow,
+};
 use super::names::{BucketName, ObjectKey};
 use super::opaque_number::OpaqueNumbers;
 use super::query::Query;
 use super::reply_error::Fault;
+use super::store::Store;
 use super::xml::Document;
 
 /// `2009-10-12T17:50:30.000Z`, as S3's documents write times.
@@ -138,7 +141,7 @@ async fn find_version(
 
 /// As [`find_version`], with the version id that a request names.
 async fn find_version_of(
-    store: &super::store::Store,
+    store: &Store,
     bucket: &BucketName,
     key: &ObjectKey,
     version_id: Option<VersionId>,
@@ -247,7 +250,7 @@ async fn find_upload(
     ask: &Ask<'_>,
     bucket: &BucketName,
     key: &ObjectKey,
-) -> Result<super::meta::UploadRow, Fault> {
+) -> Result<UploadRow, Fault> {
     let bucket = ask.store.bucket(bucket).await?;
     let text = ask.fields.query.get("uploadId")?.unwrap_or_default();
     let number = UPLOAD_IDS.read(text).ok_or(Fault::NoSuchUpload)?;
@@ -255,6 +258,22 @@ async fn find_upload(
     upload
         .filter(|upload| upload.bucket == bucket.id && upload.key == *key)
         .ok_or(Fault::NoSuchUpload)
+}
+
+/// Parts of an upload behind the number `after`. They go with the upload, so those of one that has just ended are no
+/// answer: it is looked for again behind them.
+async fn parts_of(
+    store: &Store,
+    upload: &UploadRow,
+    after: u16,
+    most: usize,
+) -> Result<Vec<PartRow>, Fault> {
+    let meta = &store.inner.meta;
+    let parts = meta.parts(upload.number, after, most).await?;
+    match meta.upload(upload.number).await? {
+        Some(_) => Ok(parts),
+        None => Err(Fault::NoSuchUpload),
+    }
 }
 
 #[cfg(test)]

@@ -251,8 +251,7 @@ pub async fn commit(store: Store, upload: Upload, arrived: Arrived) -> Result<Co
             source: Source::Written(published.content),
             messages,
         };
-        // After an error the outcome may be unknown, so the blobs stay for the sweep to judge.
-        let outcome = match (upload.append, received.also) {
+        let changed = match (upload.append, received.also) {
             (Some(AppendAt { offset_bytes, seal }), Some(crc64)) => {
                 let append = Append {
                     new,
@@ -260,22 +259,15 @@ pub async fn commit(store: Store, upload: Upload, arrived: Arrived) -> Result<Co
                     crc64,
                     seal,
                 };
-                let appended = store.inner.meta.append(append).await?;
-                appended.map(|appended| (appended.committed, appended.grown))
+                let appended = store.inner.meta.append(append).await;
+                appended.map(|made| made.map(|appended| (appended.committed, appended.grown)))
             }
             _ => {
-                let committed = store.inner.meta.put(new).await?;
-                committed.map(|committed| (committed, None))
+                let committed = store.inner.meta.put(new).await;
+                committed.map(|made| made.map(|committed| (committed, None)))
             }
         };
-        let (committed, grown) = match outcome {
-            Ok(committed) => committed,
-            Err(refused) => {
-                // The transaction decided against these blobs, so no row will ever name them.
-                store.discard(written).await;
-                return Err(refused.into());
-            }
-        };
+        let (committed, grown) = store.settled(changed, written).await?;
         store.after_commit(committed.bucket, &key, committed.released, has_messages);
         let grown_to_bytes = grown.as_ref().map(|grown| grown.length_bytes);
         Ok(Committed {

@@ -53,14 +53,10 @@ pub async fn run(mut ask: Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Resu
             row,
             source: PartSource::Written(received.published.content),
         };
-        match store.inner.meta.put_part(part).await? {
-            Ok(released) => store.reclaim(released),
-            Err(refused) => {
-                store.discard(written).await;
-                return Err(Fault::from(refused));
-            }
-        }
-        Ok((received.etag, received.checksum))
+        let changed = store.inner.meta.put_part(part).await;
+        let released = store.settled(changed, written).await?;
+        store.reclaim(released);
+        Ok::<_, Fault>((received.etag, received.checksum))
     });
     let (etag, checksum) = task.await.map_err(|_| Fault::TaskDied)??;
     let mut reply = reply::empty(StatusCode::OK);

@@ -121,6 +121,8 @@ pub async fn open(path: &Path) -> Result<Opened, MetaOpenError> {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("cache_size", PAGE_CACHE)
+        // The writer does it (`no-silent-checkpoint`).
+        .pragma("wal_autocheckpoint", "0")
         .disable_statement_logging();
     let mut connection = options.connect().await.map_err(failed)?;
     schema::prepare(&mut connection, path).await?;
@@ -488,12 +490,13 @@ impl MetaError {
     /// Sorts an error of the writing connection. A full database rolls back whole and may be tried again after
     /// room was made; after any other failure the latch falls.
     fn from_write(error: sqlx::Error, latch: &WriteLatch) -> MetaError {
-        /// SQLite's result code SQLITE_FULL.
-        const FULL: &str = "13";
+        /// SQLite's result codes SQLITE_FULL, and SQLITE_IOERR_SHMSIZE: the index of the log did not grow. Nothing is
+        /// ever synced there, so nothing can be lost.
+        const FULL: [&str; 2] = ["13", "4874"];
         let full = error
             .as_database_error()
             .and_then(|error| error.code())
-            .is_some_and(|code| code == FULL);
+            .is_some_and(|code| FULL.contains(&code.as_ref()));
         if full {
             return MetaError::NoSpace(Arc::new(error));
         }

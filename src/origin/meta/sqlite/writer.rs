@@ -3,12 +3,15 @@
 //! Changes that wait for it are committed together, at most [`BATCH_MAX`] at a time, in one transaction: that is the only
 //! commit point (`row-is-truth`), and the row of this writer's generation is read inside it, so that a writer that
 //! was declared dead cannot commit.
+//!
+//! `no-silent-checkpoint`: what is in the log of the database is written to the database itself here, and a failure of that
+//! is a failed write like any other. SQLite would do it at the end of a commit and keep its failure to itself.
 
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, Connection as _};
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::MetaError;
@@ -18,6 +21,10 @@ use crate::origin::latch::WriteLatch;
 
 /// The most changes in one transaction.
 const BATCH_MAX: usize = 256;
+/// Pages that are in the log alone before they are written to the database: as many as SQLite would let come.
+const LOG_MAX_PAGES: i64 = 1000;
+/// Changes between two looks at the log: each is a way to another thread and back.
+const LOOK_EVERY: usize = 64;
 /// Changes that may wait; behind them the requests wait.
 const QUEUE: usize = 1024;
 
@@ -106,6 +113,7 @@ impl Writer {
             latch,
             epochs,
             memo: Memo::default(),
+            changes: 0,
         };
         (Writer { jobs }, task.run(queue))
     }
@@ -135,6 +143,8 @@ struct Task {
     latch: Arc<WriteLatch>,
     epochs: Arc<Epochs>,
     memo: Memo,
+    /// Since the last look at the log.
+    changes: usize,
 }
 
 impl Task {
@@ -149,7 +159,9 @@ impl Task {
                     Job::Close(answer) => closing = Some(answer),
                 }
             }
+            self.changes += pending.len();
             self.settle(pending).await;
+            self.checkpoint().await;
         }
         queue.close();
         while let Ok(job) = queue.try_recv() {
@@ -191,8 +203,44 @@ impl Task {
         }
     }
 
+    /// Writes what is in the log to the database, when that is much. Everybody has been answered by then.
+    async fn checkpoint(&mut self) {
+        if self.changes < LOOK_EVERY || self.latch.has_fallen() {
+            return;
+        }
+        self.changes = 0;
+        let outcome = match log_pages(&mut self.connection, "NOOP").await {
+            Ok(pages) if pages < LOG_MAX_PAGES => return,
+            Ok(_) => log_pages(&mut self.connection, "PASSIVE").await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            // Without room the log grows on, and the next look finds it.
+            let error = MetaError::from_write(error, &self.latch);
+            tracing::warn!(%error, "the log of the metadata stays as long as it is");
+        }
+    }
+
     /// Applies the batch and commits it: the only commit point (`row-is-truth`).
+    ///
+    /// The transaction is begun and ended by statements and not by sqlx's type for it: where there is no room SQLite undoes
+    /// a transaction by itself, and sqlx would take it for open from then on and begin no other.
     async fn commit(
+        &mut self,
+        waiting: &mut std::vec::IntoIter<Box<dyn Pending>>,
+        settles: &mut Vec<Settle>,
+    ) -> Result<(), MetaError> {
+        let begun = run(&mut self.connection, "BEGIN IMMEDIATE").await;
+        begun.map_err(|error| MetaError::from_write(error, &self.latch))?;
+        let outcome = self.apply(waiting, settles).await;
+        if outcome.is_err() {
+            // An error says that SQLite was here before. Were it another one, the next transaction would not begin.
+            let _ = run(&mut self.connection, "ROLLBACK").await;
+        }
+        outcome
+    }
+
+    async fn apply(
         &mut self,
         waiting: &mut std::vec::IntoIter<Box<dyn Pending>>,
         settles: &mut Vec<Settle>,
@@ -203,15 +251,12 @@ impl Task {
             latch,
             epochs,
             memo,
+            changes: _,
         } = self;
         let failed = |error| MetaError::from_write(error, latch);
-        let mut transaction = connection
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(failed)?;
         let live: Option<i64> = sqlx::query_scalar("SELECT live FROM writers WHERE generation = ?")
             .bind(*generation)
-            .fetch_optional(&mut *transaction)
+            .fetch_optional(&mut *connection)
             .await
             .map_err(failed)?;
         if live != Some(1) {
@@ -220,7 +265,7 @@ impl Task {
                 generation: *generation,
             });
         }
-        let mut changes = Changes::begin(transaction, memo, epochs);
+        let mut changes = Changes::begin(connection, memo, epochs);
         for change in waiting.by_ref() {
             let (settle, error) = change.apply(&mut changes).await;
             settles.push(settle);
@@ -228,10 +273,25 @@ impl Task {
                 return Err(failed(error));
             }
         }
-        let (transaction, touched) = changes.finish().await.map_err(failed)?;
+        let touched = changes.finish().await.map_err(failed)?;
         epochs.begin(&touched);
-        let committed = transaction.commit().await;
+        let committed = run(connection, "COMMIT").await;
         epochs.end(&touched);
         committed.map_err(failed)
     }
+}
+
+async fn run(
+    connection: &mut SqliteConnection,
+    statement: &'static str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(statement).execute(connection).await.map(|_| ())
+}
+
+/// Checkpoints in one of SQLite's modes. Gives back how many pages are in the log alone.
+async fn log_pages(connection: &mut SqliteConnection, mode: &str) -> Result<i64, sqlx::Error> {
+    let pragma = AssertSqlSafe(format!("PRAGMA wal_checkpoint({mode})"));
+    let (_busy, logged, written): (i64, i64, i64) =
+        sqlx::query_as(pragma).fetch_one(connection).await?;
+    Ok(logged - written)
 }

@@ -10,7 +10,6 @@ pub(super) mod uploads;
 use std::collections::HashMap;
 
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{Sqlite, Transaction};
 
 use super::super::Versioning;
 use super::super::epochs::{Epochs, Touched};
@@ -26,9 +25,9 @@ pub(super) struct Memo {
     last_row: Option<i64>,
 }
 
-/// The transaction of a batch.
+/// The transaction of a batch: what is done between its beginning and its end, which are the caller's.
 pub(super) struct Changes<'c> {
-    transaction: Transaction<'c, Sqlite>,
+    connection: &'c mut SqliteConnection,
     memo: &'c mut Memo,
     epochs: &'c Epochs,
     touched: Touched,
@@ -38,12 +37,12 @@ pub(super) struct Changes<'c> {
 
 impl<'c> Changes<'c> {
     pub(super) fn begin(
-        transaction: Transaction<'c, Sqlite>,
+        connection: &'c mut SqliteConnection,
         memo: &'c mut Memo,
         epochs: &'c Epochs,
     ) -> Self {
         Changes {
-            transaction,
+            connection,
             memo,
             epochs,
             touched: Touched::default(),
@@ -53,20 +52,18 @@ impl<'c> Changes<'c> {
 
     /// Where statements go.
     pub(super) fn sql(&mut self) -> &mut SqliteConnection {
-        &mut self.transaction
+        self.connection
     }
 
-    /// Writes what the whole batch shares. The commit is the caller's.
-    pub(super) async fn finish(
-        mut self,
-    ) -> Result<(Transaction<'c, Sqlite>, Touched), sqlx::Error> {
+    /// Writes what the whole batch shares.
+    pub(super) async fn finish(mut self) -> Result<Touched, sqlx::Error> {
         if let (true, Some(last)) = (self.counted, self.memo.last_row) {
             sqlx::query("UPDATE counters SET value = ? WHERE name = 'row'")
                 .bind(last)
-                .execute(&mut *self.transaction)
+                .execute(self.sql())
                 .await?;
         }
-        Ok((self.transaction, self.touched))
+        Ok(self.touched)
     }
 
     /// A number above all that were ever given to a version, part or upload.
