@@ -116,11 +116,16 @@ impl Origin {
         let (address, seen) = (self.address, Arc::clone(&self.seen));
         let accepted = self.accepted.clone();
         let task = tokio::spawn(async move {
+            // An edge that does not take one answer may want another one.
+            let mut answers = JoinSet::new();
             while let Some(mut exchange) = self.exchanges.recv().await {
                 let answer = script(&exchange.request);
-                exchange.stream_mut().write_all(&answer).await.ok();
-                exchange.finish();
+                answers.spawn(async move {
+                    exchange.stream_mut().write_all(&answer).await.ok();
+                    exchange.finish();
+                });
             }
+            answers.join_all().await;
         });
         AnsweringOrigin {
             address,

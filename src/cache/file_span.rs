@@ -1,0 +1,109 @@
+//! A part of a file that is sent without being copied through this process.
+
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::disk::segments::Segment;
+use super::memory::block::MemoryFile;
+
+/// Bytes of a block that was found right.
+///
+/// Keeps its file open, and with it the room on disk of a segment that is reclaimed meanwhile: it should be
+/// sent or dropped soon.
+pub struct FileSpan {
+    file: SpannedFile,
+    offset: u64,
+    length: u64,
+}
+
+enum SpannedFile {
+    Segment {
+        segment: Arc<Segment>,
+        /// Counts what was sent.
+        sent_bytes: Arc<AtomicU64>,
+    },
+    Memory(Arc<MemoryFile>),
+}
+
+impl FileSpan {
+    /// `length` bytes from `offset` on of a segment of the disk tier. What is sent is added to `sent_bytes`.
+    pub(super) fn on_disk(
+        segment: Arc<Segment>,
+        offset: u64,
+        length: u64,
+        sent_bytes: Arc<AtomicU64>,
+    ) -> Self {
+        let file = SpannedFile::Segment {
+            segment,
+            sent_bytes,
+        };
+        FileSpan {
+            file,
+            offset,
+            length,
+        }
+    }
+
+    /// The first `length` bytes of a file of memory.
+    pub(super) fn in_memory(file: Arc<MemoryFile>, length: u64) -> Self {
+        FileSpan {
+            file: SpannedFile::Memory(file),
+            offset: 0,
+            length,
+        }
+    }
+
+    /// Bytes that are left to send.
+    pub fn remaining(&self) -> u64 {
+        self.length
+    }
+
+    /// Leaves out the first `bytes`, or all if there are fewer.
+    pub fn skip(&mut self, bytes: u64) {
+        let skipped = bytes.min(self.length);
+        self.offset += skipped;
+        self.length -= skipped;
+    }
+
+    /// Keeps the first `bytes`.
+    pub fn truncate(&mut self, bytes: u64) {
+        self.length = self.length.min(bytes);
+    }
+
+    /// Sends what a socket takes at once, and goes on behind it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when the socket takes nothing now; [`io::ErrorKind::UnexpectedEof`]
+    /// when the file has become shorter; else what the system says of the socket or the file.
+    pub fn send_some(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        // A block is far shorter than 4 GiB.
+        let wanted = self.length as usize;
+        let sent = match &self.file {
+            SpannedFile::Segment { segment, .. } => {
+                segment.file().send_at(socket, self.offset, wanted)
+            }
+            SpannedFile::Memory(file) => file.send_at(socket, self.offset, wanted),
+        }?;
+        if sent == 0 && self.length > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let SpannedFile::Segment { sent_bytes, .. } = &self.file {
+            sent_bytes.fetch_add(sent as u64, Ordering::Relaxed);
+        }
+        self.skip(sent as u64);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for FileSpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes from {} of ", self.length, self.offset)?;
+        match &self.file {
+            SpannedFile::Segment { segment, .. } => f.write_str(&segment.name),
+            SpannedFile::Memory(file) => write!(f, "{file:?}"),
+        }
+    }
+}
