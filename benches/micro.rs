@@ -20,7 +20,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
 use tidegate::byte_range;
 use tidegate::cache::policy::cache_control::RequestDirectives;
 use tidegate::cache::purge::PurgeLog;
-use tidegate::cache::{Aside, Cache, CacheKey, Lookup, Scheme};
+use tidegate::cache::{Aside, Cache, CacheKey, Lookup, Places, Scheme};
 use tidegate::clock::Moment;
 use tidegate::config::{self, CacheRules};
 use tidegate::edge::downstream::CacheStatus;
@@ -98,7 +98,7 @@ fn cache() -> (Arc<Cache>, CacheKey) {
         tidegate::clock::SystemClock::shared(),
         Arc::new(PurgeLog::in_memory()),
         Metrics::new().purges(),
-        None,
+        Places::none(),
     );
     let key = CacheKey::new(Scheme::Https, "media.example", "/films/42", None);
     let mut fields = HeaderMap::new();

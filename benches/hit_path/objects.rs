@@ -14,7 +14,7 @@ use http::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderValue};
 
 use tidegate::cache::policy::cache_control::RequestDirectives;
 use tidegate::cache::purge::PurgeLog;
-use tidegate::cache::{Aside, Cache, CacheKey, Lookup, Scheme};
+use tidegate::cache::{Aside, Cache, CacheKey, Lookup, Places, Scheme};
 use tidegate::clock::Moment;
 use tidegate::config::{self, CacheRules};
 use tidegate::observe::Metrics;
@@ -71,7 +71,7 @@ fn cache() -> Arc<Cache> {
         tidegate::clock::SystemClock::shared(),
         Arc::new(PurgeLog::in_memory()),
         Metrics::new().purges(),
-        None,
+        Places::none(),
     )
 }
 

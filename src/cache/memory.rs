@@ -10,8 +10,10 @@
 //!   meanwhile; a change is made to what is held, or to nothing when it has been evicted before.
 //! - `held-is-found`: what the queues hold is in the table, and nothing else is.
 
+pub mod block;
 pub mod queues;
 
+mod mapping;
 mod node;
 mod table;
 
@@ -21,12 +23,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::Guard;
-use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::key::CacheKey;
 use super::policy::storable::NotStored;
 use super::stored::{Generation, StoredResponse};
+use block::MemoryBlock;
 use node::{Node, Slot};
 use queues::{NEWCOMERS_ALONE, NEWCOMERS_BEFORE_DISK, Queues};
 use table::Table;
@@ -253,7 +255,7 @@ impl MemoryTier {
     }
 
     /// A block of a body: counts as a use.
-    pub fn block(&self, generation: Generation, number: u64) -> Option<Bytes> {
+    pub fn block(&self, generation: Generation, number: u64) -> Option<MemoryBlock> {
         let slot = Slot::Block(generation, number);
         let look = |node: &Node| {
             node.used.note(self.tick.load(Ordering::Relaxed));
@@ -269,15 +271,15 @@ impl MemoryTier {
     }
 
     /// Stores a block of a body; nothing happens when it is there.
-    pub fn insert_block(&self, generation: Generation, number: u64, bytes: Bytes) {
+    pub fn insert_block(&self, generation: Generation, number: u64, block: MemoryBlock) {
         let slot = Slot::Block(generation, number);
         let hash = self.hash(&slot);
         let mut held = lock(&self.changing.held);
         if self.table.look(hash, &slot, |_| ()).is_some() {
             return;
         }
-        let weight = NODE_BYTES + bytes.len() as u64;
-        self.add(&mut held, Node::block(slot, hash, bytes), weight);
+        let weight = NODE_BYTES + block.memory_bytes();
+        self.add(&mut held, Node::block(slot, hash, block), weight);
         let evicted = self.make_room(&mut held);
         drop(held);
         self.leave(evicted);
@@ -443,6 +445,8 @@ fn entry_weight(slot: &Slot, entry: &Entry) -> u64 {
 mod tests {
     use std::collections::HashMap;
 
+    use bytes::Bytes;
+
     use super::*;
     use crate::cache::dice::Dice;
     use crate::cache::policy::blocks::BLOCK_BYTES;
@@ -452,7 +456,7 @@ mod tests {
         let limit = 8 * 1024 * 1024;
         let tier = MemoryTier::new(limit, None);
         let generation = Generation::fresh();
-        let block = Bytes::from(vec![7; BLOCK_BYTES as usize]);
+        let block: MemoryBlock = Bytes::from(vec![7; BLOCK_BYTES as usize]).into();
         for number in 0..200 {
             tier.insert_block(generation, number, block.clone());
         }
@@ -463,7 +467,7 @@ mod tests {
     #[test]
     fn a_new_block_is_there_however_popular_the_others_are() {
         let tier = MemoryTier::new(8 * 1024 * 1024, None);
-        let block = Bytes::from(vec![7; BLOCK_BYTES as usize]);
+        let block: MemoryBlock = Bytes::from(vec![7; BLOCK_BYTES as usize]).into();
         let popular = Generation::fresh();
         for number in 0..64 {
             tier.insert_block(popular, number, block.clone());
@@ -492,7 +496,7 @@ mod tests {
             entry.variants = vec![StoredResponse::sample(b"x")];
         });
         assert!(tier.entry(&key(1)).is_some());
-        let block = Bytes::from(vec![7; BLOCK_BYTES as usize]);
+        let block: MemoryBlock = Bytes::from(vec![7; BLOCK_BYTES as usize]).into();
         for number in 0..200 {
             tier.insert_block(Generation::fresh(), number, block.clone());
         }
@@ -514,7 +518,7 @@ mod tests {
         tier.update(&key("/c"), |entry| entry.pass_until = Some(Duration::ZERO));
         tier.update(&key("/d"), |_| {});
         assert!(tier.entry(&key("/d")).is_none());
-        tier.insert_block(Generation::fresh(), 0, Bytes::from_static(b"x"));
+        tier.insert_block(Generation::fresh(), 0, Bytes::from_static(b"x").into());
         tier.bytes();
         assert_eq!(tier.objects(), 3);
         tier.remove(&key("/a"));
@@ -528,9 +532,9 @@ mod tests {
     fn blocks_of_two_generations_never_meet() {
         let tier = MemoryTier::new(1 << 20, None);
         let (old, new) = (Generation::fresh(), Generation::fresh());
-        tier.insert_block(old, 0, Bytes::from_static(b"old"));
-        assert_eq!(tier.block(new, 0), None);
-        assert_eq!(tier.block(old, 0).unwrap(), "old");
+        tier.insert_block(old, 0, Bytes::from_static(b"old").into());
+        assert!(tier.block(new, 0).is_none());
+        assert_eq!(tier.block(old, 0).unwrap().bytes(), "old");
     }
 
     /// What a disk tier would be told.
@@ -582,7 +586,7 @@ mod tests {
                     if !tier.has_block(generation, number) {
                         blocks.insert(number, bytes.len());
                     }
-                    tier.insert_block(generation, number, bytes.into());
+                    tier.insert_block(generation, number, Bytes::from(bytes).into());
                 }
                 9 if dice.chance(1) => {
                     tier.clear();
@@ -593,7 +597,7 @@ mod tests {
                         assert!(Arc::ptr_eq(&found.variants[0], &entries[&number]));
                     }
                     if let Some(found) = tier.block(generation, number) {
-                        assert_eq!(found, vec![number as u8; blocks[&number]]);
+                        assert_eq!(found.bytes(), &vec![number as u8; blocks[&number]]);
                     }
                 }
             }
@@ -639,7 +643,7 @@ mod tests {
             }
             threads.spawn(|| {
                 let generation = Generation::fresh();
-                let block = Bytes::from(vec![1; 100_000]);
+                let block: MemoryBlock = Bytes::from(vec![1; 100_000]).into();
                 for number in 0..5_000 {
                     tier.insert_block(generation, number, block.clone());
                     assert!(tier.bytes() <= 1 << 20);

@@ -14,6 +14,7 @@
 pub mod disk;
 pub mod explain;
 pub mod fetch;
+pub mod file_span;
 pub mod fill;
 pub mod key;
 pub mod memory;
@@ -58,6 +59,7 @@ pub use stored::StoredResponse;
 
 use collapse::Collapser;
 use disk::DiskTier;
+use memory::block::MemoryFiles;
 use memory::{Entry, MemoryTier, Refused};
 use persist::Persistence;
 use policy::cache_control::RequestDirectives;
@@ -161,6 +163,7 @@ pub enum Miss {
 /// The cache of one edge node.
 pub struct Cache {
     memory: MemoryTier,
+    files: Arc<MemoryFiles>,
     persistence: Option<Arc<Persistence>>,
     collapser: Collapser,
     clock: SharedClock,
@@ -171,6 +174,24 @@ pub struct Cache {
     tasks: Box<dyn Tasks>,
 }
 
+/// Where bodies may lie beside plain memory.
+pub struct Places {
+    /// The disk tier, if there is one.
+    pub disk: Option<Arc<DiskTier>>,
+    /// Files of memory, for long blocks.
+    pub files: Arc<MemoryFiles>,
+}
+
+impl Places {
+    /// Plain memory only.
+    pub fn none() -> Self {
+        Places {
+            disk: None,
+            files: MemoryFiles::none(),
+        }
+    }
+}
+
 impl Cache {
     /// An empty cache.
     pub fn new(
@@ -178,11 +199,11 @@ impl Cache {
         clock: SharedClock,
         purges: Arc<PurgeLog>,
         purge_metrics: PurgeMetrics,
-        disk: Option<Arc<DiskTier>>,
+        places: Places,
     ) -> Arc<Self> {
         let tasks = Box::new(OnTokio);
         let sizes = Sizes::STANDARD;
-        Self::with(config, clock, purges, purge_metrics, disk, sizes, tasks)
+        Self::with(config, clock, purges, purge_metrics, places, sizes, tasks)
     }
 
     fn with(
@@ -190,16 +211,18 @@ impl Cache {
         clock: SharedClock,
         purges: Arc<PurgeLog>,
         purge_metrics: PurgeMetrics,
-        disk: Option<Arc<DiskTier>>,
+        places: Places,
         sizes: Sizes,
         tasks: Box<dyn Tasks>,
     ) -> Arc<Self> {
-        let persistence = disk.map(|disk| Persistence::new(disk, clock.clone()));
+        let Places { disk, files } = places;
+        let persistence = disk.map(|disk| Persistence::new(disk, files.clone(), clock.clone()));
         let leaving = persistence
             .clone()
             .map(|own| own as Arc<dyn memory::Leaving>);
         Arc::new(Cache {
             memory: MemoryTier::new(config.memory_bytes, leaving),
+            files,
             persistence,
             collapser: Collapser::default(),
             clock,
@@ -214,6 +237,11 @@ impl Cache {
     /// The sequence of the newest purge. What an origin is asked for from now on is not touched by it.
     pub fn purge_sequence(&self) -> Sequence {
         self.purges.latest()
+    }
+
+    /// The files of memory that long bodies lie in.
+    pub fn memory_files(&self) -> &MemoryFiles {
+        &self.files
     }
 
     /// The sizes that it works with.
@@ -547,7 +575,7 @@ impl Cache {
             return;
         }
         head.set_untouched_up_to(answer.asked);
-        stored.set_whole(body);
+        stored.set_whole(self.files.block(body));
         let response = Arc::new(StoredResponse { head, body: stored });
         let valid = AtomicBool::new(false);
         self.store(key, answer.request, &response, &valid, rules.max_variants);

@@ -12,10 +12,11 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 
 use super::Cache;
-use super::disk::file_span::FileSpan;
 use super::disk::format::Kind;
 use super::disk::{DiskTier, Mark, Recalled, Response};
+use super::file_span::FileSpan;
 use super::key::CacheKey;
+use super::memory::block::MemoryFiles;
 use super::memory::{Entry, Leaving};
 use super::purge::PurgeLog;
 use super::stored::{Body, Generation, StoredResponse};
@@ -25,12 +26,17 @@ use crate::clock::{Moment, SharedClock};
 /// The disk tier, and what it takes to write a head for it.
 pub(super) struct Persistence {
     pub(super) disk: Arc<DiskTier>,
+    files: Arc<MemoryFiles>,
     clock: SharedClock,
 }
 
 impl Persistence {
-    pub(super) fn new(disk: Arc<DiskTier>, clock: SharedClock) -> Arc<Self> {
-        Arc::new(Persistence { disk, clock })
+    pub(super) fn new(
+        disk: Arc<DiskTier>,
+        files: Arc<MemoryFiles>,
+        clock: SharedClock,
+    ) -> Arc<Self> {
+        Arc::new(Persistence { disk, files, clock })
     }
 
     /// Writes a response that has just been stored, if it is worth it.
@@ -111,7 +117,8 @@ impl Persistence {
             true => Kind::Response,
             false => Kind::Variant,
         };
-        let body = response.body.whole().cloned().unwrap_or_default();
+        let body = response.body.whole();
+        let body = body.map_or_else(Bytes::new, |whole| whole.bytes().clone());
         if !self.put(key, response, kind, body) {
             // It could not take the place of what lies there.
             let before = response.body.generation.number().saturating_sub(1);
@@ -177,7 +184,7 @@ impl Persistence {
         groups.sort_by_key(|group| Reverse(group.generation()));
         groups
             .into_iter()
-            .filter_map(Group::into_response)
+            .filter_map(|group| group.into_response(&self.files))
             .collect()
     }
 }
@@ -209,10 +216,11 @@ impl Group {
         }
     }
 
-    fn into_response(self) -> Option<(Arc<StoredResponse>, Mark)> {
+    fn into_response(self, files: &Arc<MemoryFiles>) -> Option<(Arc<StoredResponse>, Mark)> {
         let decoded = self.newest;
         let generation = Generation::from_number(decoded.generation);
-        let body = Body::recalled(generation, decoded.length, self.body).ok()?;
+        let whole = self.body.map(|body| files.block(body));
+        let body = Body::recalled(generation, decoded.length, whole).ok()?;
         body.set_written(decoded.revision);
         body.set_committed();
         let mut head = decoded.head;
@@ -259,7 +267,7 @@ fn cannot_be_read_back(response: &StoredResponse, block_bytes: u64) -> bool {
 
 /// Bytes that a response takes on disk, its blocks aside.
 fn weight(response: &StoredResponse) -> u64 {
-    let whole = response.body.whole().map_or(0, |bytes| bytes.len() as u64);
+    let whole = response.body.whole().map_or(0, |whole| whole.len() as u64);
     whole + response.head.wire.len() as u64
 }
 
@@ -362,7 +370,8 @@ impl Cache {
         let bytes = persistence.disk.block(generation.number(), number).await?;
         let length = bytes.len() as u64;
         if self.memory.wants_block(generation, number, length) {
-            self.memory.insert_block(generation, number, bytes.clone());
+            let block = self.files.block(bytes.clone());
+            self.memory.insert_block(generation, number, block);
         }
         Some(bytes)
     }

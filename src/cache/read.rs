@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Cache;
-use super::disk::file_span::FileSpan;
 use super::fetch::{Origin, OriginRequest};
+use super::file_span::FileSpan;
 use super::fill::{Fill, FillError, FillReader, Step};
 use super::key::CacheKey;
+use super::memory::block::MemoryBlock;
 use super::produce::SpanProduction;
 use super::stored::StoredResponse;
 
@@ -43,9 +44,9 @@ pub struct Refetch {
 /// Some of a body's bytes, in order.
 #[derive(Debug)]
 pub enum Piece {
-    /// In memory.
+    /// As bytes.
     Bytes(Bytes),
-    /// In a file of the disk tier, for who can send them from there.
+    /// In a file, of memory or of the disk tier, for who can send them from there.
     File(FileSpan),
 }
 
@@ -65,6 +66,8 @@ pub struct BodyReader {
     stays_attached: bool,
     /// What is held in one piece was read from disk for this request.
     just_recalled: bool,
+    /// The last piece that was given out in a file lies on disk.
+    last_file_on_disk: bool,
     /// A block that the disk tier could not give after all.
     not_on_disk: Option<u64>,
     /// Bytes that were stored before this request.
@@ -99,6 +102,7 @@ impl BodyReader {
             just_fetched: false,
             stays_attached: false,
             just_recalled: false,
+            last_file_on_disk: false,
             not_on_disk: None,
             from_memory: 0,
             from_disk: 0,
@@ -176,7 +180,10 @@ impl BodyReader {
     /// from there.
     pub fn unread_from_file(&mut self, bytes: u64) {
         self.position -= bytes;
-        self.from_disk -= bytes;
+        match self.last_file_on_disk {
+            true => self.from_disk -= bytes,
+            false => *self.stored_counter() -= bytes,
+        }
     }
 
     /// The next bytes; `None` at the end of the span.
@@ -194,7 +201,7 @@ impl BodyReader {
             if let Some(bytes) = self.take_from_tier() {
                 self.attached = None;
                 self.fruitless = 0;
-                self.count_stored(&bytes);
+                *self.stored_counter() += bytes.len() as u64;
                 return Ok(Some(bytes));
             }
             if let Some(bytes) = self.take_from_disk().await {
@@ -260,25 +267,34 @@ impl BodyReader {
         Ok(())
     }
 
-    fn count_stored(&mut self, bytes: &Bytes) {
-        let counter = match (self.just_fetched, self.just_recalled) {
+    /// Counts what comes out of memory.
+    fn stored_counter(&mut self) -> &mut u64 {
+        match (self.just_fetched, self.just_recalled) {
             (true, _) => &mut self.from_origin,
             (false, true) if self.response.body.whole().is_some() => &mut self.from_disk,
             (false, _) => &mut self.from_memory,
-        };
-        *counter += bytes.len() as u64;
+        }
     }
 
-    /// Takes what can be sent from a file at the position, unless a fill brings it. What memory holds
-    /// as well is better sent from there than copied.
+    /// Takes what can be sent from a file at the position, unless a fill brings it. What lies in memory and in no
+    /// file there is better sent from the disk tier's, when that has it too, than copied.
     fn take_in_file(&mut self) -> Option<FileSpan> {
         let body = &self.response.body;
-        if self.attached.is_some() || self.is_at_end() || body.whole().is_some() {
+        if self.attached.is_some() || self.is_at_end() {
             return None;
         }
         let blocks = self.cache.sizes.blocks;
         let number = blocks.block_of(self.position);
-        let mut span = self.cache.block_in_file(body.generation, number)?;
+        let in_memory = match body.whole() {
+            // A body held in one piece is at most a block long.
+            Some(whole) => Some(whole.in_file()?),
+            None => (self.block_in_memory(number)).and_then(|block| block.in_file()),
+        };
+        let is_on_disk = in_memory.is_none();
+        let mut span = match in_memory {
+            Some(span) => span,
+            None => self.cache.block_in_file(body.generation, number)?,
+        };
         span.skip(self.position - blocks.start_of(number));
         if let Some(end) = self.end {
             span.truncate(end - self.position);
@@ -289,8 +305,22 @@ impl BodyReader {
         }
         self.fruitless = 0;
         self.position += bytes;
-        self.from_disk += bytes;
+        self.last_file_on_disk = is_on_disk;
+        match is_on_disk {
+            true => self.from_disk += bytes,
+            false => *self.stored_counter() += bytes,
+        }
         Some(span)
+    }
+
+    /// The block, when memory has it; it is offered to the disk tier then.
+    fn block_in_memory(&self, number: u64) -> Option<MemoryBlock> {
+        let generation = self.response.body.generation;
+        let block = self.cache.memory.block(generation, number)?;
+        if let (Some(own), Some(refetch)) = (&self.cache.persistence, &self.refetch) {
+            own.keep_block(&refetch.key, &self.response, number, block.bytes(), false);
+        }
+        Some(block)
     }
 
     /// Takes what the disk tier holds at the position, unless a fill brings it.
@@ -326,16 +356,13 @@ impl BodyReader {
             return None;
         }
         if let Some(whole) = body.whole() {
-            // A body held in one piece is at most a block long.
             let start = (self.position as usize).min(whole.len());
-            let bytes = whole.slice(start..);
+            let bytes = whole.bytes().slice(start..);
             return (!bytes.is_empty()).then(|| self.clip(bytes));
         }
         let number = blocks.block_of(self.position);
-        let block = self.cache.memory.block(body.generation, number)?;
-        if let (Some(own), Some(refetch)) = (&self.cache.persistence, &self.refetch) {
-            own.keep_block(&refetch.key, &self.response, number, &block, false);
-        }
+        let block = self.block_in_memory(number)?;
+        let block = block.bytes();
         // The offset inside a block is smaller than the block size.
         let skip = (self.position - blocks.start_of(number)) as usize;
         (skip < block.len()).then(|| self.clip(block.slice(skip..)))

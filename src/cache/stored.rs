@@ -11,6 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::fill::Fill;
+use super::memory::block::MemoryBlock;
 use super::policy::conditional::EntityTag;
 use super::policy::freshness::Freshness;
 use super::policy::storable::NotStored;
@@ -244,11 +245,10 @@ impl StoredResponse {
         let own = size_of::<StoredResponse>() + size_of::<Body>() + 2 * ALLOCATION_BYTES;
         let fields = self.head.fields.capacity() * FIELD_BYTES + ALLOCATION_BYTES;
         let wire = self.head.wire.len() + 2 * ALLOCATION_BYTES;
-        let whole = self
-            .body
-            .whole()
-            .map_or(0, |bytes| bytes.len() + 2 * ALLOCATION_BYTES);
-        (own + fields + wire + whole) as u64
+        let whole = self.body.whole().map_or(0, |whole| {
+            whole.memory_bytes() + 2 * ALLOCATION_BYTES as u64
+        });
+        (own + fields + wire) as u64 + whole
     }
 }
 
@@ -269,7 +269,7 @@ pub struct Body {
     /// Its length in bytes, once known.
     length: OnceLock<u64>,
     /// All of it, when it fits one block.
-    whole: OnceLock<Bytes>,
+    whole: OnceLock<MemoryBlock>,
     /// Fills under way.
     fills: Mutex<Vec<Arc<Fill>>>,
     /// Which of its heads the disk tier was given: its revision and one; zero when none was.
@@ -308,7 +308,7 @@ impl Body {
     pub fn recalled(
         generation: Generation,
         length: Option<u64>,
-        whole: Option<Bytes>,
+        whole: Option<MemoryBlock>,
     ) -> Result<Arc<Self>, WrongLength> {
         let body = Body::of(generation, length);
         if let Some(whole) = whole {
@@ -375,14 +375,14 @@ impl Body {
     }
 
     /// The whole body, when it is held in one piece.
-    pub fn whole(&self) -> Option<&Bytes> {
+    pub fn whole(&self) -> Option<&MemoryBlock> {
         self.whole.get()
     }
 
     /// Keeps the whole body in one piece; the first call wins.
-    pub fn set_whole(&self, bytes: Bytes) {
-        self.set_length(bytes.len() as u64);
-        let _ = self.whole.set(bytes);
+    pub fn set_whole(&self, whole: MemoryBlock) {
+        self.set_length(whole.len() as u64);
+        let _ = self.whole.set(whole);
     }
 
     /// Gives `look` the fills under way. Whoever adds one does so inside `look`, so that two
@@ -412,7 +412,7 @@ impl StoredResponse {
             if_error: Duration::ZERO,
         };
         let body = Body::new(None);
-        body.set_whole(Bytes::from_static(bytes));
+        body.set_whole(Bytes::from_static(bytes).into());
         let head = Head::new(
             StatusCode::OK,
             HeaderMap::new(),
@@ -495,9 +495,16 @@ mod tests {
     fn a_recalled_body_is_as_long_as_its_head_says_or_refused() {
         let generation = Generation::from_number(5);
         let recalled = |length, whole: Option<&'static [u8]>| {
-            let body = Body::recalled(generation, length, whole.map(Bytes::from_static))?;
+            let body = Body::recalled(
+                generation,
+                length,
+                whole.map(|whole| Bytes::from_static(whole).into()),
+            )?;
             assert_eq!(body.generation, generation);
-            Ok((body.length(), body.whole().map(|whole| whole.to_vec())))
+            Ok((
+                body.length(),
+                body.whole().map(|whole| whole.bytes().to_vec()),
+            ))
         };
         let (expected, found) = (4, 3);
         for (length, whole, expected) in [

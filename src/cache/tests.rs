@@ -158,7 +158,10 @@ impl World {
                 clock.clone(),
                 Arc::new(PurgeLog::in_memory()),
                 Metrics::new().purges(),
-                None,
+                Places {
+                    disk: None,
+                    files: memory::block::MemoryFiles::at_most(64),
+                },
                 sizes::Sizes::STANDARD,
                 tasks,
             ),

@@ -9,7 +9,7 @@ use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
 
 use super::downstream::{
-    CacheStatus, ClientGone, Downstream, ReplyHead, ReplyLength, Selection, Unsent,
+    CacheStatus, ClientGone, Downstream, Follows, ReplyHead, ReplyLength, Selection, Unsent,
 };
 use super::failure::{Failure, FailureReply};
 use super::multipart::{Multipart, ReplyBody};
@@ -172,7 +172,10 @@ impl Node {
         let no_body = request.method == Method::HEAD || reply_length == ReplyLength::Nothing;
         if no_body {
             ending.first_byte = Some(self.clock.monotonic());
-            ending.aborted = client.head(&head, Bytes::new(), true).await.is_err();
+            ending.aborted = client
+                .head(&head, Bytes::new(), Follows::Nothing)
+                .await
+                .is_err();
             self.record(request, &ending);
             return Delivered::Done;
         }
@@ -321,7 +324,10 @@ impl Node {
         ending.status = Some(status.as_u16());
         ending.reason = Some(PREFLIGHT);
         ending.first_byte = Some(self.clock.monotonic());
-        ending.aborted = client.head(&head, Bytes::new(), true).await.is_err();
+        ending.aborted = client
+            .head(&head, Bytes::new(), Follows::Nothing)
+            .await
+            .is_err();
         self.record(request, &ending);
     }
 
@@ -398,7 +404,7 @@ impl Node {
         ending.content_range = content_range.as_ref();
         ending.first_byte = Some(self.clock.monotonic());
         ending.bytes_own = body.len() as u64;
-        ending.aborted = client.head(&head, body, true).await.is_err();
+        ending.aborted = client.head(&head, body, Follows::Nothing).await.is_err();
         self.record(request, &ending);
     }
 }
@@ -449,7 +455,12 @@ async fn send<D: Downstream>(
         other => (Bytes::new(), other),
     };
     let last = head.length == ReplyLength::Known(bytes.len() as u64);
-    client.head(head, bytes, last).await?;
+    let follows = match piece {
+        _ if last => Follows::Nothing,
+        Some(Piece::File(_)) => Follows::File,
+        _ => Follows::Bytes,
+    };
+    client.head(head, bytes, follows).await?;
     if last {
         return Ok(());
     }

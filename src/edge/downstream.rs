@@ -11,8 +11,8 @@ use super::failure::FailureReply;
 use super::request::RequestId;
 use crate::byte_range::ContentRange;
 use crate::cache::CacheKey;
-use crate::cache::disk::file_span::FileSpan;
 use crate::cache::fetch::InterimResponse;
+use crate::cache::file_span::FileSpan;
 use crate::cache::stored::Head;
 use crate::cache::url::Url;
 
@@ -276,6 +276,17 @@ fn on_not_modified(name: &HeaderName) -> bool {
     .contains(name)
 }
 
+/// What comes after a head and the first bytes of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follows {
+    /// Nothing: that was all.
+    Nothing,
+    /// More of the body.
+    Bytes,
+    /// More of the body, by [`Downstream::file`].
+    File,
+}
+
 /// A client that awaits one response.
 pub trait Downstream: Send {
     /// Writes an interim response; one that the protocol or the client cannot take is left out.
@@ -287,7 +298,7 @@ pub trait Downstream: Send {
         interim: &InterimResponse,
     ) -> impl Future<Output = Result<(), ClientGone>> + Send;
 
-    /// Writes the head and the first bytes of the body; `last` when nothing follows.
+    /// Writes the head and the first bytes of the body, before what `follows`.
     ///
     /// # Errors
     /// [`ClientGone`].
@@ -295,7 +306,7 @@ pub trait Downstream: Send {
         &mut self,
         head: &ReplyHead<'_>,
         first: Bytes,
-        last: bool,
+        follows: Follows,
     ) -> impl Future<Output = Result<(), ClientGone>> + Send;
 
     /// Writes more of the body.

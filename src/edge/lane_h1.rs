@@ -20,7 +20,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::admit::GateRefusal;
 use super::chunked::ChunkedBody;
 use super::deliver::failure_fields;
-use super::downstream::{ClientGone, Downstream, ReplyHead, ReplyLength, Selection, Unsent};
+use super::downstream::{
+    ClientGone, Downstream, Follows, ReplyHead, ReplyLength, Selection, Unsent,
+};
 use super::failure::Failure;
 use super::file_sender::FileSender;
 use super::forwarding::via;
@@ -33,8 +35,8 @@ use super::presence::Presence;
 use super::request::{BodyLength, Peer, Request, RequestId};
 use super::tls::{self, Scope, directed};
 use super::{Answered, LINGER, Ticket};
-use crate::cache::disk::file_span::FileSpan;
 use crate::cache::fetch::InterimResponse;
+use crate::cache::file_span::FileSpan;
 use crate::clock::{Moment, SharedClock};
 use crate::config::MinRate;
 use crate::observe::Protocol;
@@ -350,8 +352,7 @@ struct Client<'a> {
     is_head: bool,
     keep_alive: bool,
     chunked: bool,
-    /// Made for the first part of a file.
-    files: Option<FileSender>,
+    files: FileSender,
 }
 
 impl<'a> Client<'a> {
@@ -367,7 +368,7 @@ impl<'a> Client<'a> {
             is_head: request.method == Method::HEAD,
             keep_alive: !stopping && wants_keep_alive(request),
             chunked: false,
-            files: None,
+            files: FileSender::default(),
         }
     }
 
@@ -482,7 +483,7 @@ impl Downstream for Client<'_> {
         &mut self,
         head: &ReplyHead<'_>,
         first: Bytes,
-        last: bool,
+        follows: Follows,
     ) -> Result<(), ClientGone> {
         if head.close {
             self.keep_alive = false;
@@ -507,13 +508,16 @@ impl Downstream for Client<'_> {
         let mut out = Vec::with_capacity(tls::LEAD_BYTES + wire + 384 + body);
         out.resize(tls::LEAD_BYTES, 0);
         write_head(&mut out, head, self.via, framing);
-        if copied && !last {
+        if copied && follows != Follows::Nothing {
             self.append_data(&mut out, &first);
         } else if copied {
             out.extend_from_slice(&first);
         }
         let head = &out[tls::LEAD_BYTES..];
-        if copied {
+        if follows == Follows::File && first.is_empty() {
+            let sent = FileSender::send_before_file(self.stream, head);
+            self.write(&head[sent..]).await?;
+        } else if copied {
             self.write(head).await?;
         } else {
             let mut both = [IoSlice::new(head), IoSlice::new(&first)];
@@ -542,13 +546,7 @@ impl Downstream for Client<'_> {
     }
 
     async fn file(&mut self, mut span: FileSpan) -> Result<(), Unsent> {
-        if self.files.is_none() {
-            self.files = FileSender::on(self.stream);
-        }
-        match &self.files {
-            Some(files) => files.send(&mut span).await,
-            None => Err(Unsent(span.remaining())),
-        }
+        self.files.send(self.stream, &mut span).await
     }
 
     async fn finish(&mut self) -> Result<(), ClientGone> {

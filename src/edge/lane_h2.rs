@@ -26,7 +26,7 @@ use pingora::time::{sleep, timeout};
 
 use super::admit::{GateRefusal, RawHead, admit};
 use super::deliver::failure_fields;
-use super::downstream::{ClientGone, Downstream, OrNothing, ReplyHead, ReplyLength};
+use super::downstream::{ClientGone, Downstream, Follows, OrNothing, ReplyHead, ReplyLength};
 use super::failure::Failure;
 use super::frame_meter::Flood;
 use super::gathered_stream::{GatheredWrites, gathered};
@@ -384,7 +384,7 @@ async fn answer(
             let fields = failure_fields(&reply, node.clock.wall());
             let head = ReplyHead::of_failure(&reply, &fields, body.len() as u64, id);
             // A client that is gone already was refused all the same.
-            let _ = client.head(&head, body, true).await;
+            let _ = client.head(&head, body, Follows::Nothing).await;
         }
         Ok(request) => match node.answer(request, &mut client).await {
             Answered::Done => {}
@@ -547,7 +547,7 @@ impl Downstream for Client<'_> {
         &mut self,
         head: &ReplyHead<'_>,
         first: Bytes,
-        last: bool,
+        follows: Follows,
     ) -> Result<(), ClientGone> {
         let header = response_header(head).ok_or(ClientGone)?;
         self.session
@@ -557,7 +557,7 @@ impl Downstream for Client<'_> {
         if self.is_head || head.status == StatusCode::NOT_MODIFIED {
             return self.end().await;
         }
-        if last {
+        if follows == Follows::Nothing {
             self.ended = true;
             return self.pieces(first, true).await;
         }

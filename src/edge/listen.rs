@@ -33,11 +33,12 @@ use super::range_credit::RangeCredit;
 use super::request::Peer;
 use super::tls::{HandshakeFault, Secured, TlsListener};
 use super::{Node, Routed, lane_h1, lane_h2};
-use crate::cache::Cache;
 use crate::cache::disk::DiskTier;
 use crate::cache::disk::folder::RealFolder;
 use crate::cache::disk::log::LogSizes;
+use crate::cache::memory::block::MemoryFiles;
 use crate::cache::purge::PurgeLog;
+use crate::cache::{Cache, Places};
 use crate::clock::SharedClock;
 use crate::config;
 use crate::observe::admin::Endpoint;
@@ -148,7 +149,10 @@ impl Edge {
             clock.clone(),
             purges.clone(),
             metrics.purges(),
-            disk,
+            Places {
+                disk,
+                files: memory_files(config),
+            },
         );
         publish(&metrics, &cache, &purges, &pools);
         let node = Arc::new(Node {
@@ -295,6 +299,18 @@ impl Edge {
     }
 }
 
+/// Only plain connections are sent anything from files of memory.
+fn memory_files(config: &config::Edge) -> Arc<MemoryFiles> {
+    match config
+        .listeners
+        .iter()
+        .all(|listener| listener.tls.is_some())
+    {
+        true => MemoryFiles::none(),
+        false => MemoryFiles::for_this_process(),
+    }
+}
+
 /// Gauges are read when somebody asks.
 fn publish(
     metrics: &Arc<Metrics>,
@@ -307,7 +323,9 @@ fn publish(
     let disk = cache.disk().map(|_| metrics.disk_tier());
     let (cache, purges, pools) = (cache.clone(), purges.clone(), pools.to_vec());
     let purge_metrics = metrics.purges();
+    let memory_files = metrics.memory_files();
     metrics.on_gather(Box::new(move || {
+        memory_files.set(cache.memory_files().count());
         memory.set_held(cache.memory().bytes(), cache.memory().objects());
         if let (Some(metrics), Some(disk)) = (&disk, cache.disk()) {
             metrics.publish(&disk.stats().shown);

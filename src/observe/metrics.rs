@@ -35,6 +35,7 @@ pub struct Metrics {
     cache_bytes: IntGaugeVec,
     cache_objects: IntGaugeVec,
     cache_limit_bytes: IntGaugeVec,
+    cache_memory_files: IntGauge,
     disk_tier: DiskTierVectors,
     collapsed_requests: IntCounterVec,
     signature_refusals: IntCounterVec,
@@ -129,6 +130,13 @@ impl Metrics {
                 "tidegate_cache_limit_bytes",
                 "Bytes a cache tier may hold.",
                 &["tier"],
+            ),
+            cache_memory_files: registered(
+                &registry,
+                valid(IntGauge::new(
+                    "tidegate_cache_memory_files",
+                    "Files of memory in which long blocks lie, to be sent without a copy.",
+                )),
             ),
             collapsed_requests: counters(
                 &registry,
@@ -257,6 +265,11 @@ impl Metrics {
         }
     }
 
+    /// The gauge of the files of memory.
+    pub fn memory_files(&self) -> MemoryFileMetrics {
+        MemoryFileMetrics(self.cache_memory_files.clone())
+    }
+
     /// The metrics of the disk tier; they appear with the first call.
     pub fn disk_tier(&self) -> DiskTierMetrics {
         self.disk_tier.resolve(self.cache_tier("disk"))
@@ -374,6 +387,17 @@ impl CacheTierMetrics {
     /// Publishes what the tier may hold.
     pub fn set_limit(&self, bytes: u64) {
         self.limit_bytes.set(gauge_value(bytes));
+    }
+}
+
+/// The files of memory that long blocks lie in.
+#[derive(Debug, Clone)]
+pub struct MemoryFileMetrics(IntGauge);
+
+impl MemoryFileMetrics {
+    /// Publishes how many there are now.
+    pub fn set(&self, files: usize) {
+        self.0.set(gauge_value(files as u64));
     }
 }
 
@@ -629,6 +653,7 @@ mod tests {
             cache_lines(&metrics),
             "tidegate_cache_bytes{tier=\"memory\"} 10\n\
              tidegate_cache_limit_bytes{tier=\"memory\"} 1048576\n\
+             tidegate_cache_memory_files 0\n\
              tidegate_cache_objects{tier=\"memory\"} 1"
         );
         *held.lock().unwrap() = (20, 2);

@@ -8,7 +8,6 @@
 //! | [`index`] | where a record lies; memory only |
 //! | [`segments`] | which files there are, and the room they take |
 //! | [`shelf`] | reading and verifying |
-//! | [`file_span`] | sending without reading |
 //! | [`log`] | appending, recovery, reclaiming |
 //! | [`policy`] | what is worth writing and keeping; pure |
 //! | [`snapshot`] | the index as a clean stop leaves it |
@@ -25,7 +24,6 @@
 //! ([`erasures`]), `erased-before-open` ([`early`]).
 
 pub mod erasures;
-pub mod file_span;
 pub mod folder;
 pub mod format;
 pub mod identity;
@@ -57,7 +55,6 @@ use bytes::Bytes;
 use early::Early;
 use erasures::Erasures;
 pub use erasures::Mark;
-use file_span::FileSpan;
 use folder::Folder;
 use format::Kind;
 use identity::RecordHasher;
@@ -69,6 +66,7 @@ use reads::{NotRead, Reads};
 use shelf::{Found, Shelf, count};
 use verify::Verified;
 
+use super::file_span::FileSpan;
 use crate::clock::SharedClock;
 use crate::observe::DiskTierState;
 

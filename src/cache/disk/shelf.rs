@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::file_span::FileSpan;
+use super::super::file_span::FileSpan;
 use super::format::{Fault, Kind, RecordHeader, UNIT_BYTES};
 use super::index::{Index, Location};
 use super::segments::{Segment, Segments, VERIFIED_BYTES};
@@ -160,7 +160,7 @@ impl Shelf {
             return None;
         }
         let sent = self.counters.sent_bytes.clone();
-        Some(FileSpan::new(segment, offset, length, sent))
+        Some(FileSpan::on_disk(segment, offset, length, sent))
     }
 
     fn verify(

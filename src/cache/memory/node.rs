@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use bytes::Bytes;
 
 use super::Entry;
+use super::block::MemoryBlock;
 use super::queues::{Place, Resident, Used};
 use crate::cache::key::CacheKey;
 use crate::cache::stored::Generation;
@@ -35,7 +35,7 @@ impl Hash for Slot {
 
 enum Value {
     Entry(ArcSwap<Entry>),
-    Block(Bytes),
+    Block(MemoryBlock),
 }
 
 /// A slot and what it holds. An entry can be exchanged, a block never changes.
@@ -58,8 +58,8 @@ impl Node {
     }
 
     /// A block that is not held yet.
-    pub fn block(slot: Slot, hash: u64, bytes: Bytes) -> Self {
-        Self::new(slot, hash, Value::Block(bytes))
+    pub fn block(slot: Slot, hash: u64, block: MemoryBlock) -> Self {
+        Self::new(slot, hash, Value::Block(block))
     }
 
     fn new(slot: Slot, hash: u64, value: Value) -> Self {
@@ -87,10 +87,10 @@ impl Node {
     }
 
     /// The block, when it holds one.
-    pub fn as_block(&self) -> Option<&Bytes> {
+    pub fn as_block(&self) -> Option<&MemoryBlock> {
         match &self.value {
             Value::Entry(_) => None,
-            Value::Block(bytes) => Some(bytes),
+            Value::Block(block) => Some(block),
         }
     }
 

@@ -130,7 +130,11 @@ mod tests {
 
     fn node(generation: Generation, number: u64, hash: u64) -> Arc<Node> {
         let slot = Slot::Block(generation, number);
-        Arc::new(Node::block(slot, hash, Bytes::from(number.to_string())))
+        Arc::new(Node::block(
+            slot,
+            hash,
+            Bytes::from(number.to_string()).into(),
+        ))
     }
 
     #[test]
@@ -154,8 +158,9 @@ mod tests {
             let asked = dice.below(40);
             let hash = [1, 2, 1 + (1 << 40)][asked as usize % 3];
             let slot = Slot::Block(generation, asked);
-            let found = table.look(hash, &slot, |node| node.as_block().cloned());
-            let expected = model.get(&asked).map(|node| node.as_block().cloned());
+            let bytes = |node: &Node| node.as_block().map(|block| block.bytes().clone());
+            let found = table.look(hash, &slot, bytes);
+            let expected = model.get(&asked).map(|node| bytes(node));
             assert_eq!(found, expected);
             assert_eq!(table.get(hash, &slot).is_some(), model.contains_key(&asked));
         }

@@ -1,11 +1,12 @@
 //! Moves a body from the origin into a fill and, block by block, into the tier.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::super::Cache;
 use super::super::fetch::OriginBody;
 use super::super::fill::{Demand, FillError, FillWriter};
 use super::super::key::CacheKey;
+use super::super::memory::block::MemoryBlock;
 use super::super::stored::StoredResponse;
 use super::super::turn::Turn;
 
@@ -190,24 +191,19 @@ impl<'a, C: FnOnce(bool)> Pump<'a, C> {
 
     fn store_block(&mut self) {
         let number = self.cache.sizes.blocks.block_of(self.next - 1);
-        let bytes = self.assemble();
+        let block = self.assemble();
         if let Some(own) = &self.cache.persistence {
-            own.keep_block(self.key, self.response, number, &bytes, true);
+            own.keep_block(self.key, self.response, number, block.bytes(), true);
         }
         self.cache
             .memory
-            .insert_block(self.response.body.generation, number, bytes);
+            .insert_block(self.response.body.generation, number, block);
     }
 
-    fn assemble(&mut self) -> Bytes {
+    fn assemble(&mut self) -> MemoryBlock {
         let chunks = std::mem::take(&mut self.block);
-        // A block is at most one block's size long.
-        let mut bytes = BytesMut::with_capacity(self.block_bytes as usize);
         self.block_bytes = 0;
-        for chunk in chunks {
-            bytes.extend_from_slice(&chunk);
-        }
-        bytes.freeze()
+        self.cache.files.block_of(&chunks)
     }
 
     /// The end is verified: keeps the last block, or the whole body when it fits one.
@@ -222,10 +218,10 @@ impl<'a, C: FnOnce(bool)> Pump<'a, C> {
         }
         if length <= self.cache.sizes.blocks.bytes() {
             if self.block_bytes == length {
-                let bytes = self.assemble();
-                body.set_whole(bytes);
-            } else if let Some(bytes) = self.cache.memory.block(body.generation, 0) {
-                body.set_whole(bytes);
+                let whole = self.assemble();
+                body.set_whole(whole);
+            } else if let Some(whole) = self.cache.memory.block(body.generation, 0) {
+                body.set_whole(whole);
             }
         } else if self.block_bytes > 0 {
             self.store_block();

@@ -314,7 +314,7 @@ impl Engine {
         }
         if let Some(whole) = body.whole() {
             self.ledger.count("stored whole");
-            if *whole != expected {
+            if *whole.bytes() != expected {
                 wrong(format!("{} bytes whole of {}", whole.len(), expected.len()));
             }
             return;
@@ -325,9 +325,10 @@ impl Engine {
         for number in 0..=blocks.block_of(length) + 1 {
             let span = blocks.start_of(number).min(length)..blocks.end_of(number, length);
             match self.cache.memory.block(body.generation, number) {
-                Some(bytes) => {
+                Some(block) => {
                     self.ledger.count("stored blocks");
-                    if bytes != expected.slice(span.start as usize..span.end as usize) {
+                    let bytes = block.bytes();
+                    if *bytes != expected.slice(span.start as usize..span.end as usize) {
                         wrong(format!("{} bytes in block {number} {span:?}", bytes.len()));
                     }
                 }

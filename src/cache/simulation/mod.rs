@@ -24,10 +24,10 @@ use executor::{Executor, Halt, Party, Spawner};
 use ledger::Ledger;
 use origin::{SeededOrigin, VARIANTS};
 
-use super::Cache;
 use super::policy::blocks::Blocks;
 use super::purge::PurgeLog;
 use super::sizes::Sizes;
+use super::{Cache, Places};
 use crate::clock::ManualClock;
 use crate::config::{self, CacheRules};
 use crate::observe::Metrics;
@@ -78,7 +78,15 @@ fn simulate(seed: u64, traced: bool) -> Outcome {
     let tasks = Box::new(Spawner(executor.inbox.clone()));
     let purges = Arc::new(PurgeLog::in_memory());
     let metrics = METRICS.with(|metrics| metrics.purges());
-    let cache = Cache::with(&config, clock, purges, metrics, None, SIZES, tasks);
+    let cache = Cache::with(
+        &config,
+        clock,
+        purges,
+        metrics,
+        Places::none(),
+        SIZES,
+        tasks,
+    );
     let left = Arc::downgrade(&cache);
     let calm = dice.chance(10);
     let fault_percent = if calm { 0 } else { dice.pick(&[0, 10, 40]) };
