@@ -597,7 +597,7 @@ mod tests {
                         assert!(Arc::ptr_eq(&found.variants[0], &entries[&number]));
                     }
                     if let Some(found) = tier.block(generation, number) {
-                        assert_eq!(found.bytes(), &vec![number as u8; blocks[&number]]);
+                        assert_eq!(found.bytes(), vec![number as u8; blocks[&number]]);
                     }
                 }
             }

@@ -216,7 +216,7 @@ impl Cache {
         tasks: Box<dyn Tasks>,
     ) -> Arc<Self> {
         let Places { disk, files } = places;
-        let persistence = disk.map(|disk| Persistence::new(disk, files.clone(), clock.clone()));
+        let persistence = disk.map(|disk| Persistence::new(disk, clock.clone()));
         let leaving = persistence
             .clone()
             .map(|own| own as Arc<dyn memory::Leaving>);
@@ -575,7 +575,7 @@ impl Cache {
             return;
         }
         head.set_untouched_up_to(answer.asked);
-        stored.set_whole(self.files.block(body));
+        stored.set_whole(body.into());
         let response = Arc::new(StoredResponse { head, body: stored });
         let valid = AtomicBool::new(false);
         self.store(key, answer.request, &response, &valid, rules.max_variants);

@@ -16,7 +16,6 @@ use super::disk::format::Kind;
 use super::disk::{DiskTier, Mark, Recalled, Response};
 use super::file_span::FileSpan;
 use super::key::CacheKey;
-use super::memory::block::MemoryFiles;
 use super::memory::{Entry, Leaving};
 use super::purge::PurgeLog;
 use super::stored::{Body, Generation, StoredResponse};
@@ -26,17 +25,12 @@ use crate::clock::{Moment, SharedClock};
 /// The disk tier, and what it takes to write a head for it.
 pub(super) struct Persistence {
     pub(super) disk: Arc<DiskTier>,
-    files: Arc<MemoryFiles>,
     clock: SharedClock,
 }
 
 impl Persistence {
-    pub(super) fn new(
-        disk: Arc<DiskTier>,
-        files: Arc<MemoryFiles>,
-        clock: SharedClock,
-    ) -> Arc<Self> {
-        Arc::new(Persistence { disk, files, clock })
+    pub(super) fn new(disk: Arc<DiskTier>, clock: SharedClock) -> Arc<Self> {
+        Arc::new(Persistence { disk, clock })
     }
 
     /// Writes a response that has just been stored, if it is worth it.
@@ -118,7 +112,7 @@ impl Persistence {
             false => Kind::Variant,
         };
         let body = response.body.whole();
-        let body = body.map_or_else(Bytes::new, |whole| whole.bytes().clone());
+        let body = body.map_or_else(Bytes::new, |whole| whole.bytes());
         if !self.put(key, response, kind, body) {
             // It could not take the place of what lies there.
             let before = response.body.generation.number().saturating_sub(1);
@@ -184,7 +178,7 @@ impl Persistence {
         groups.sort_by_key(|group| Reverse(group.generation()));
         groups
             .into_iter()
-            .filter_map(|group| group.into_response(&self.files))
+            .filter_map(Group::into_response)
             .collect()
     }
 }
@@ -216,10 +210,10 @@ impl Group {
         }
     }
 
-    fn into_response(self, files: &Arc<MemoryFiles>) -> Option<(Arc<StoredResponse>, Mark)> {
+    fn into_response(self) -> Option<(Arc<StoredResponse>, Mark)> {
         let decoded = self.newest;
         let generation = Generation::from_number(decoded.generation);
-        let whole = self.body.map(|body| files.block(body));
+        let whole = self.body.map(Into::into);
         let body = Body::recalled(generation, decoded.length, whole).ok()?;
         body.set_written(decoded.revision);
         body.set_committed();
@@ -370,7 +364,7 @@ impl Cache {
         let bytes = persistence.disk.block(generation.number(), number).await?;
         let length = bytes.len() as u64;
         if self.memory.wants_block(generation, number, length) {
-            let block = self.files.block(bytes.clone());
+            let block = bytes.clone().into();
             self.memory.insert_block(generation, number, block);
         }
         Some(bytes)

@@ -287,8 +287,10 @@ impl BodyReader {
         let number = blocks.block_of(self.position);
         let in_memory = match body.whole() {
             // A body held in one piece is at most a block long.
-            Some(whole) => Some(whole.in_file()?),
-            None => (self.block_in_memory(number)).and_then(|block| block.in_file()),
+            Some(whole) => Some(whole.in_file(&self.cache.files)?),
+            None => {
+                (self.block_in_memory(number)).and_then(|block| block.in_file(&self.cache.files))
+            }
         };
         let is_on_disk = in_memory.is_none();
         let mut span = match in_memory {
@@ -318,7 +320,7 @@ impl BodyReader {
         let generation = self.response.body.generation;
         let block = self.cache.memory.block(generation, number)?;
         if let (Some(own), Some(refetch)) = (&self.cache.persistence, &self.refetch) {
-            own.keep_block(&refetch.key, &self.response, number, block.bytes(), false);
+            own.keep_block(&refetch.key, &self.response, number, &block.bytes(), false);
         }
         Some(block)
     }

@@ -1,7 +1,8 @@
 //! Bytes of bodies in memory, and the files of memory that long ones lie in.
 //!
 //! A plain connection is sent what lies in a file without a copy (`sendfile(2)`), whether that file is on a
-//! disk or in memory (`memfd_create(2)`). Everybody else reads the same pages through a mapping.
+//! disk or in memory (`memfd_create(2)`). Everybody else reads the same pages through a mapping. To make such a file
+//! costs what five or six copies do, so a block gets one when it is sent on a plain connection again.
 //!
 //! Invariant `sealed-before-shared`: a file of memory is sealed against every change before anybody but its maker
 //! sees it, and is closed with its last reader. Pages that a socket still holds then stay what they were:
@@ -9,12 +10,13 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-use bytes::{Bytes, BytesMut};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
@@ -30,8 +32,8 @@ const FILE_BYTES: u64 = 2048;
 
 const PAGE_BYTES: u64 = 4096;
 
-/// The most slices that one write takes (`IOV_MAX`).
-const MOST_SLICES: usize = 1024;
+/// Sent so often on plain connections by copying before it gets a file.
+const COPIED_BEFORE: u8 = 1;
 
 /// What `vm.max_map_count` is where nobody has raised it.
 const MAP_COUNT: usize = 65_530;
@@ -74,39 +76,8 @@ impl MemoryFiles {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// One block of `chunks`, in a file when it is long enough and there may be one more.
-    pub fn block_of(self: &Arc<Self>, chunks: &[Bytes]) -> MemoryBlock {
-        let length = chunks.iter().map(Bytes::len).sum();
-        if length >= SHORTEST_IN_FILE_BYTES {
-            match self.file_of(chunks, length) {
-                Ok(Some(file)) => return MemoryBlock::in_file_of(file),
-                Ok(None) => {}
-                // Of memory or handles: what follows may find some again.
-                Err(error) => tracing::debug!(%error, "a block is kept without a file"),
-            }
-        }
-        let mut bytes = BytesMut::with_capacity(length);
-        for chunk in chunks {
-            bytes.extend_from_slice(chunk);
-        }
-        bytes.freeze().into()
-    }
-
-    /// The same of one piece, which is not copied when it stays as it is.
-    pub fn block(self: &Arc<Self>, bytes: Bytes) -> MemoryBlock {
-        let is_long = bytes.len() >= SHORTEST_IN_FILE_BYTES;
-        match is_long && self.count() < self.limit {
-            true => self.block_of(&[bytes]),
-            false => bytes.into(),
-        }
-    }
-
     /// `None` when there may be no more.
-    fn file_of(
-        self: &Arc<Self>,
-        chunks: &[Bytes],
-        length: usize,
-    ) -> io::Result<Option<MemoryFile>> {
+    fn file_of(self: &Arc<Self>, bytes: &[u8]) -> io::Result<Option<MemoryFile>> {
         let Some(permit) = self.permit() else {
             return Ok(None);
         };
@@ -120,13 +91,10 @@ impl MemoryFiles {
             other => other?,
         };
         let mut file = File::from(file);
-        for some in chunks.chunks(MOST_SLICES) {
-            let mut slices: Vec<_> = some.iter().map(|chunk| IoSlice::new(chunk)).collect();
-            write_all(&mut file, &mut slices)?;
-        }
+        file.write_all(bytes)?;
         let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         fcntl_add_seals(&file, seals)?;
-        let mapping = Mapping::of(&file, length)?;
+        let mapping = Mapping::of(&file, bytes.len())?;
         Ok(Some(MemoryFile {
             file,
             mapping,
@@ -139,19 +107,6 @@ impl MemoryFiles {
         let taken = (self.taken).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         taken.ok().map(|_| Permit(self.clone()))
     }
-}
-
-fn write_all(file: &mut File, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
-    IoSlice::advance_slices(&mut slices, 0);
-    while !slices.is_empty() {
-        match file.write_vectored(slices) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut slices, written),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 #[derive(Debug)]
@@ -207,55 +162,112 @@ impl AsRef<[u8]> for Mapped {
 
 /// A block of a body in memory, or a whole body that is no longer than one.
 #[derive(Debug, Clone)]
-pub struct MemoryBlock {
+pub struct MemoryBlock(Length);
+
+#[derive(Debug, Clone)]
+enum Length {
+    Short(Bytes),
+    Long(Arc<LongBlock>),
+}
+
+#[derive(Debug)]
+struct LongBlock {
+    length: usize,
+    /// Never other bytes, but they may come to lie in a file.
+    held: ArcSwap<Held>,
+    /// How often it was sent by copying where a file would have done, up to [`COPIED_BEFORE`].
+    copied: AtomicU8,
+}
+
+#[derive(Debug)]
+struct Held {
     bytes: Bytes,
     file: Option<Arc<MemoryFile>>,
 }
 
 impl MemoryBlock {
-    fn in_file_of(file: MemoryFile) -> Self {
-        let file = Arc::new(file);
-        MemoryBlock {
-            bytes: Bytes::from_owner(Mapped(file.clone())),
-            file: Some(file),
-        }
-    }
-
     /// All of it.
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+    pub fn bytes(&self) -> Bytes {
+        match &self.0 {
+            Length::Short(bytes) => bytes.clone(),
+            Length::Long(long) => long.held.load().bytes.clone(),
+        }
     }
 
     /// Its length.
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        match &self.0 {
+            Length::Short(bytes) => bytes.len(),
+            Length::Long(long) => long.length,
+        }
     }
 
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len() == 0
     }
 
-    /// All of it, to be sent from its file; `None` when it lies in none.
-    pub fn in_file(&self) -> Option<FileSpan> {
-        let file = self.file.clone()?;
-        Some(FileSpan::in_memory(file, self.bytes.len() as u64))
+    /// All of it, to be sent from its file; it gets one of `files` when it is asked for again. `None` when it lies in none.
+    pub fn in_file(&self, files: &Arc<MemoryFiles>) -> Option<FileSpan> {
+        let Length::Long(long) = &self.0 else {
+            return None;
+        };
+        let held = long.held.load();
+        let file = match &held.file {
+            Some(file) => file.clone(),
+            None => long.put_in_file(&held.bytes, files)?,
+        };
+        Some(FileSpan::in_memory(file, long.length as u64))
     }
 
-    /// Bytes of memory that it takes, in whole pages and with what the system needs for its file.
+    /// Bytes of memory that it takes; of a long one as if it lay in a file: in whole pages, with what the system needs
+    /// for that.
     pub fn memory_bytes(&self) -> u64 {
-        let length = self.bytes.len() as u64;
-        match self.file {
-            Some(_) => length.next_multiple_of(PAGE_BYTES) + FILE_BYTES,
-            None => length,
+        match &self.0 {
+            Length::Short(bytes) => bytes.len() as u64,
+            Length::Long(long) => (long.length as u64).next_multiple_of(PAGE_BYTES) + FILE_BYTES,
         }
     }
 }
 
-/// Bytes that lie in no file.
+impl LongBlock {
+    fn put_in_file(&self, bytes: &Bytes, files: &Arc<MemoryFiles>) -> Option<Arc<MemoryFile>> {
+        if files.count() >= files.limit {
+            return None;
+        }
+        let copied = self.copied.load(Ordering::Relaxed);
+        if copied < COPIED_BEFORE {
+            self.copied.store(copied + 1, Ordering::Relaxed);
+            return None;
+        }
+        let file = match files.file_of(bytes) {
+            Ok(file) => Arc::new(file?),
+            // Of memory or handles: who comes next may find some again.
+            Err(error) => {
+                tracing::debug!(%error, "a block is kept without a file");
+                return None;
+            }
+        };
+        // Of two that do this at once one file is gone as soon as it was sent.
+        self.held.store(Arc::new(Held {
+            bytes: Bytes::from_owner(Mapped(file.clone())),
+            file: Some(file.clone()),
+        }));
+        Some(file)
+    }
+}
+
+/// Bytes that lie in no file yet.
 impl From<Bytes> for MemoryBlock {
     fn from(bytes: Bytes) -> Self {
-        MemoryBlock { bytes, file: None }
+        if bytes.len() < SHORTEST_IN_FILE_BYTES {
+            return MemoryBlock(Length::Short(bytes));
+        }
+        MemoryBlock(Length::Long(Arc::new(LongBlock {
+            length: bytes.len(),
+            held: ArcSwap::from_pointee(Held { bytes, file: None }),
+            copied: AtomicU8::new(0),
+        })))
     }
 }
 
@@ -267,21 +279,29 @@ mod tests {
 
     use super::*;
 
-    fn chunks_of(bytes: &[u8], length: usize) -> Vec<Bytes> {
-        bytes.chunks(length).map(Bytes::copy_from_slice).collect()
-    }
-
     fn sample(length: usize) -> Vec<u8> {
         (0..length).map(|at| (at % 251) as u8).collect()
+    }
+
+    /// One that was copied as often as it must be.
+    fn block(length: usize, files: &Arc<MemoryFiles>) -> MemoryBlock {
+        let block = MemoryBlock::from(Bytes::from(sample(length)));
+        for _ in 0..COPIED_BEFORE {
+            assert!(block.in_file(files).is_none());
+        }
+        block
     }
 
     #[test]
     fn a_long_block_is_the_same_as_bytes_and_in_its_file() {
         let files = MemoryFiles::at_most(1);
-        // More chunks than one write takes, and no whole number of pages.
+        // No whole number of pages.
         let expected = sample(100_001);
-        let block = files.block_of(&chunks_of(&expected, 37));
-        assert_eq!(block.bytes(), &expected);
+        let block = block(expected.len(), &files);
+        let before = block.bytes();
+        let mut span = block.in_file(&files).unwrap();
+        assert_eq!((files.count(), block.len()), (1, expected.len()));
+        assert!(before == expected && block.bytes() == expected);
         assert_eq!(block.memory_bytes(), 25 * 4096 + FILE_BYTES);
 
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -292,7 +312,6 @@ mod tests {
             client.read_to_end(&mut received).unwrap();
             received
         });
-        let mut span = block.in_file().unwrap();
         span.skip(5);
         span.truncate(90_000);
         drop(block);
@@ -306,26 +325,28 @@ mod tests {
     #[test]
     fn what_is_short_or_too_much_lies_in_no_file() {
         let files = MemoryFiles::at_most(1);
-        let long = sample(SHORTEST_IN_FILE_BYTES);
-        let short = files.block_of(&chunks_of(&long[1..], 9000));
-        assert_eq!(
-            (short.bytes(), files.count()),
-            (&Bytes::from(long[1..].to_vec()), 0)
+        let short = block(SHORTEST_IN_FILE_BYTES - 1, &files);
+        assert!(short.in_file(&files).is_none());
+        let first = block(SHORTEST_IN_FILE_BYTES, &files);
+        assert!(first.in_file(&files).is_some());
+        let second = block(SHORTEST_IN_FILE_BYTES, &files);
+        assert!(second.in_file(&files).is_none());
+        assert!(second.bytes() == first.bytes());
+        drop(first);
+        // There may be one more now, and it was copied once already.
+        assert!(
+            block(SHORTEST_IN_FILE_BYTES, &files)
+                .in_file(&files)
+                .is_some()
         );
-        assert!(short.in_file().is_none());
-        let first = files.block_of(&chunks_of(&long, 9000));
-        assert!(first.in_file().is_some());
-        assert_eq!(files.count(), 1);
-        let second = files.block(Bytes::from(long.clone()));
-        assert!(second.in_file().is_none());
-        assert_eq!(second.bytes(), first.bytes());
     }
 
     #[test]
     fn a_file_counts_until_its_last_reader_is_gone() {
         let files = MemoryFiles::at_most(8);
-        let block = files.block(Bytes::from(sample(50_000)));
-        let (bytes, span) = (block.bytes().slice(7..9), block.in_file());
+        let block = block(50_000, &files);
+        let span = block.in_file(&files);
+        let bytes = block.bytes().slice(7..9);
         drop(block);
         assert_eq!(files.count(), 1);
         drop(span);
@@ -337,8 +358,7 @@ mod tests {
     #[test]
     fn nobody_can_change_a_file() {
         let files = MemoryFiles::at_most(1);
-        let block = files.block(Bytes::from(sample(50_000)));
-        let file = &block.file.as_ref().unwrap().file;
+        let file = files.file_of(&sample(50_000)).unwrap().unwrap().file;
         assert!(file.try_clone().unwrap().write(b"x").is_err());
         assert!(file.set_len(0).is_err());
         assert!(file.set_len(1 << 20).is_err());

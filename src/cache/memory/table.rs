@@ -158,7 +158,7 @@ mod tests {
             let asked = dice.below(40);
             let hash = [1, 2, 1 + (1 << 40)][asked as usize % 3];
             let slot = Slot::Block(generation, asked);
-            let bytes = |node: &Node| node.as_block().map(|block| block.bytes().clone());
+            let bytes = |node: &Node| node.as_block().map(|block| block.bytes());
             let found = table.look(hash, &slot, bytes);
             let expected = model.get(&asked).map(|node| bytes(node));
             assert_eq!(found, expected);

@@ -1,6 +1,6 @@
 //! Moves a body from the origin into a fill and, block by block, into the tier.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::super::Cache;
 use super::super::fetch::OriginBody;
@@ -193,7 +193,7 @@ impl<'a, C: FnOnce(bool)> Pump<'a, C> {
         let number = self.cache.sizes.blocks.block_of(self.next - 1);
         let block = self.assemble();
         if let Some(own) = &self.cache.persistence {
-            own.keep_block(self.key, self.response, number, block.bytes(), true);
+            own.keep_block(self.key, self.response, number, &block.bytes(), true);
         }
         self.cache
             .memory
@@ -202,8 +202,13 @@ impl<'a, C: FnOnce(bool)> Pump<'a, C> {
 
     fn assemble(&mut self) -> MemoryBlock {
         let chunks = std::mem::take(&mut self.block);
+        // A block is at most one block's size long.
+        let mut bytes = BytesMut::with_capacity(self.block_bytes as usize);
         self.block_bytes = 0;
-        self.cache.files.block_of(&chunks)
+        for chunk in chunks {
+            bytes.extend_from_slice(&chunk);
+        }
+        bytes.freeze().into()
     }
 
     /// The end is verified: keeps the last block, or the whole body when it fits one.

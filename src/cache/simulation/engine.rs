@@ -314,7 +314,7 @@ impl Engine {
         }
         if let Some(whole) = body.whole() {
             self.ledger.count("stored whole");
-            if *whole.bytes() != expected {
+            if whole.bytes() != expected {
                 wrong(format!("{} bytes whole of {}", whole.len(), expected.len()));
             }
             return;
@@ -328,7 +328,7 @@ impl Engine {
                 Some(block) => {
                     self.ledger.count("stored blocks");
                     let bytes = block.bytes();
-                    if *bytes != expected.slice(span.start as usize..span.end as usize) {
+                    if bytes != expected.slice(span.start as usize..span.end as usize) {
                         wrong(format!("{} bytes in block {number} {span:?}", bytes.len()));
                     }
                 }
