@@ -5,7 +5,9 @@ mod origin_support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use origin_support::{Call, Server, blob_files, config, element, folder, pattern, runtime};
+use origin_support::{
+    Call, Server, blob_files, blob_files_come_to, config, element, folder, pattern, runtime,
+};
 use tidegate::clock::{ManualClock, SystemClock};
 use tidegate::origin::blobs::PACKED_MAX_BYTES;
 use tidegate::origin::disk::RealDisk;
@@ -55,7 +57,7 @@ fn an_object_comes_back_with_its_bytes_and_fields() {
         assert_eq!(put.field("etag"), etag);
     }
     // Every overwrite released the blob before it.
-    assert_eq!(blob_files(data.path()).len(), 1);
+    blob_files_come_to(data.path(), 1);
     assert_eq!(
         server.call(Call::new("DELETE", "/films/a/b%20c")).status,
         204
@@ -65,7 +67,7 @@ fn an_object_comes_back_with_its_bytes_and_fields() {
         204
     );
     assert_eq!(server.get("/films/a/b%20c").code(), "NoSuchKey");
-    assert_eq!(blob_files(data.path()).len(), 0);
+    blob_files_come_to(data.path(), 0);
     server.stop();
 }
 

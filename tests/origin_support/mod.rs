@@ -14,7 +14,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tempfile::TempDir;
@@ -433,6 +433,15 @@ pub fn element(document: &str, name: &str) -> Option<String> {
     let (_, rest) = document.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once(&format!("</{name}>"))?;
     Some(text.to_owned())
+}
+
+/// Waits until there are so many files of blobs: they may be removed behind the answer.
+pub fn blob_files_come_to(data: &Path, count: usize) {
+    let began = Instant::now();
+    while blob_files(data).len() != count {
+        assert!(began.elapsed() < PATIENCE, "{:?}", blob_files(data));
+        std::thread::yield_now();
+    }
 }
 
 /// The files of the blob folder, unfinished uploads included.
