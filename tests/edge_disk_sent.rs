@@ -7,7 +7,7 @@ use std::fs::OpenOptions;
 use std::path::Path;
 
 use disk_support::{BLOCK, Library, crash, first_body, records_of, recovered, shown, written};
-use harness::{Client, Edge};
+use harness::Edge;
 
 const SENT: &str = "tidegate_cache_disk_sent_bytes_total";
 
@@ -141,14 +141,7 @@ async fn client_that_takes_nothing_keeps_no_file_open() {
     })
     .await;
     // The room of a segment is taken until nobody has its file open.
-    let mut admin = Client::connect(edge.admin).await;
-    let fields = "Content-Type: application/json\r\nContent-Length: 2\r\n";
-    admin
-        .send(format!(
-            "POST /cache/clear HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n{{}}"
-        ))
-        .await;
-    assert_eq!(admin.response("POST").await.status, 200);
+    edge.clear().await;
     // What is fetched for this client from then on may be written again.
     shown(&edge, "the room free", |metrics| {
         metrics.sum("tidegate_cache_bytes", &[r#"tier="disk""#]) < length as f64 / 2.0

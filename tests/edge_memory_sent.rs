@@ -4,7 +4,7 @@ mod disk_support;
 mod harness;
 
 use disk_support::{BLOCK, KIB, LARGE, Library, first_body};
-use harness::{Client, Edge, Setup, TlsClient, within};
+use harness::{Edge, Setup, TlsClient, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -148,14 +148,7 @@ async fn what_is_cleared_while_a_client_takes_nothing_reaches_it_unchanged() {
         ))
         .await;
     assert_eq!(client.head().await.status, 200);
-    let mut admin = Client::connect(edge.admin).await;
-    let fields = "Content-Type: application/json\r\nContent-Length: 2\r\n";
-    admin
-        .send(format!(
-            "POST /cache/clear HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n{{}}"
-        ))
-        .await;
-    assert_eq!(admin.response("POST").await.status, 200);
+    edge.clear().await;
     // Memory is used for something else before the client goes on.
     let other = format!("/{length}/other");
     assert!(edge.get(&other).await.body == first_body(&other));

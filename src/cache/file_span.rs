@@ -1,12 +1,16 @@
 //! A part of a file that is sent without being copied through this process.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
+
+use rustix::io::Errno;
 
 use super::disk::segments::Segment;
+use super::disk::shelf::count;
 use super::memory::block::MemoryFile;
 
 /// Bytes of a block that was found right.
@@ -82,19 +86,39 @@ impl FileSpan {
         // A block is far shorter than 4 GiB.
         let wanted = self.length as usize;
         let sent = match &self.file {
-            SpannedFile::Segment { segment, .. } => {
-                segment.file().send_at(socket, self.offset, wanted)
+            SpannedFile::Segment {
+                segment,
+                sent_bytes,
+            } => {
+                let sent = segment.file().send_at(socket, self.offset, wanted)?;
+                count(sent_bytes, sent as u64);
+                sent
             }
-            SpannedFile::Memory(file) => file.send_at(socket, self.offset, wanted),
-        }?;
+            SpannedFile::Memory(file) => file.send_at(socket, self.offset, wanted)?,
+        };
         if sent == 0 && self.length > 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if let SpannedFile::Segment { sent_bytes, .. } = &self.file {
-            sent_bytes.fetch_add(sent as u64, Ordering::Relaxed);
-        }
         self.skip(sent as u64);
         Ok(())
+    }
+}
+
+/// Sends up to `bytes` bytes of `file` from `offset` on, as many as a socket takes at once.
+///
+/// # Errors
+/// Those of `sendfile(2)`: [`io::ErrorKind::WouldBlock`] when the socket takes nothing now.
+pub(super) fn send_file(
+    file: &File,
+    socket: BorrowedFd<'_>,
+    mut offset: u64,
+    bytes: usize,
+) -> io::Result<usize> {
+    loop {
+        match rustix::fs::sendfile(socket, file, Some(&mut offset), bytes) {
+            Err(Errno::INTR) => {}
+            other => return Ok(other?),
+        }
     }
 }
 

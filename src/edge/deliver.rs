@@ -461,7 +461,7 @@ async fn send<D: Downstream>(
         _ => Follows::Bytes,
     };
     client.head(head, bytes, follows).await?;
-    if last {
+    if follows == Follows::Nothing {
         return Ok(());
     }
     let mut takes_files = client.takes_files();

@@ -255,6 +255,18 @@ impl Edge {
         within(&format!("{name} {labels:?} comes to {value}"), gauged).await;
     }
 
+    /// Empties both tiers of its cache.
+    pub async fn clear(&self) {
+        let mut admin = Client::connect(self.admin).await;
+        let fields = "Content-Type: application/json\r\nContent-Length: 2\r\n";
+        admin
+            .send(format!(
+                "POST /cache/clear HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n{{}}"
+            ))
+            .await;
+        assert_eq!(admin.response("POST").await.status, 200);
+    }
+
     /// Its resident memory in bytes.
     pub async fn resident_bytes(&self) -> f64 {
         let metrics = self.metrics().await;

@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::FallocateFlags;
 use rustix::io::{Errno, ReadWriteFlags};
 
+use crate::cache::file_span::send_file;
+
 /// The folder of a cache. All names are plain file names.
 pub trait Folder: Send + Sync {
     /// Makes what is missing and takes the lock.
@@ -267,13 +269,8 @@ impl SegmentFile for RealFile {
         }
     }
 
-    fn send_at(&self, socket: BorrowedFd<'_>, mut offset: u64, bytes: usize) -> io::Result<usize> {
-        loop {
-            match rustix::fs::sendfile(socket, &self.file, Some(&mut offset), bytes) {
-                Err(Errno::INTR) => {}
-                other => return Ok(other?),
-            }
-        }
+    fn send_at(&self, socket: BorrowedFd<'_>, offset: u64, bytes: usize) -> io::Result<usize> {
+        send_file(&self.file, socket, offset, bytes)
     }
 
     fn write_at(&self, mut slices: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {

@@ -68,7 +68,7 @@ pub struct Counters {
 }
 
 /// Adds to a counter.
-pub(super) fn count(counter: &AtomicU64, by: u64) {
+pub(in crate::cache) fn count(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
 }
 

@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use super::mapping::Mapping;
-use crate::cache::file_span::FileSpan;
+use crate::cache::file_span::{FileSpan, send_file};
 
 /// Shorter blocks are copied: a file and its mapping cost the system about as much to hold as they would save.
 const SHORTEST_IN_FILE_BYTES: usize = 32 * 1024;
@@ -126,22 +126,17 @@ pub struct MemoryFile {
 }
 
 impl MemoryFile {
-    /// Sends up to `bytes` bytes from `offset` on, as many as a socket takes at once.
+    /// As [`send_file`].
     ///
     /// # Errors
-    /// Those of `sendfile(2)`: [`io::ErrorKind::WouldBlock`] when the socket takes nothing now.
-    pub fn send_at(
+    /// Those of [`send_file`].
+    pub(in crate::cache) fn send_at(
         &self,
         socket: BorrowedFd<'_>,
-        mut offset: u64,
+        offset: u64,
         bytes: usize,
     ) -> io::Result<usize> {
-        loop {
-            match rustix::fs::sendfile(socket, &self.file, Some(&mut offset), bytes) {
-                Err(Errno::INTR) => {}
-                other => return Ok(other?),
-            }
-        }
+        send_file(&self.file, socket, offset, bytes)
     }
 }
 
