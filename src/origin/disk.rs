@@ -1,11 +1,11 @@
 //! The few things that the store asks of a file system, behind a trait so that a test can fail any of them.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, IoSlice, IoSliceMut, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-/// What the store does with its blob folders. All calls block.
+/// What the store does with its blob folders. All calls block, but for those that say otherwise.
 ///
 /// Each has the machine's file system as its body, so that a test writes only those that it wants to fail.
 pub trait Disk: Send + Sync + 'static {
@@ -59,6 +59,18 @@ pub trait Disk: Send + Sync + 'static {
         file.read_exact_at(buffer, offset)
     }
 
+    /// Opens a file for reading if that can be done without waiting for the disk; `None` = whether or how it can be opened
+    /// is for [`Disk::open`] to find out. Does not block.
+    fn open_at_once(&self, _path: &Path) -> Option<File> {
+        None
+    }
+
+    /// Fills `buffer` from `offset` on if all of it is in memory; false = it is for [`Disk::read_at`] to find out what is
+    /// there. Does not block.
+    fn read_at_once(&self, _file: &File, _buffer: &mut [u8], _offset: u64) -> bool {
+        false
+    }
+
     /// Cuts a file to `length_bytes`.
     fn truncate(&self, file: &File, length_bytes: u64) -> io::Result<()> {
         file.set_len(length_bytes)
@@ -94,4 +106,19 @@ pub trait Disk: Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealDisk;
 
-impl Disk for RealDisk {}
+impl Disk for RealDisk {
+    fn open_at_once(&self, path: &Path) -> Option<File> {
+        use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+        // Since Linux 5.12; an older kernel refuses the flag.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let opened = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED);
+        opened.ok().map(File::from)
+    }
+
+    fn read_at_once(&self, file: &File, buffer: &mut [u8], offset: u64) -> bool {
+        use rustix::io::{ReadWriteFlags, preadv2};
+        let wanted = buffer.len();
+        let mut slices = [IoSliceMut::new(buffer)];
+        preadv2(file, &mut slices, offset, ReadWriteFlags::NOWAIT).is_ok_and(|read| read == wanted)
+    }
+}

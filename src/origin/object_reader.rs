@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::blobs::{BlobError, BlobReader, Blobs};
+use super::blobs::{BlobError, BlobReader, Blobs, Extent};
 use super::meta::{Piece, PieceBytes};
 
 /// Some or all bytes of a version, open for reading: what was open stays readable when the version goes.
@@ -41,6 +41,35 @@ impl ObjectReader {
         };
         let parts: Result<Vec<Part>, BlobError> = pieces.into_iter().map(open).collect();
         Ok(ObjectReader { parts: parts? })
+    }
+
+    /// Opens a part of one blob and reads the beginning of `range`, if nobody has to wait for a disk; `None` = do it in the
+    /// other way. Does not block.
+    pub fn open_at_once(
+        blobs: &Blobs,
+        extent: &Extent,
+        range: Range<u64>,
+    ) -> Option<(Self, Bytes)> {
+        let part = Part {
+            bytes: 0..extent.length_bytes,
+            source: Source::Blob(blobs.open_at_once(extent)?),
+        };
+        let reader = ObjectReader { parts: vec![part] };
+        let first = reader.read_at_once(range)?;
+        Some((reader, first))
+    }
+
+    /// As [`ObjectReader::read`], if nobody has to wait for a disk; `None` = do it in the other way. Does not block.
+    pub fn read_at_once(&self, range: Range<u64>) -> Option<Bytes> {
+        match self.parts.as_slice() {
+            [
+                Part {
+                    bytes,
+                    source: Source::Blob(reader),
+                },
+            ] if bytes.start == 0 => reader.read_at_once(range),
+            _ => None,
+        }
     }
 
     /// Reads the beginning of `range`, as far as one read goes; empty where nothing was opened. Blocks.

@@ -34,8 +34,9 @@ pub enum ReplyBody {
     Following(mpsc::Receiver<Result<Bytes, BodyError>>),
 }
 
-/// A range of a blob on its way out: each read is verified before it is handed on (`verify-on-read`), and
-/// the next one is under way while the client takes the last. Two reads are in memory at most.
+/// A range of a blob on its way out: each read is verified before it is handed on (`verify-on-read`). What has to come from
+/// a disk is under way while the client takes what comes before; what is in memory is read when its turn comes. Two
+/// reads are held at most.
 pub struct BlobBody {
     reader: Arc<ObjectReader>,
     /// What the client has not been given.
@@ -88,16 +89,13 @@ impl BlobBody {
         first: Bytes,
         stats: Arc<Stats>,
     ) -> Self {
-        let mut body = BlobBody {
+        BlobBody {
             reader,
             left: range,
-            ready: None,
+            ready: Some(first),
             pending: None,
             stats,
-        };
-        body.read_ahead(first.len());
-        body.ready = Some(first);
-        body
+        }
     }
 
     /// Begins the read behind the `taken` bytes that are in hand.
@@ -119,6 +117,12 @@ impl BlobBody {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(bytes) = self.ready.take() {
             return Poll::Ready(Some(Ok(self.hand_out(bytes))));
+        }
+        if self.pending.is_none() && !self.left.is_empty() {
+            match self.reader.read_at_once(self.left.clone()) {
+                Some(bytes) => return Poll::Ready(Some(Ok(self.hand_out(bytes)))),
+                None => self.read_ahead(0),
+            }
         }
         let Some(pending) = &mut self.pending else {
             return Poll::Ready(None);

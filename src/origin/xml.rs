@@ -68,10 +68,15 @@ impl Document {
 
     /// Writes an element that holds only text.
     pub fn text(&mut self, name: &'static str, text: &str) {
-        let escaped = escape_text(text);
-        self.element(name, |document| {
-            document.event(Event::Text(BytesText::from_escaped(escaped)));
-        });
+        // By hand: a page of a listing has thousands of these, and events would cost more than the database.
+        let out = self.writer.get_mut();
+        for part in ["<", name, ">"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        write_text(out, text);
+        for part in ["</", name, ">"] {
+            out.extend_from_slice(part.as_bytes());
+        }
     }
 
     /// Writes text directly into the open element.
@@ -91,6 +96,21 @@ impl Document {
         self.writer
             .write_event(event)
             .expect("writing to memory cannot fail");
+    }
+}
+
+/// Appends text, escaped.
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !b"<>&'".contains(byte);
+    if !text.as_bytes().iter().all(is_plain) {
+        out.extend_from_slice(escape_text(text).as_bytes());
+        return;
+    }
+    let mut parts = text.split('"');
+    out.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
+    for part in parts {
+        out.extend_from_slice(b"&quot;");
+        out.extend_from_slice(part.as_bytes());
     }
 }
 
@@ -183,6 +203,21 @@ mod tests {
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Root xmlns=\"ns\">\
              <Key>a&lt;b&gt;&amp;&quot;c&quot;&#x1;&#13;&#xfffe;é</Key><Empty></Empty></Root>"
         );
+    }
+
+    #[test]
+    fn plain_text_is_written_as_any_other() {
+        for code in 0..0x180u32 {
+            let Some(character) = char::from_u32(code) else {
+                continue;
+            };
+            for text in [format!("{character}"), format!("a{character}\"b\"")] {
+                let mut written = Vec::new();
+                write_text(&mut written, &text);
+                let written = String::from_utf8(written).unwrap();
+                assert_eq!(written, escape_text(&text), "{text:?}");
+            }
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@
 //! | `big/<last two digits>/<id>` | a file of a blob: its bytes, or its shards one behind the other |
 //! | `pack/<generation>/<number>.pack` | records: a header (`record.rs`) and the bytes, or the shards |
 
+mod buffers;
 mod compaction;
 mod disks;
 mod error;
@@ -64,6 +65,7 @@ pub use writing::BlobWriter;
 
 use super::disk::Disk;
 use super::latch::WriteLatch;
+use buffers::Buffers;
 use bytes::Bytes;
 use disks::Disks;
 use ids::SEQUENCE_BITS;
@@ -167,6 +169,7 @@ struct Inner {
     turn: AtomicUsize,
     packs: Packs,
     pins: Pins,
+    buffers: Arc<Buffers>,
     repairs: Arc<Repairs>,
     rescued_blocks: AtomicU64,
     lost_blocks: AtomicU64,
@@ -228,6 +231,7 @@ impl Blobs {
                 next_sequence: AtomicI64::new(0),
                 turn: AtomicUsize::new(0),
                 pins: Pins::default(),
+                buffers: Arc::default(),
                 repairs: Arc::default(),
                 rescued_blocks: AtomicU64::new(0),
                 lost_blocks: AtomicU64::new(0),
@@ -267,6 +271,12 @@ impl Blobs {
     /// [`BlobError::Missing`], [`BlobError::Length`], [`BlobError::ChecksumCount`] or [`BlobError::Read`].
     pub fn open(&self, extents: Vec<Extent>) -> Result<BlobReader, BlobError> {
         BlobReader::open(Arc::clone(&self.inner), extents)
+    }
+
+    /// As [`Blobs::open`] for a part of one blob, if nobody has to wait for a disk; `None` = open it in the other way, which
+    /// also says what is wrong with it. Does not block.
+    pub fn open_at_once(&self, extent: &Extent) -> Option<BlobReader> {
+        BlobReader::open_at_once(&self.inner, extent)
     }
 
     /// Removes the files of a blob that a committed transaction has released (`delete-needs-proof`), when its last

@@ -126,6 +126,40 @@ impl Parts {
         Err(self.lost(0, faults))
     }
 
+    /// Opens the file that is read first, if nobody has to wait for the disk and nothing is wrong with it. Does not block.
+    pub(super) fn open_at_once(&self) -> bool {
+        if self.form() != Form::Copies {
+            return false;
+        }
+        let Some(index) = self.order().next() else {
+            return false;
+        };
+        let opened = (self.path(index)).and_then(|path| self.disks.io.open_at_once(&path));
+        let Some(file) = opened else { return false };
+        if self.blob.place.spot == Spot::File {
+            let length = file.metadata().map(|metadata| metadata.len()).ok();
+            if length != Some(self.blob.length_bytes) {
+                return false;
+            }
+        }
+        self.files[index].set(Ok(file)).is_ok()
+    }
+
+    /// Reads whole blocks into `buffer` if they are in memory and right; false = [`Parts::read`] finds out. Does not block.
+    pub(super) fn read_at_once(&self, blocks: Range<u64>, buffer: &mut [u8]) -> bool {
+        let opened = self
+            .order()
+            .find_map(|index| match self.files[index].get() {
+                Some(Ok(file)) if self.form() == Form::Copies => Some(file),
+                _ => None,
+            });
+        let offset = self.base() + self.form().part_offset(blocks.start);
+        let is_read = opened.is_some_and(|file| self.disks.io.read_at_once(file, buffer, offset));
+        is_read
+            && (blocks.zip(buffer.chunks(BLOCK_BYTES)))
+                .all(|(block, bytes)| crc32c(bytes) == self.expected(block))
+    }
+
     /// Whether a file that turned out to be no good lies on a disk that can be written.
     fn is_mendable(&self) -> bool {
         (0..self.count())

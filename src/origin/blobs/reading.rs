@@ -21,6 +21,17 @@ pub struct BlobReader {
     pins: Vec<Pin>,
 }
 
+/// Whole blocks of one extent.
+struct Span {
+    /// Which extent.
+    index: usize,
+    blocks: Range<u64>,
+    /// Length of the blocks together.
+    stored_bytes: usize,
+    /// Which of their bytes are asked for.
+    wanted: Range<usize>,
+}
+
 /// An extent and where it begins in the concatenation.
 struct Placed {
     start: u64,
@@ -73,15 +84,75 @@ impl BlobReader {
         Ok(reader)
     }
 
+    /// Opens a part of one blob if nobody has to wait for a disk. Does not block.
+    pub(super) fn open_at_once(inner: &Arc<Inner>, extent: &Extent) -> Option<Self> {
+        let end = extent.skip_bytes.checked_add(extent.length_bytes)?;
+        let length_bytes = extent.blob.length_bytes;
+        let blocks = length_bytes.div_ceil(BLOCK_BYTES as u64);
+        let is_sound = end <= length_bytes && blocks == extent.blob.block_crcs.0.len() as u64;
+        if !is_sound || extent.length_bytes == 0 {
+            return None;
+        }
+        let pins = vec![pin_of(&extent.blob)];
+        inner.pins.hold(&pins).ok()?;
+        // From here on the pins go with the reader.
+        let parts = Arc::new(Parts::new(extent.blob.clone(), Arc::clone(&inner.disks)));
+        let reader = BlobReader {
+            current: Mutex::new(Some((0, Arc::clone(&parts)))),
+            inner: Arc::clone(inner),
+            length_bytes: extent.length_bytes,
+            extents: vec![Placed {
+                start: 0,
+                extent: extent.clone(),
+            }],
+            pins,
+        };
+        parts.open_at_once().then_some(reader)
+    }
+
     /// Reads the beginning of `range`: up to [`READ_BYTES`], less when it ends, or a blob or a block of it does. Every
     /// block it touches is read whole and verified; one that is wrong on a disk comes from the others. Blocks.
     ///
     /// # Errors
     /// [`BlobError::Read`], [`BlobError::Corrupt`], or another that says why no disk has it.
     pub fn read(&self, range: Range<u64>) -> Result<Bytes, BlobError> {
+        let Some(span) = self.span(range) else {
+            return Ok(Bytes::new());
+        };
+        let mut buffer = self.inner.buffers.take(span.stored_bytes);
+        let parts = self.parts(span.index);
+        let rescued = parts
+            .read(span.blocks, buffer.bytes_mut())
+            .inspect_err(|_| {
+                self.inner.lost_blocks.fetch_add(1, Ordering::Relaxed);
+            })?;
+        if rescued.blocks > 0 {
+            let counted = &self.inner.rescued_blocks;
+            counted.fetch_add(rescued.blocks, Ordering::Relaxed);
+        }
+        if rescued.is_mendable {
+            let blob = &self.extents[span.index].extent.blob;
+            self.inner.repairs.report(blob.id);
+        }
+        Ok(buffer.into_bytes().slice(span.wanted))
+    }
+
+    /// As [`BlobReader::read`], if all of it is in memory and right; `None` = read it in the other way, which also finds
+    /// out what is wrong. Does not block.
+    pub fn read_at_once(&self, range: Range<u64>) -> Option<Bytes> {
+        let span = self.span(range)?;
+        let mut buffer = self.inner.buffers.take(span.stored_bytes);
+        let parts = self.parts(span.index);
+        parts
+            .read_at_once(span.blocks, buffer.bytes_mut())
+            .then(|| buffer.into_bytes().slice(span.wanted))
+    }
+
+    /// What one read takes from the beginning of `range`; `None` where there is nothing.
+    fn span(&self, range: Range<u64>) -> Option<Span> {
         let end = range.end.min(self.length_bytes);
         if range.start >= end {
-            return Ok(Bytes::new());
+            return None;
         }
         let index = self
             .extents
@@ -98,23 +169,13 @@ impl BlobReader {
             .next_multiple_of(block_bytes)
             .min(aligned_start + READ_BYTES as u64)
             .min(extent.blob.length_bytes);
-        // At most READ_BYTES, so the sizes below fit every usize.
-        let mut buffer = vec![0; (aligned_end - aligned_start) as usize];
-        let blocks = first_block..aligned_end.div_ceil(block_bytes);
-        let parts = self.parts(index);
-        let rescued = parts.read(blocks, &mut buffer).inspect_err(|_| {
-            self.inner.lost_blocks.fetch_add(1, Ordering::Relaxed);
-        })?;
-        if rescued.blocks > 0 {
-            let counted = &self.inner.rescued_blocks;
-            counted.fetch_add(rescued.blocks, Ordering::Relaxed);
-        }
-        if rescued.is_mendable {
-            self.inner.repairs.report(extent.blob.id);
-        }
-        let skip = (from - aligned_start) as usize;
-        let keep = (to.min(aligned_end) - aligned_start) as usize;
-        Ok(Bytes::from(buffer).slice(skip..keep))
+        Some(Span {
+            index,
+            blocks: first_block..aligned_end.div_ceil(block_bytes),
+            // At most READ_BYTES, so these fit every usize.
+            stored_bytes: (aligned_end - aligned_start) as usize,
+            wanted: (from - aligned_start) as usize..(to.min(aligned_end) - aligned_start) as usize,
+        })
     }
 
     /// Length of the concatenation.

@@ -26,7 +26,36 @@ impl Disk for Quick {
     }
 }
 
+/// As [`Quick`], and all that is read is in memory already.
+struct Warm;
+
+impl Disk for Warm {
+    fn sync_file(&self, file: &File) -> io::Result<()> {
+        Quick.sync_file(file)
+    }
+
+    fn sync_data(&self, file: &File) -> io::Result<()> {
+        Quick.sync_data(file)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        Quick.sync_folder(folder)
+    }
+
+    fn open_at_once(&self, path: &Path) -> Option<File> {
+        self.open(path).ok()
+    }
+
+    fn read_at_once(&self, file: &File, buffer: &mut [u8], offset: u64) -> bool {
+        self.read_at(file, buffer, offset).is_ok()
+    }
+}
+
 fn start(folder: &Path, redundancy: Redundancy, generation: i64) -> Blobs {
+    start_on(Arc::new(Quick), folder, redundancy, generation)
+}
+
+fn start_on(disk: Arc<dyn Disk>, folder: &Path, redundancy: Redundancy, generation: i64) -> Blobs {
     let layout = Layout {
         home: folder.to_owned(),
         disks: (0..redundancy.width())
@@ -34,7 +63,7 @@ fn start(folder: &Path, redundancy: Redundancy, generation: i64) -> Blobs {
             .collect(),
         redundancy,
     };
-    Blobs::start(&layout, generation, Arc::new(Quick), Arc::default()).unwrap()
+    Blobs::start(&layout, generation, disk, Arc::default()).unwrap()
 }
 
 fn blobs(redundancy: Redundancy) -> (TempDir, Blobs) {
@@ -97,6 +126,64 @@ const LAYOUTS: [Redundancy; 4] = [
     Redundancy::Shards { data: 4, parity: 2 },
     Redundancy::Shards { data: 3, parity: 1 },
 ];
+
+#[tokio::test]
+async fn what_is_in_memory_is_read_at_once_and_compared_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = start_on(Arc::new(Warm), folder.path(), Redundancy::None, 1);
+    for length in [4097, 700_001, (1 << 20) + 70_001] {
+        let bytes = pattern(length);
+        let extent = extents(publish(&blobs, &bytes, length).await).remove(0);
+        let reader = blobs.open_at_once(&extent).unwrap();
+        let mut read = Vec::new();
+        while read.len() < length {
+            let rest = read.len() as u64..length as u64;
+            read.extend_from_slice(&reader.read_at_once(rest).unwrap());
+        }
+        assert!(read == bytes);
+        assert_eq!(reader.read_at_once(length as u64..length as u64 + 1), None);
+        let part = reader.read_at_once(4000..4010).unwrap();
+        assert_eq!(part[..], bytes[4000..4010]);
+        // One bit of the first block.
+        let parts = parts::Parts::new(extent.blob.clone(), Arc::clone(&blobs.inner.disks));
+        let file = Quick.open_to_mend(&parts.path(0).unwrap()).unwrap();
+        let flipped = [bytes[9] ^ 1];
+        Quick
+            .write_at(&file, &mut [io::IoSlice::new(&flipped)], parts.base() + 9)
+            .unwrap();
+        let reader = blobs.open_at_once(&extent).unwrap();
+        assert_eq!(reader.read_at_once(4000..4010), None);
+        let behind = reader.read_at_once(BLOCK_BYTES as u64..BLOCK_BYTES as u64 + 1);
+        assert_eq!(behind.is_some(), length > BLOCK_BYTES);
+        assert!(reader.read(4000..4010).is_err());
+    }
+}
+
+#[tokio::test]
+async fn what_has_to_be_found_out_is_not_opened_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let shards = Redundancy::Shards { data: 2, parity: 1 };
+    let blobs = start_on(Arc::new(Warm), folder.path(), shards, 1);
+    let extent = extents(publish(&blobs, &pattern(5000), 5000).await).remove(0);
+    assert!(blobs.open_at_once(&extent).is_none());
+
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = start_on(Arc::new(Warm), folder.path(), Redundancy::None, 1);
+    let long = (1 << 20) + 1;
+    let extent = extents(publish(&blobs, &pattern(long), long).await).remove(0);
+    let parts = parts::Parts::new(extent.blob.clone(), Arc::clone(&blobs.inner.disks));
+    let path = parts.path(0).unwrap();
+    let file = Quick.open_to_mend(&path).unwrap();
+    Quick.truncate(&file, long as u64 - 1).unwrap();
+    assert!(
+        blobs.open_at_once(&extent).is_none(),
+        "it has another length"
+    );
+    Quick.unlink(&path).unwrap();
+    assert!(blobs.open_at_once(&extent).is_none(), "it is gone");
+    let pin = Pin::Blob(extent.blob.id);
+    assert!(blobs.inner.pins.doom(pin, &[]), "nobody holds it");
+}
 
 #[tokio::test]
 async fn a_range_comes_back_whole_however_it_was_written_and_kept() {

@@ -256,14 +256,21 @@ pub(super) async fn open_range(
             position: 0,
             bytes: crate::origin::meta::PieceBytes::Inline(bytes.clone()),
         }],
-        Place::Blob(blob) => vec![crate::origin::meta::Piece {
-            position: 0,
-            bytes: crate::origin::meta::PieceBytes::Extent(Extent {
+        Place::Blob(blob) => {
+            let extent = Extent {
                 blob: blob.clone(),
                 skip_bytes: 0,
                 length_bytes: row.size_bytes,
-            }),
-        }],
+            };
+            // What is in memory anyway needs no other thread, and the way there and back costs more than the reading.
+            if let Some(opened) = ObjectReader::open_at_once(&blobs, &extent, range.clone()) {
+                return Ok(opened);
+            }
+            vec![crate::origin::meta::Piece {
+                position: 0,
+                bytes: crate::origin::meta::PieceBytes::Extent(extent),
+            }]
+        }
     };
     let task = tokio::task::spawn_blocking(move || {
         let reader = ObjectReader::open(&blobs, pieces)?;

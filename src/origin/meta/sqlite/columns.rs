@@ -90,8 +90,14 @@ pub(super) fn version_id(row: &SqliteRow) -> Result<VersionId, MetaError> {
 
 /// The algorithm and type of a checksum, when there is one.
 pub(super) fn algorithm(row: &SqliteRow) -> Result<Option<(Algorithm, ChecksumType)>, MetaError> {
-    let name: Option<&str> = get(row, "checksum_algorithm")?;
-    let kind: Option<&str> = get(row, "checksum_type")?;
+    algorithm_of(get(row, "checksum_algorithm")?, get(row, "checksum_type")?)
+}
+
+/// As [`algorithm`], of the columns themselves.
+pub(super) fn algorithm_of(
+    name: Option<&str>,
+    kind: Option<&str>,
+) -> Result<Option<(Algorithm, ChecksumType)>, MetaError> {
     let (Some(name), Some(kind)) = (name, kind) else {
         return Ok(None);
     };

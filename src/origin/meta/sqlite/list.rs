@@ -5,7 +5,9 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 use super::super::{
     ListedObject, ListedVersion, MetaError, PartRow, UploadRow, VersionKind, VersionSeek,
 };
-use super::columns::{algorithm, get, impossible, kind, object_key, signed, unsigned, version_id};
+use super::columns::{
+    algorithm, algorithm_of, get, impossible, kind, object_key, signed, unsigned, version_id,
+};
 use super::read::upload_row;
 use super::read_failed;
 use crate::origin::checksums::{Algorithm, Checksum};
@@ -75,13 +77,26 @@ async fn rows_of(
 macro_rules! objects_sql {
     ($rest:literal) => {
         concat!(
-            "SELECT key, size, etag, modified_ms, checksum_algorithm, checksum_type, owner FROM versions
-             WHERE is_latest = 1 AND kind <> 1 AND bucket = ? AND ",
+            "SELECT json_group_array(json_array(
+                 CAST(key AS TEXT), size, etag, modified_ms, checksum_algorithm, checksum_type, owner)) AS page
+             FROM (SELECT key, size, etag, modified_ms, checksum_algorithm, checksum_type, owner FROM versions
+                   WHERE is_latest = 1 AND kind <> 1 AND bucket = ? AND ",
             $rest,
-            " ORDER BY key LIMIT ?"
+            " ORDER BY key LIMIT ?)"
         )
     };
 }
+
+/// A row of a page of objects, its columns in the order of the statement.
+type PageRow<'r> = (
+    String,
+    u64,
+    String,
+    i64,
+    Option<&'r str>,
+    Option<&'r str>,
+    String,
+);
 
 pub(super) async fn objects(
     pool: &SqlitePool,
@@ -89,15 +104,35 @@ pub(super) async fn objects(
     seek: &Seek,
     limit: usize,
 ) -> Result<Vec<ListedObject>, MetaError> {
-    // Answered from the index `objects_listed` alone.
-    let statements = Statements {
-        from: objects_sql!("key >= ?"),
-        after: objects_sql!("key > ?"),
-        // A key has one object.
-        behind: "",
+    let (sql, key) = match seek {
+        Seek::From(key) => (objects_sql!("key >= ?"), key),
+        Seek::After(key) => (objects_sql!("key > ?"), key),
+        Seek::End => return Ok(Vec::new()),
     };
-    let rows = rows_of(pool, &statements, bucket, None, seek, limit).await?;
-    rows.iter().map(listed_object).collect()
+    // Answered from the index `objects_listed` alone, and in one row: each row is handed from thread to thread, with a copy
+    // of each of its columns.
+    let row = sqlx::query(sql)
+        .bind(bucket)
+        .bind(key.as_slice())
+        .bind(signed(limit as u64))
+        .fetch_one(pool)
+        .await
+        .map_err(read_failed)?;
+    let page: &str = get(&row, "page")?;
+    let rows: Vec<PageRow<'_>> = serde_json::from_str(page).map_err(|_| impossible("page"))?;
+    rows.into_iter()
+        .map(|(key, size_bytes, etag, modified_ms, name, kind, owner)| {
+            let checksum = algorithm_of(name, kind)?;
+            Ok(ListedObject {
+                key: ObjectKey::new(key).map_err(|_| impossible("key"))?,
+                size_bytes,
+                etag,
+                modified_ms,
+                checksum,
+                owner,
+            })
+        })
+        .collect()
 }
 
 macro_rules! versions_sql {
