@@ -5,7 +5,7 @@ mod origin_support;
 use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use origin_support::{Call, REGION, SECRET, Server, blob_files, folder, pattern};
+use origin_support::{Call, REGION, SECRET, Server, blob_files_come_to, folder, pattern};
 
 const SIGNED: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
 const SIGNED_TRAILER: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";
@@ -63,7 +63,7 @@ fn an_upload_that_breaks_a_promise_leaves_nothing_behind() {
             "{fields:?}"
         );
         assert_eq!(server.get("/films/a").code(), "NoSuchKey", "{fields:?}");
-        assert_eq!(blob_files(data.path()).len(), 0, "{fields:?}");
+        blob_files_come_to(data.path(), 0);
     }
     server.stop();
 }
@@ -141,7 +141,7 @@ fn a_client_that_goes_away_in_mid_upload_leaves_nothing_behind() {
     client.stream.shutdown(std::net::Shutdown::Both).unwrap();
     // Stopping waits for the connection, so the upload has failed by then.
     server.stop();
-    assert_eq!(blob_files(data.path()).len(), 0);
+    blob_files_come_to(data.path(), 0);
     let server = Server::start(data.path());
     assert_eq!(server.get("/films/a").status, 404);
     server.stop();
@@ -387,7 +387,7 @@ fn a_spoilt_aws_chunked_upload_is_refused_and_leaves_nothing_behind() {
     );
     assert_eq!(answer, (403, "SignatureDoesNotMatch".to_owned()));
     assert_eq!(server.get("/films/a").code(), "NoSuchKey");
-    assert_eq!(blob_files(data.path()).len(), 0);
+    blob_files_come_to(data.path(), 0);
     server.stop();
 }
 
