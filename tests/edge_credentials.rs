@@ -398,6 +398,67 @@ async fn a_token_that_asks_for_it_is_renewed_with_every_success_for_its_client_a
 }
 
 #[tokio::test]
+async fn a_token_for_the_query_goes_with_the_client_to_where_it_is_sent() {
+    let origin = Origin::start().await.answering(|request| {
+        let status = match request.target() {
+            "/created" => "201 Created",
+            "/master.m3u8" | "/upload" => "302 Found",
+            _ => "200 OK",
+        };
+        format!(
+            "HTTP/1.1 {status}\r\nCache-Control: max-age=60\r\nETag: \"v\"\r\nLocation: https://o.example{}\r\nContent-Length: 0\r\n\r\n",
+            request.target()
+        )
+        .into_bytes()
+    });
+    let edge = Keys::new().edge(origin.address).await;
+    let mut client = edge.client().await;
+    let claims = serde_json::json!({
+        "exp": seconds_from_now(60), "cdniuc": "regex:.*", "cdnistt": 2, "cdniets": 30,
+    });
+    let claims = claims.as_object().unwrap();
+    let token = sign_jwt(claims, Some("k"), &JwtSigner::Secret(JWT_SECRET)).unwrap();
+    for (method, path, more, status, is_hit, is_renewed) in [
+        ("GET", "/master.m3u8", "", 302, false, true),
+        ("GET", "/master.m3u8", "", 302, true, true),
+        ("PUT", "/upload", "Content-Length: 0\r\n", 302, false, true),
+        (
+            "PUT",
+            "/created",
+            "Content-Length: 0\r\n",
+            201,
+            false,
+            false,
+        ),
+        ("GET", "/a.ts", "", 200, false, false),
+    ] {
+        let target = format!("{path}?URISigningPackage={token}");
+        let response = client.request(method, &target, more).await;
+        let (found, head) = ((response.status, response.is_hit()), &response.head);
+        assert_eq!(found, (status, is_hit), "{method} {path} {more}: {head}");
+        assert_eq!(response.field("set-cookie"), None);
+        let fields = head.to_ascii_lowercase();
+        assert_eq!(
+            fields.contains("\r\ncache-control: private\r\n"),
+            is_renewed,
+            "{head}"
+        );
+        let there = format!("https://o.example{path}");
+        if !is_renewed {
+            assert_eq!(response.field("location"), Some(&*there), "{head}");
+            continue;
+        }
+        assert_eq!(fields.matches("\r\nlocation:").count(), 1, "{head}");
+        let location = response.field("location").unwrap();
+        let (url, next) = location.split_once("?URISigningPackage=").unwrap();
+        assert_eq!(url, there);
+        assert_ne!(next, token);
+        let next = client.get(&format!("/next?URISigningPackage={next}")).await;
+        assert_eq!(next.status, 200, "{next:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_end_that_comes_while_a_body_is_sent_does_not_cut_it() {
     let (mut origin, keys) = (Origin::start().await, Keys::new());
     let edge = keys.edge(origin.address).await;
@@ -432,7 +493,7 @@ async fn ask_to_reload(edge: &Edge) -> (u16, String) {
     let mut admin = Client::connect(edge.admin).await;
     let request = "POST /signing/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
     admin.send(request).await;
-    let response = admin.response("POST").await;
+    let response = admin.response("PUT").await;
     (response.status, response.text().trim_end().to_owned())
 }
 

@@ -106,7 +106,17 @@ fn check_renewal(line: &Line) {
     let Some(renewed) = granted.and_then(|granted| granted.renewed) else {
         return;
     };
-    let cookie = renewed.set_cookie("https").expect("it is visible ASCII");
+    let Some(cookie) = renewed.set_cookie("https") else {
+        let location = renewed.location(&HeaderValue::from_static("/?"), "https");
+        let location = location.expect("it goes where a cookie does not");
+        let location = location.to_str().expect("it is visible ASCII");
+        let next = Line {
+            query: location.trim_start_matches("/?").to_owned(),
+            ..line.clone()
+        };
+        assert!(is_granted(&VERIFIER, &next, &HeaderMap::new()), "{next:?}");
+        return;
+    };
     let cookie = cookie.to_str().expect("it is visible ASCII");
     let (pair, attributes) = cookie.split_once("; ").expect("it has attributes");
     assert_eq!(attributes.split("; ").count(), 5, "{attributes}");

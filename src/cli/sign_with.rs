@@ -70,9 +70,12 @@ pub struct SignWithArgs {
     /// The claim `aud`: jwt and uri-signing.
     #[arg(long)]
     pub audience: Option<String>,
-    /// Let the edge answer each request with a token that counts for so long, in a cookie: uri-signing.
+    /// Let the edge answer with a token for the next request that counts for so long: uri-signing.
     #[arg(long, value_name = "DURATION", value_parser = read_duration)]
     pub renew: Option<Duration>,
+    /// What carries that token: a cookie on each answer, or the query of the URL that a redirect leads to.
+    #[arg(long, value_enum, default_value_t = RenewIn::Cookie, requires = "renew")]
+    pub renew_in: RenewIn,
     /// How many segments of the path that cookie is for; all paths of the host when it is left out.
     #[arg(long, value_name = "SEGMENTS", requires = "renew")]
     pub renew_depth: Option<u64>,
@@ -117,6 +120,15 @@ pub enum Place {
     Cookie,
     /// Into the field Authorization, which is printed: jwt.
     Bearer,
+}
+
+/// What carries a renewed token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RenewIn {
+    /// A cookie.
+    Cookie,
+    /// The query of a redirect's target.
+    Query,
 }
 
 /// The hash of a token.
@@ -337,7 +349,11 @@ impl SignArgs {
         };
         claims.insert("cdniuc".to_owned(), Value::from(uri_container(container)));
         if let Some(lifetime) = self.with.renew {
-            claims.insert("cdnistt".to_owned(), Value::from(1));
+            let transport = match self.with.renew_in {
+                RenewIn::Cookie => 1,
+                RenewIn::Query => 2,
+            };
+            claims.insert("cdnistt".to_owned(), Value::from(transport));
             claims.insert("cdniets".to_owned(), Value::from(lifetime.as_secs()));
         }
         if let Some(depth) = self.with.renew_depth {
@@ -530,14 +546,19 @@ mod tests {
         use base64::Engine as _;
         use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-        let url = sign("--with uri-signing --open .* --renew 30s --renew-depth 2").unwrap();
-        let claims = URL_SAFE_NO_PAD
-            .decode(url.split('.').nth(1).unwrap())
-            .unwrap();
-        let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
-        let expected = serde_json::json!({
-            "exp": 1_700_003_600, "cdniuc": "regex:.*", "cdnistt": 1, "cdniets": 30, "cdnistd": 2,
-        });
-        assert_eq!(claims, expected);
+        for (more, transport) in [("", 1), (" --renew-in cookie", 1), (" --renew-in query", 2)] {
+            let arguments =
+                format!("--with uri-signing --open .* --renew 30s --renew-depth 2{more}");
+            let url = sign(&arguments).unwrap();
+            let claims = URL_SAFE_NO_PAD
+                .decode(url.split('.').nth(1).unwrap())
+                .unwrap();
+            let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+            let expected = serde_json::json!({
+                "exp": 1_700_003_600, "cdniuc": "regex:.*", "cdniets": 30, "cdnistd": 2,
+                "cdnistt": transport,
+            });
+            assert_eq!(claims, expected);
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! Delivery: a stored (or arriving) response becomes the answer to one request.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use http::{Method, StatusCode};
 
 use super::downstream::{
@@ -17,6 +18,7 @@ use super::part::{self, NoPart, Part};
 use super::policy::{PolicyRefusal, Preflight};
 use super::range_credit::Reservation;
 use super::record::{Ending, log_failure};
+use super::renewed::TheirLocation;
 use super::request::Request;
 use super::{Node, Visit};
 use crate::byte_range::ContentRange;
@@ -141,17 +143,21 @@ impl Node {
                     .map(|(name, value)| (name.clone(), value.clone())),
             );
         }
-        let mut withheld: &[HeaderName] = &[];
+        let mut withheld: Cow<'_, [HeaderName]> = Cow::Borrowed(&[]);
         if let Some(policy) = &self.routes[visit.route].policy {
-            withheld = policy.withheld();
+            withheld = Cow::Borrowed(policy.withheld());
             own_fields.retain(|(name, _)| !withheld.contains(name));
             policy.add_to(request, &mut own_fields);
         }
-        visit.add_renewed(status, &mut own_fields);
+        let location = response.head.fields.get(LOCATION);
+        let location = location.filter(|_| !withheld.contains(&LOCATION));
+        if visit.add_renewed(status, location, &mut own_fields) == TheirLocation::IsReplaced {
+            withheld.to_mut().push(LOCATION);
+        }
         let head = ReplyHead {
             status,
             stored: Some((&response.head, selection)),
-            withheld,
+            withheld: &withheld,
             fields: &own_fields,
             length: reply_length,
             content_range: content_range.clone(),

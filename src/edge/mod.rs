@@ -73,6 +73,7 @@ mod part;
 mod range_cost;
 mod range_credit;
 mod refusals;
+mod renewed;
 mod tls_stream;
 
 use std::future::Future;
@@ -80,8 +81,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, HeaderName, IF_RANGE, RANGE, SET_COOKIE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::header::{HeaderName, IF_RANGE, RANGE};
+use http::{HeaderMap, Method, StatusCode};
 
 use tokio::sync::mpsc;
 
@@ -98,7 +99,7 @@ use crate::config::{self, CacheRules};
 use crate::observe::{AccessLog, Metrics, Outcome, RouteMetrics};
 use crate::origin::operations::post_object;
 use crate::routing::RouteTable;
-use crate::signing::Refusal;
+use crate::signing::{Refusal, RenewedToken};
 use authorize::{Authorized, Authorizer};
 use course::{Course, course, directives_of, not_for_the_cache};
 use deliver::{Delivered, Delivery};
@@ -159,21 +160,8 @@ pub struct Visit {
     pub stripped: bool,
     /// A genuine AWS signature let it in, which covers its `x-amz-*` fields.
     pub aws_signed: bool,
-    /// What the client gets for its next requests: a `Set-Cookie`.
-    pub renewed: Option<HeaderValue>,
-}
-
-impl Visit {
-    /// Adds the client's next token to a response with this status (RFC 9246 §3.3): to what succeeds or leads
-    /// on, and that is for this client alone from then on, whatever the origin says to other caches.
-    fn add_renewed(&self, status: StatusCode, fields: &mut Vec<(HeaderName, HeaderValue)>) {
-        if let Some(cookie) = &self.renewed
-            && (status.is_success() || status.is_redirection())
-        {
-            fields.push((SET_COOKIE, cookie.clone()));
-            fields.push((CACHE_CONTROL, HeaderValue::from_static("private")));
-        }
-    }
+    /// What the client gets for its next requests.
+    pub renewed: Option<RenewedToken>,
 }
 
 /// A request that pingora's proxy is to answer.
@@ -285,8 +273,6 @@ impl Node {
             // It means nothing there (RFC 9110 §14.2), but stored parts are told apart by it.
             request.fields.remove(RANGE);
         }
-        let scheme = request.peer.scheme().as_str();
-        let renewed = judged.renewed.and_then(|token| token.set_cookie(scheme));
         let aws = AwsParameters::of(judged.aws_signed);
         let key = cache_key(&request, &self.routes[route].config.cache, aws);
         let mut visit = Visit {
@@ -295,7 +281,7 @@ impl Node {
             key,
             stripped: judged.stripped,
             aws_signed: judged.aws_signed,
-            renewed,
+            renewed: judged.renewed,
         };
         if let Some(why) = not_for_the_cache(&visit.request, authorized) {
             if let Err(failure) = self.may_be_signed(&visit) {

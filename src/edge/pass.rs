@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_LOCATION, COOKIE, HeaderValue, VIA};
+use http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_LOCATION, COOKIE, HeaderValue, LOCATION, VIA,
+};
 use http::{HeaderMap, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
@@ -29,6 +31,7 @@ use super::origin_signer::{OriginSigner, Verified};
 use super::policy::{PolicyRefusal, RoutePolicy};
 use super::range_credit::RANGE_BUDGET;
 use super::record::{Ending, log_failure};
+use super::renewed::TheirLocation;
 use super::{Node, Request, Ticket, X_REQUEST_ID};
 use crate::cache::fetch::Phase;
 use crate::cache::policy::{fields, invalidation};
@@ -457,7 +460,11 @@ impl ProxyHttp for PassLane {
             }
             policy.add_to(request, &mut added);
         }
-        ticket.visit.add_renewed(response.status, &mut added);
+        let location = response.headers.get(LOCATION);
+        let location = (ticket.visit).add_renewed(response.status, location, &mut added);
+        if location == TheirLocation::IsReplaced {
+            response.remove_header(&LOCATION);
+        }
         for (name, value) in added {
             response.append_header(name, value)?;
         }

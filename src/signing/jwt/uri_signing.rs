@@ -10,7 +10,7 @@
 //! | `cdniuc` | required: `hash:` (RFC 6920 §5, SHA-256) or `regex:`, of the whole URL, normalised |
 //! | `cdniv` | 1 or absent |
 //! | `cdnicrit`, `jti`, `cdniip` | refused, as §2.1 asks of those who do not support them |
-//! | `cdnistt`, `cdniets`, `cdnistd` | the client gets a new token in a cookie: `renewal.rs` |
+//! | `cdnistt`, `cdniets`, `cdnistd` | the client gets a new token in a cookie or in a redirect's target: `renewal.rs` |
 //! | `sub`, `iat`, others | not looked at |
 //!
 //! A regular expression is matched against the whole URL, not a part of it, and without the features

@@ -69,7 +69,7 @@ fn a_token_is_renewed_as_its_claims_ask() {
     for (claims, expected) in [
         (json!({}), cookie("/", 30)),
         (json!({ "cdnistt": 0 }), Ok(None)),
-        (json!({ "cdnistt": 2 }), unsupported.clone()),
+        (json!({ "cdnistt": 3 }), unsupported.clone()),
         (json!({ "cdnistt": -1 }), unsupported),
         (json!({ "cdnistt": "1" }), malformed("cdnistt")),
         (json!({ "cdniets": 1 }), cookie("/", 1)),
@@ -79,6 +79,9 @@ fn a_token_is_renewed_as_its_claims_ask() {
         (json!({ "cdniets": -30 }), malformed("cdniets")),
         (json!({ "cdniets": "30" }), malformed("cdniets")),
         (json!({ "cdniets": 1e300 }), malformed("cdniets")),
+        // A number, whatever it is.
+        (json!({ "cdnistt": 0, "cdniets": 0.5 }), Ok(None)),
+        (json!({ "cdnistt": 0, "cdniets": -1 }), Ok(None)),
         (
             json!({ "cdnistt": 0, "cdniets": "30" }),
             malformed("cdniets"),
@@ -122,6 +125,72 @@ fn a_token_is_renewed_as_its_claims_ask() {
         cookie.ends_with("; Path=/a/b; Max-Age=30; HttpOnly; Secure; SameSite=None"),
         "{cookie}"
     );
+}
+
+#[test]
+fn a_token_for_the_query_goes_into_the_target_of_a_redirect() {
+    let url = format!(
+        "https://h/a?URISigningPackage={}",
+        renewing(json!({ "cdnistt": 2 }))
+    );
+    let granted = ask_with(&issuer(), &url, &[]).unwrap().unwrap();
+    let renewed = granted.renewed.unwrap();
+    assert_eq!(renewed.set_cookie("https"), None);
+    // An asterisk stands for the token.
+    for (location, by_https, by_http) in [
+        ("https://o/a", Some("https://o/a?*"), Some("https://o/a?*")),
+        ("HTTPS://o", Some("HTTPS://o?*"), Some("HTTPS://o?*")),
+        ("http://o/a", None, Some("http://o/a?*")),
+        ("Http://o/a", None, Some("Http://o/a?*")),
+        ("//o/a", Some("//o/a?*"), Some("//o/a?*")),
+        ("/a:b?x=1", Some("/a:b?x=1&*"), Some("/a:b?x=1&*")),
+        ("b?", Some("b?*"), Some("b?*")),
+        ("?x=1&", Some("?x=1&*"), Some("?x=1&*")),
+        ("/a#f?g", Some("/a?*#f?g"), Some("/a?*#f?g")),
+        ("/a?x=y?z#f", Some("/a?x=y?z&*#f"), Some("/a?x=y?z&*#f")),
+        ("/a?x=:", Some("/a?x=:&*"), Some("/a?x=:&*")),
+        (
+            "/a?xURISigningPackage=1",
+            Some("/a?xURISigningPackage=1&*"),
+            Some("/a?xURISigningPackage=1&*"),
+        ),
+        // Its own token, what is not HTTP, and the same document.
+        ("/a?URISigningPackage=x", None, None),
+        ("/a?x=1&URISigningPackage=", None, None),
+        ("/a?%55RISigningPackage=x", None, None),
+        ("/a;URISigningPackage=x/b", None, None),
+        ("player:films/42", None, None),
+        ("mailto:a@o?subject=x", None, None),
+        ("", None, None),
+        ("#f", None, None),
+    ] {
+        for (scheme, expected) in [("https", by_https), ("http", by_http)] {
+            let found = renewed.location(&HeaderValue::from_static(location), scheme);
+            let found = found.map(|found| found.to_str().unwrap().to_owned());
+            let Some(expected) = expected else {
+                assert_eq!(found, None, "{location} from {scheme}");
+                continue;
+            };
+            let (before, after) = expected.split_once('*').unwrap_or((expected, ""));
+            let found = found.unwrap();
+            let inner = found
+                .strip_prefix(before)
+                .unwrap_or_else(|| panic!("{found}"));
+            let inner = inner.strip_suffix(after).unwrap();
+            let token = inner.strip_prefix("URISigningPackage=").unwrap();
+            assert!(
+                ask_with(&issuer(), "http://h/b", &[token])
+                    .unwrap()
+                    .is_some()
+            );
+        }
+    }
+    let not_text = HeaderValue::from_bytes(b"/\xe4").unwrap();
+    assert_eq!(renewed.location(&not_text, "https"), None);
+    let url = format!("https://h/a?URISigningPackage={}", renewing(json!({})));
+    let granted = ask_with(&issuer(), &url, &[]).unwrap().unwrap();
+    let location = HeaderValue::from_static("https://o/a");
+    assert_eq!(granted.renewed.unwrap().location(&location, "https"), None);
 }
 
 #[test]

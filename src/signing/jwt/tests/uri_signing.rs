@@ -101,6 +101,69 @@ fn a_hash_is_that_of_rfc_6920() {
     );
 }
 
+/// RFC 9246 §A: the public key, and the header of all tokens. The set of the RFC has the key's other half
+/// under the same `kid`, which no set can have here.
+const RFC_KEYS: &str = r#"{"keys":[
+    {"kty":"EC","kid":"P5UpOv0eMq1wcxLf7WxIg09JdSYGYFDOWkldueaImf0","use":"sig","alg":"ES256","crv":"P-256",
+     "x":"be807S4O7dzB6I4hTiCUvmxCI6FuxWba1xYBlLSSsZ8","y":"rOGC4vI69g-WF9AGEVI37sNNwbjIzBxSjLvIL7f3RBA"},
+    {"kty":"oct","kid":"f-WbjxBC3dPuI3d24kP2hfvos7Qz688UTi6aB0hN998","use":"enc","alg":"A128GCM",
+     "k":"4uFxxV7fhNmrtiah2d1fFg"}
+]}"#;
+const RFC_HEADER: &str =
+    "eyJhbGciOiJFUzI1NiIsImtpZCI6IlA1VXBPdjBlTXExd2N4TGY3V3hJZzA5SmRTWUdZRkRPV2tsZHVlYUltZjAifQ";
+const RFC_END: u64 = 1_646_867_369;
+
+/// §A.1, §A.2 and §A.3: claims and signature.
+const RFC_TOKENS: [(&str, &str); 3] = [
+    (
+        "eyJleHAiOjE2NDY4NjczNjksImlzcyI6InVDRE4gSW5jIiwiY2RuaXVjIjoiaGFzaDpzaGEtMjU2OzJ0ZGVyZldQYTg2S3U3WW56VzUxWVVwN2RHVWpCU18zU1czRUx4NGhtV1kifQ",
+        "TaNlJM3D96i_9J9XvlICO6FUIDFTqt3E2YJkEUOLfcH0b89wYRKTbJ9Yj6h_GRgSoZoQO0cps3yUPcWGK3smCw",
+    ),
+    (
+        "eyJhdWQiOiJkQ0ROIExMQyIsInN1YiI6ImV5SmxibU1pT2lKQk1USTRSME5OSWl3aVlXeG5Jam9pWkdseUlpd2lhMmxrSWpvaVppMVhZbXA0UWtNelpGQjFTVE5rTWpSclVESm9ablp2Y3pkUmVqWTRPRlZVYVRaaFFqQm9Uams1T0NKOS4uQ0xBdTgweGNsYzhCcC1VaS42UDFBM0Y2aXAyRHYuQ29oZHRMTHBnQm5UdlJKUUNGdXotZyIsImNkbmlpcCI6ImV5SmxibU1pT2lKQk1USTRSME5OSWl3aVlXeG5Jam9pWkdseUlpd2lhMmxrSWpvaVppMVhZbXA0UWtNelpGQjFTVE5rTWpSclVESm9ablp2Y3pkUmVqWTRPRlZVYVRaaFFqQm9Uams1T0NKOS4uYVVEREZFUUJJYzNuV2pPYi5iR1hXVEhQa250bVBDS24wcFBQTkVRLml5VHR0bkZ5Yk8yWUJMcXdsX1lTakEiLCJjZG5pdiI6MSwiZXhwIjoxNjQ2ODY3MzY5LCJpYXQiOjE2NDY2OTQ1NjksImlzcyI6InVDRE4gSW5jIiwianRpIjoiNURBYWZMaFpBZmhzYmUiLCJuYmYiOjE2NDY3ODA5NjksImNkbml1YyI6InJlZ2V4Omh0dHA6Ly9jZG5pXFwuZXhhbXBsZS9mb28vYmFyL1swLTldezN9XFwucG5nIn0",
+        "IjmVX0uD5MYqArc-M08uEsEeoDQn8kuYXZ9HGHDmDDxsHikT0c8jcX8xYD0z3LzQclMG65i1kT2sRbZ7isUw8w",
+    ),
+    (
+        "eyJjZG5pZXRzIjozMCwiY2RuaXN0dCI6MSwiY2RuaXN0ZCI6MiwiZXhwIjoxNjQ2ODY3MzY5LCJjZG5pdWMiOiJyZWdleDpodHRwOi8vY2RuaVxcLmV4YW1wbGUvZm9vL2Jhci9bMC05XXszfVxcLnRzIn0",
+        "tlPvoKw3BCClw4Lx9PQu7MK6b2IN55ZoCPSaxovGK0zS53Wpb1MbJBow7G8LiGR39h6-2Iq7PWUSr3MdTIzHYw",
+    ),
+];
+
+#[test]
+fn the_examples_of_rfc_9246_are_judged_as_it_says() {
+    let issuer = |issuer: Option<&str>| {
+        let keys = JwkSet::parse(RFC_KEYS.as_bytes()).unwrap();
+        let (issuer, audience) = (issuer.map(str::to_owned), Some("dCDN LLC".to_owned()));
+        UriSigningKeys::new("ucdn", keys, "URISigningPackage", issuer, audience)
+    };
+    let ucdn = Some("uCDN Inc");
+    let ask = |path: &str, example: usize, issuer: UriSigningKeys, second: u64| {
+        let (claims, signature) = RFC_TOKENS[example];
+        let token = format!("{RFC_HEADER}.{claims}.{signature}");
+        let url = format!("http://cdni.example{path}?URISigningPackage={token}");
+        verify(&Asked::new(&url).view(), &[issuer], at(second)).map(|granted| granted.is_some())
+    };
+    let before = RFC_END - 1;
+    assert_eq!(ask("/foo/bar", 0, issuer(ucdn), before), Ok(true));
+    let since = Duration::ZERO;
+    let expired = CredentialRefusal::Expired { since };
+    assert_eq!(ask("/foo/bar", 0, issuer(ucdn), RFC_END), Err(expired));
+    let elsewhere = CredentialRefusal::WrongResource;
+    assert_eq!(ask("/foo/baz", 0, issuer(ucdn), before), Err(elsewhere));
+    let unknown = CredentialRefusal::WrongIssuer;
+    assert_eq!(ask("/foo/bar", 0, issuer(None), before), Err(unknown));
+    let unsupported = |claim| Err(CredentialRefusal::UnsupportedClaim { claim });
+    assert_eq!(
+        ask("/foo/bar/123.png", 1, issuer(ucdn), before),
+        unsupported("jti")
+    );
+    // Its key has no other half here to renew it with.
+    assert_eq!(
+        ask("/foo/bar/123.ts", 2, issuer(ucdn), before),
+        unsupported("cdnistt")
+    );
+}
+
 #[test]
 fn a_regular_expression_is_for_whole_urls() {
     // The example of RFC 9246 §2.1.15.2, as JSON decodes it.
