@@ -152,10 +152,10 @@ fn elements(line: &[u8]) -> Option<Vec<Element>> {
 }
 
 /// A value without its quotes, in which every value with a colon stands (RFC 7239 §4); `None` for one that
-/// is cut wrong or needs escapes, as no address and no scheme does.
+/// is cut wrong. Escapes stay in it: no address and no scheme needs one.
 fn unquoted(value: &[u8]) -> Option<&[u8]> {
     match value {
-        [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => Some(inner),
+        [b'"', inner @ .., b'"'] => Some(inner),
         [b'"', ..] => None,
         token => Some(token),
     }
@@ -263,6 +263,7 @@ mod tests {
             (&["for=\"192.0.2.\\7\""], PROXY),
             (&["for=192.0.2.7, 10.9.9.9"], PROXY),
             (&["for=\"x, for=192.0.2.7"], PROXY),
+            (&["for=192.0.2.7;host=\"a"], PROXY),
         ] {
             let found = client_of(ClientAddressField::Forwarded, lines);
             assert_eq!(found, client, "{lines:?}");

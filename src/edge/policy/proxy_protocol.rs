@@ -281,9 +281,12 @@ mod tests {
             ("PROXY TCP6 192.0.2.7 192.0.2.1 50000 443\r\n", Addresses),
             ("PROXY TCP4 192.0.2.7 192.0.2.1 50000 443\r\r\n", Addresses),
             (&long, TooLong),
+            // Nothing that comes can end it in time.
+            (&long[..107], TooLong),
         ] {
             assert_eq!(parse(line.as_bytes()), Err(fault), "{line}");
         }
+        assert_eq!(parse(&long.as_bytes()[..106]), Ok(None));
     }
 
     #[test]

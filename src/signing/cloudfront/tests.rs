@@ -226,6 +226,13 @@ fn signed(policy: &str) -> String {
 }
 
 #[test]
+fn a_canned_policy_is_json_whatever_the_url_holds() {
+    let url = r#"https://h/a?b=\"}],"c"#;
+    let policy: serde_json::Value = serde_json::from_str(&canned_policy(url, "1")).unwrap();
+    assert_eq!(policy["Statement"][0]["Resource"], url);
+}
+
+#[test]
 fn a_policy_that_is_not_understood_as_a_whole_grants_nothing() {
     let condition = r#""Condition":{"DateLessThan":{"AWS:EpochTime":1700000000}}"#;
     let malformed = Some(CredentialRefusal::MalformedPolicy);
@@ -256,6 +263,11 @@ fn a_policy_that_is_not_understood_as_a_whole_grants_nothing() {
         (
             r#"{"Statement":[{"Condition":{"DateLessThan":{"AWS:EpochTime":-1}}}]}"#.to_owned(),
             malformed,
+        ),
+        (
+            r#"{"Statement":[{"Condition":{"DateLessThan":{"AWS:EpochTime":1700000000,"x":2}}}]}"#
+                .to_owned(),
+            unknown,
         ),
         (
             r#"{"Statement":[{"Condition":{"DateLessThan":{"AWS:Other":1}}}]}"#.to_owned(),

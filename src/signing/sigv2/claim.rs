@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use http::HeaderName;
 
-use crate::signing::sigv4::{AuthParameter, decode_query, single_value, split_item};
+use crate::signing::sigv4::{decode_query, single_value, split_item};
 use crate::signing::{Refusal, SignedRequest};
 
 use super::canonical::{is_ambiguous, sub_resource, write_resource, write_sub_resources};
@@ -153,9 +153,6 @@ impl<'a> Parameters<'a> {
     fn take(&mut self, item: &'a str) -> Result<(), Refusal> {
         let (raw_name, raw_value) = split_item(item);
         let name = decode_query(raw_name)?;
-        if AuthParameter::named(&name).is_some() {
-            return Err(Refusal::SignedTwice);
-        }
         if let Some(name) = sub_resource(&name) {
             let has_value = raw_name.len() < item.len();
             let value = has_value.then(|| decode_query(raw_value)).transpose()?;

@@ -318,6 +318,18 @@ fn signed_fields_are_granted_by_name_and_may_stand_in_the_query() {
         verify(&hoisted, &other).err(),
         Some(Refusal::UnsignedParameter)
     );
+    let renamed = hoisted.replace("text%2Fplain", "text%2Fhtml");
+    assert_eq!(
+        verify(&renamed, &sent[..1]).err(),
+        Some(Refusal::SignatureMismatch),
+        "the field is what was signed, and the query says something else"
+    );
+    let twice = hoisted.replacen("&x-amz-meta-b", "&x-amz-meta-b=1&x-amz-meta-b", 1);
+    assert_eq!(
+        verify(&twice, &sent[..1]).err(),
+        Some(Refusal::UnsignedParameter),
+        "the last of them is the one that was signed"
+    );
     let absent = verify_presigned(&request(&hoisted, &none), &keyring(), &RULES, at(EXPIRES));
     assert_eq!(
         absent.err().map(|refusal| refusal.reason()),
