@@ -4,7 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
 
-use super::metrics::{CacheTierMetrics, counters, gauge_value, gauges};
+use super::cache_metrics::CacheTierMetrics;
+use super::families::{counters, gauge_value, gauges};
 
 /// What the tier holds, and what it has done since its folder was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
-use super::metrics::gauge_value;
+use super::families::gauge_value;
 
 /// The counters of purges.
 #[derive(Clone)]

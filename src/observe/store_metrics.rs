@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use prometheus::{IntCounterVec, IntGaugeVec, Registry};
 
-use super::metrics::{counters, gauge_value, gauges};
+use super::families::{counters, gauge_value, gauges};
 
 /// What the store has counted, as it stands now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

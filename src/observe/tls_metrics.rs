@@ -5,7 +5,7 @@ use std::path::Path;
 
 use prometheus::{IntCounterVec, IntGaugeVec, Registry};
 
-use super::metrics::{counters, gauges};
+use super::families::{counters, gauges};
 
 /// The families of all listeners.
 #[derive(Clone)]
