@@ -16,9 +16,9 @@ use super::ask::Ask;
 use super::authorize::Caller;
 use super::call::{BucketCall, Call, ObjectCall, Verb};
 use super::checksums::Algorithm;
-use super::documents::{Ownership, PublicAccessBlock, Tags};
+use super::documents::Tags;
 use super::fields::RequestFields;
-use super::meta::{BucketRow, DocumentKind, MetaError, VersionId, VersionKind, VersionRow};
+use super::meta::{BucketRow, DocumentKind, VersionId, VersionKind, VersionRow};
 use super::names::{BucketName, ObjectKey};
 use super::operations::{object_acl, object_tagging};
 use super::reply_error::Fault;
@@ -196,10 +196,10 @@ pub fn sees(store: &Store, caller: &Caller, bucket: &str) -> bool {
 /// # Errors
 /// [`Fault::AccessDenied`], [`Fault::AclNotSupported`].
 pub fn refuse_public_acl(bucket: &BucketRow, acl: &Acl) -> Result<(), Fault> {
-    if !has_lists(bucket)? && !acl.grants.is_empty() {
+    if !bucket.has_lists()? && !acl.grants.is_empty() {
         return Err(Fault::AclNotSupported);
     }
-    if public_access_block(bucket)?.refuses_acl(acl) {
+    if bucket.public_access_block()?.refuses_acl(acl) {
         return Err(Fault::AccessDenied {
             reason: "public_access_block",
         });
@@ -214,44 +214,6 @@ pub fn names_a_digest(fields: &RequestFields<'_>) -> bool {
         || Algorithm::ALL
             .into_iter()
             .any(|algorithm| headers.contains_key(algorithm.field_name()))
-}
-
-/// What the bucket keeps from the public.
-///
-/// # Errors
-/// [`Fault::Meta`] when the row holds no such document.
-pub fn public_access_block(bucket: &BucketRow) -> Result<PublicAccessBlock, Fault> {
-    match bucket.document(DocumentKind::PublicAccessBlock) {
-        None => Ok(PublicAccessBlock::default()),
-        Some(document) => PublicAccessBlock::parse(document).map_err(|_| impossible("document")),
-    }
-}
-
-fn has_lists(bucket: &BucketRow) -> Result<bool, Fault> {
-    match bucket.document(DocumentKind::OwnershipControls) {
-        None => Ok(true),
-        Some(document) => Ownership::parse(document)
-            .map(Ownership::has_lists)
-            .map_err(|_| impossible("document")),
-    }
-}
-
-/// The bucket's policy.
-///
-/// # Errors
-/// [`Fault::Meta`] when the row holds none that we could have written.
-pub fn policy(bucket: &BucketRow) -> Result<Option<Policy>, Fault> {
-    let Some(document) = bucket.document(DocumentKind::Policy) else {
-        return Ok(None);
-    };
-    let name = BucketName::new(bucket.name.as_str())?;
-    Policy::parse(document, &name)
-        .map(Some)
-        .map_err(|_| impossible("document"))
-}
-
-fn impossible(column: &'static str) -> Fault {
-    Fault::Meta(MetaError::ImpossibleRow { column })
 }
 
 fn of_version(action: Action, version_id: Option<VersionId>) -> Action {
@@ -333,31 +295,26 @@ impl Asked<'_> {
             // There is nothing to be protected; the operation says that it is not there, but not to strangers.
             return self.decide(&principal, action, on, &BucketRules::default(), None);
         };
-        let policy = policy(&row)?;
+        let policy = row.policy()?;
         // Who may do it anyway needs no grant of the object's list.
         let may_anyway = self.rights().is_some_and(|rights| {
             rights.level >= action.needs() && rights.covers(row.name.as_str())
         });
-        let with_object =
-            !may_anyway || policy.as_ref().is_some_and(Policy::asks_for_existing_tags);
+        let with_object = !may_anyway || policy.is_some_and(Policy::asks_for_existing_tags);
         let object = match on.key {
             Some(key) if with_object => self.object(&row, key, on.version_id).await?,
             _ => None,
         };
-        let lists = has_lists(&row)?;
-        let bucket_acl = match row.document(DocumentKind::Acl) {
-            Some(document) if lists => Some(object_acl::of_row(document)?),
-            _ => None,
-        };
+        let lists = row.has_lists()?;
         let object_acl = match &object {
             Some(object) if lists => Some(object_acl::of_row(&object.acl)?),
             _ => None,
         };
         let rules = BucketRules {
-            policy: policy.as_ref(),
-            bucket_acl: bucket_acl.as_ref(),
+            policy,
+            bucket_acl: row.acl()?.filter(|_| lists),
             object_acl: object_acl.as_ref(),
-            public_access_block: public_access_block(&row)?,
+            public_access_block: row.public_access_block()?,
         };
         self.decide(&principal, action, on, &rules, object.as_deref())?;
         let reads = matches!(
@@ -394,6 +351,33 @@ impl Asked<'_> {
         rules: &BucketRules<'_>,
         object: Option<&VersionRow>,
     ) -> Result<(), Fault> {
+        let asks_for_context = rules.policy.is_some_and(Policy::asks_for_context);
+        let context = if asks_for_context {
+            self.context(principal, object)?
+        } else {
+            Context::default()
+        };
+        let request = Request {
+            principal,
+            action,
+            bucket: on.bucket,
+            key: on.key,
+            context: &context,
+        };
+        match decide(&request, self.rights(), rules) {
+            Decision::Allow => Ok(()),
+            Decision::Deny(reason) => Err(Fault::AccessDenied {
+                reason: reason.reason(),
+            }),
+        }
+    }
+
+    /// What the request says about itself, and the object about itself.
+    fn context(
+        &self,
+        principal: &Principal,
+        object: Option<&VersionRow>,
+    ) -> Result<Context, Fault> {
         let facts = RequestFacts {
             now: self.store.inner.clock.wall(),
             source_ip: Some(self.client()),
@@ -414,19 +398,7 @@ impl Asked<'_> {
             let tags = object_tagging::of_row(object)?;
             context = context.with_existing_tags(tags.pairs());
         }
-        let request = Request {
-            principal,
-            action,
-            bucket: on.bucket,
-            key: on.key,
-            context: &context,
-        };
-        match decide(&request, self.rights(), rules) {
-            Decision::Allow => Ok(()),
-            Decision::Deny(reason) => Err(Fault::AccessDenied {
-                reason: reason.reason(),
-            }),
-        }
+        Ok(context)
     }
 
     fn rights(&self) -> Option<&Rights> {

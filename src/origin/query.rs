@@ -53,6 +53,9 @@ impl Query {
 }
 
 fn decode(raw: &str) -> Result<String, NameError> {
+    if !raw.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        return Ok(raw.to_owned());
+    }
     // Before percent-decoding, so that `%2B` stays a plus sign.
     decode_once(&raw.replace('+', " "))
 }

@@ -1,6 +1,6 @@
 //! An upload on its way in: from the body of a request to a verified, unpublished blob.
 //!
-//! Bytes are gathered into batches; each batch is hashed and written on a blocking thread while the next one
+//! Bytes are gathered into batches; each batch is hashed and written on blocking threads while the next one
 //! arrives, so an upload holds two batches in memory and no runtime thread waits for MD5 or the disk. Every
 //! promise of the client about its bytes (length, digests, signatures) is compared in [`Arrived::finish`]
 //! before the blob gets its name: a mismatch leaves nothing behind.
@@ -167,7 +167,7 @@ impl Arrived {
     pub async fn finish(self) -> Result<Received, UploadError> {
         let Arrived { mut intake, rest } = self;
         let bytes: usize = rest.iter().map(Piece::data_bytes).sum();
-        let absorbed = if bytes <= HASHED_HERE_BYTES && intake.is_in_memory() {
+        let absorbed = if bytes <= HASHED_HERE_BYTES && intake.writing.is_in_memory() {
             // Shorter than the way to another thread and back.
             intake.absorb(rest)?;
             intake
@@ -270,33 +270,79 @@ where
     }
 }
 
-/// Where the intake is: here, or on a blocking thread with a batch.
+/// Where the intake is: here, or with a batch on a blocking thread, or on two when the bytes go to a disk: MD5 takes as
+/// long as all else together.
 enum Stage {
     Idle(Box<Intake>),
     Busy(JoinHandle<Result<Box<Intake>, UploadError>>),
+    Apart(
+        JoinHandle<Result<Box<Hashing>, UploadError>>,
+        JoinHandle<Result<Writing, BlobError>>,
+    ),
 }
 
 impl Stage {
     fn start(mut intake: Box<Intake>, pieces: Vec<Piece>) -> Self {
-        Stage::Busy(tokio::task::spawn_blocking(move || {
-            intake.absorb(pieces)?;
-            Ok(intake)
-        }))
+        if intake.writing.is_in_memory() {
+            return Stage::Busy(tokio::task::spawn_blocking(move || {
+                intake.absorb(pieces)?;
+                Ok(intake)
+            }));
+        }
+        let Intake {
+            mut hashing,
+            mut writing,
+        } = *intake;
+        let of_data = |piece: &Piece| match piece {
+            Piece::Data(bytes) => Some(bytes.clone()),
+            Piece::ChunkEnd(_) | Piece::Trailer(_) => None,
+        };
+        let data: Vec<Bytes> = pieces.iter().filter_map(of_data).collect();
+        let written = tokio::task::spawn_blocking(move || {
+            for bytes in data {
+                writing.take_in(&bytes)?;
+            }
+            Ok(writing)
+        });
+        let hashed = tokio::task::spawn_blocking(move || {
+            for piece in pieces {
+                hashing.take_in(piece)?;
+            }
+            Ok(hashing)
+        });
+        Stage::Apart(hashed, written)
     }
 
     async fn idle(self) -> Result<Box<Intake>, UploadError> {
         match self {
             Stage::Idle(intake) => Ok(intake),
             Stage::Busy(handle) => handle.await.map_err(|_| UploadError::WriterDied)?,
+            Stage::Apart(hashed, written) => {
+                let (hashed, written) = tokio::join!(hashed, written);
+                Ok(Box::new(Intake {
+                    hashing: hashed.map_err(|_| UploadError::WriterDied)??,
+                    writing: written.map_err(|_| UploadError::WriterDied)??,
+                }))
+            }
         }
     }
 }
 
 /// Hashes, checks and writes. Taking in bytes blocks.
 struct Intake {
+    hashing: Box<Hashing>,
+    writing: Writing,
+}
+
+/// Writes.
+struct Writing {
     blobs: Arc<Blobs>,
-    plan: Plan,
     writer: Option<BlobWriter>,
+}
+
+/// Hashes and checks.
+struct Hashing {
+    plan: Plan,
     md5: Md5,
     sha256: Option<digest::Context>,
     chunk_sha256: digest::Context,
@@ -310,9 +356,7 @@ impl Intake {
             ChecksumPlan::Compute(algorithm) | ChecksumPlan::InTrailer(algorithm) => *algorithm,
             ChecksumPlan::Given(checksum) => checksum.algorithm(),
         };
-        Intake {
-            blobs,
-            writer: None,
+        let hashing = Box::new(Hashing {
             md5: Md5::new(),
             sha256: plan
                 .sha256
@@ -322,21 +366,72 @@ impl Intake {
             checksum: Running::new(algorithm),
             also: plan.also.map(Running::new),
             plan,
+        });
+        let writer = None;
+        Intake {
+            hashing,
+            writing: Writing { blobs, writer },
         }
     }
 
     fn absorb(&mut self, pieces: Vec<Piece>) -> Result<(), UploadError> {
         for piece in pieces {
-            match piece {
-                Piece::Data(bytes) => self.take_in(&bytes)?,
-                Piece::ChunkEnd(signature) => self.check_chunk(signature.as_deref())?,
-                Piece::Trailer(trailer) => self.check_trailer(trailer)?,
+            if let Piece::Data(bytes) = &piece {
+                self.writing.take_in(bytes)?;
             }
+            self.hashing.take_in(piece)?;
         }
         Ok(())
     }
 
-    fn take_in(&mut self, bytes: &[u8]) -> Result<(), UploadError> {
+    /// Compares what was promised, and publishes the bytes.
+    async fn finish(self) -> Result<Received, UploadError> {
+        let Intake {
+            hashing,
+            mut writing,
+        } = self;
+        let actual_bytes = writing.writer()?.length_bytes();
+        let (etag, checksum, also) = hashing.finish(actual_bytes)?;
+        let writer = writing.writer.take().expect("the writer was made above");
+        Ok(Received {
+            etag,
+            checksum,
+            also,
+            published: writer.publish().await?,
+        })
+    }
+}
+
+impl Writing {
+    fn take_in(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        self.writer()?.write(bytes)
+    }
+
+    /// Whether taking in more does not touch the disk.
+    fn is_in_memory(&self) -> bool {
+        self.writer.as_ref().is_none_or(BlobWriter::buffers_only)
+    }
+
+    /// It comes into being with the first byte, or at the end of an empty object.
+    fn writer(&mut self) -> Result<&mut BlobWriter, BlobError> {
+        if self.writer.is_none() {
+            self.writer = Some(self.blobs.writer()?);
+        }
+        Ok(self.writer.as_mut().expect("the writer was just made"))
+    }
+}
+
+impl Hashing {
+    fn take_in(&mut self, piece: Piece) -> Result<(), UploadError> {
+        match piece {
+            Piece::Data(bytes) => self.hash(&bytes),
+            Piece::ChunkEnd(signature) => self.check_chunk(signature.as_deref())?,
+            Piece::Trailer(trailer) => self.check_trailer(trailer)?,
+        }
+        Ok(())
+    }
+
+    fn hash(&mut self, bytes: &[u8]) {
         self.md5.update(bytes);
         self.checksum.update(bytes);
         if let Some(also) = &mut self.also {
@@ -348,21 +443,6 @@ impl Intake {
         if self.plan.signer.is_some() {
             self.chunk_sha256.update(bytes);
         }
-        self.writer()?.write(bytes)?;
-        Ok(())
-    }
-
-    /// Whether taking in more does not touch the disk.
-    fn is_in_memory(&self) -> bool {
-        self.writer.as_ref().is_none_or(BlobWriter::buffers_only)
-    }
-
-    /// It comes into being with the first byte, or at the end of an empty object.
-    fn writer(&mut self) -> Result<&mut BlobWriter, UploadError> {
-        if self.writer.is_none() {
-            self.writer = Some(self.blobs.writer()?);
-        }
-        Ok(self.writer.as_mut().expect("the writer was just made"))
     }
 
     fn check_chunk(&mut self, signature: Option<&str>) -> Result<(), UploadError> {
@@ -397,8 +477,11 @@ impl Intake {
         }
     }
 
-    async fn finish(mut self) -> Result<Received, UploadError> {
-        let actual_bytes = self.writer()?.length_bytes();
+    /// Compares what was promised with the bytes. Gives back the ETag, the checksum and the other one.
+    fn finish(
+        self,
+        actual_bytes: u64,
+    ) -> Result<(String, Checksum, Option<Checksum>), UploadError> {
         if let Some(expected_bytes) = self.plan.length_bytes
             && actual_bytes != expected_bytes
         {
@@ -427,12 +510,7 @@ impl Intake {
             }
             ChecksumPlan::InTrailer(_) => return Err(UploadError::TrailerFields),
         }
-        let writer = self.writer.take().expect("the writer was made above");
-        Ok(Received {
-            etag: hex::encode(md5),
-            checksum,
-            also: self.also.map(Running::finish),
-            published: writer.publish().await?,
-        })
+        let also = self.also.map(Running::finish);
+        Ok((hex::encode(md5), checksum, also))
     }
 }

@@ -118,6 +118,11 @@ impl Pattern {
         (self.tokens.iter()).all(|token| matches!(token, Token::Character(_)))
     }
 
+    /// Whether it stands for other texts in other requests.
+    pub(super) fn has_variables(&self) -> bool {
+        (self.tokens.iter()).any(|token| matches!(token, Token::Variable { .. }))
+    }
+
     /// Whether a variable asks for the tags of the object as it is stored.
     pub(super) fn asks_for_existing_tags(&self) -> bool {
         self.tokens.iter().any(|token| match token {

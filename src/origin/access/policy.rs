@@ -173,6 +173,16 @@ impl Policy {
         })
     }
 
+    /// Whether a verdict can depend on the context at all.
+    pub fn asks_for_context(&self) -> bool {
+        self.statements.iter().any(|statement| {
+            let resources = match &statement.resources {
+                Listing::These(these) | Listing::AllBut(these) => these,
+            };
+            !statement.conditions.is_empty() || resources.iter().any(Pattern::has_variables)
+        })
+    }
+
     /// Whether a verdict can depend on the tags of the object as it is stored: only then the context needs them.
     pub fn asks_for_existing_tags(&self) -> bool {
         self.statements.iter().any(|statement| {

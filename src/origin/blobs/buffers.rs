@@ -1,19 +1,18 @@
-//! Memory for reads, used again and again: fresh memory for each read would be cleared twice, by the kernel and by us.
+//! Memory for reads and writes, used again and again: fresh memory for each would be cleared by the kernel, and for reads
+//! by us too.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::READ_BYTES;
-
-/// Buffers kept while nobody needs them: 8 MiB.
-const KEPT: usize = 32;
-/// Shorter reads get memory of their own, or a few bytes that somebody keeps would hold a whole buffer.
-const LENT_MIN_BYTES: usize = READ_BYTES / 2;
-
-/// Buffers of [`READ_BYTES`].
-#[derive(Debug, Default)]
-pub(super) struct Buffers(Mutex<Vec<Vec<u8>>>);
+/// Buffers of one length.
+#[derive(Debug)]
+pub(super) struct Buffers {
+    length: usize,
+    /// How many are kept while nobody needs them.
+    keep: usize,
+    kept: Mutex<Vec<Vec<u8>>>,
+}
 
 /// A buffer of a length that was asked for, which goes back when it is dropped.
 #[derive(Debug)]
@@ -23,19 +22,57 @@ pub(super) struct Buffer {
     home: Arc<Buffers>,
 }
 
+/// Bytes that come one behind the other, together at most the length of a buffer. A few lie in memory of their own; the
+/// buffer goes back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    memory: Vec<u8>,
+    home: Arc<Buffers>,
+}
+
 impl Buffers {
-    /// A buffer of `length`, at most [`READ_BYTES`], with anything in it.
+    /// Buffers of `length`, of which at most `keep` are kept.
+    pub(super) fn new(length: usize, keep: usize) -> Arc<Self> {
+        Arc::new(Buffers {
+            length,
+            keep,
+            kept: Mutex::default(),
+        })
+    }
+
+    /// A buffer of `length`, at most that of the buffers, with anything in it. A short one has memory of its own, or a
+    /// few bytes that somebody keeps would hold a whole buffer.
     pub(super) fn take(self: &Arc<Self>, length: usize) -> Buffer {
-        let memory = if length < LENT_MIN_BYTES {
+        let memory = if length < self.length / 2 {
             vec![0; length]
         } else {
-            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.pop().unwrap_or_else(|| vec![0; READ_BYTES])
+            let mut memory = self.lend();
+            // Only what was gathered before is shorter, and what it wrote is all that is not cleared.
+            memory.resize(self.length, 0);
+            memory
         };
         Buffer {
             memory,
             length,
             home: Arc::clone(self),
+        }
+    }
+
+    fn lend(&self) -> Vec<u8> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kept.pop();
+        drop(kept);
+        known.unwrap_or_else(|| Vec::with_capacity(self.length))
+    }
+
+    /// Takes memory back, if it is one of the buffers.
+    fn take_back(&self, memory: Vec<u8>) {
+        if memory.capacity() < self.length {
+            return;
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < self.keep {
+            kept.push(memory);
         }
     }
 }
@@ -60,13 +97,62 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.memory.len() == READ_BYTES {
-            let memory = std::mem::take(&mut self.memory);
-            let mut kept = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if kept.len() < KEPT {
-                kept.push(memory);
-            }
+        self.home.take_back(std::mem::take(&mut self.memory));
+    }
+}
+
+impl Gathered {
+    /// Nothing yet, and no memory.
+    pub(super) fn new(home: Arc<Buffers>) -> Self {
+        let memory = Vec::new();
+        Gathered { memory, home }
+    }
+
+    /// Bytes so far.
+    pub(super) fn len(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// The bytes so far.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.memory
+    }
+
+    /// Appends.
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        let length = self.memory.len() + bytes.len();
+        if length > self.memory.capacity() && length > self.home.length / 8 {
+            let mut lent = self.home.lend();
+            lent.clear();
+            lent.extend_from_slice(&self.memory);
+            self.memory = lent;
         }
+        self.memory.extend_from_slice(bytes);
+    }
+
+    /// Forgets the bytes, and gives the buffer back.
+    pub(super) fn clear(&mut self) {
+        self.home.take_back(std::mem::take(&mut self.memory));
+    }
+
+    /// The bytes. A buffer goes back with the last of their clones.
+    pub(super) fn into_bytes(mut self) -> Bytes {
+        if self.memory.capacity() < self.home.length {
+            return Bytes::from(std::mem::take(&mut self.memory));
+        }
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Gathered {
+    fn as_ref(&self) -> &[u8] {
+        &self.memory
+    }
+}
+
+impl Drop for Gathered {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
@@ -74,34 +160,66 @@ impl Drop for Buffer {
 mod tests {
     use super::*;
 
+    const LENGTH: usize = 1000;
+
     fn kept(buffers: &Buffers) -> usize {
-        buffers.0.lock().unwrap().len()
+        buffers.kept.lock().unwrap().len()
     }
 
     #[test]
     fn a_long_buffer_is_used_again_when_the_last_of_its_bytes_is_gone() {
-        let buffers = Arc::new(Buffers::default());
-        let mut first = buffers.take(LENT_MIN_BYTES);
+        let buffers = Buffers::new(LENGTH, 2);
+        let mut first = buffers.take(LENGTH / 2);
         first.bytes_mut().fill(7);
         let bytes = first.into_bytes();
         let rest = bytes.slice(1..3);
-        assert_eq!(bytes.len(), LENT_MIN_BYTES);
+        assert_eq!(bytes.len(), LENGTH / 2);
         drop(bytes);
         assert_eq!((kept(&buffers), &rest[..]), (0, &[7, 7][..]));
         drop(rest);
         assert_eq!(kept(&buffers), 1);
-        let second = buffers.take(READ_BYTES);
-        assert_eq!((kept(&buffers), second.as_ref().len()), (0, READ_BYTES));
+        let second = buffers.take(LENGTH);
+        assert_eq!((kept(&buffers), second.as_ref().len()), (0, LENGTH));
         drop(second);
-        drop(buffers.take(LENT_MIN_BYTES - 1));
+        drop(buffers.take(LENGTH / 2 - 1));
         assert_eq!(kept(&buffers), 1, "a short one is not kept");
     }
 
     #[test]
     fn no_more_are_kept_than_that() {
-        let buffers = Arc::new(Buffers::default());
-        let many: Vec<Buffer> = (0..KEPT + 3).map(|_| buffers.take(READ_BYTES)).collect();
+        let buffers = Buffers::new(LENGTH, 2);
+        let many: Vec<Buffer> = (0..5).map(|_| buffers.take(LENGTH)).collect();
         drop(many);
-        assert_eq!(kept(&buffers), KEPT);
+        assert_eq!(kept(&buffers), 2);
+    }
+
+    #[test]
+    fn what_is_gathered_takes_a_buffer_when_it_is_long_and_gives_it_back() {
+        let buffers = Buffers::new(LENGTH, 2);
+        let mut few = Gathered::new(Arc::clone(&buffers));
+        few.extend(&[1; LENGTH / 8]);
+        drop(few.into_bytes());
+        assert_eq!(kept(&buffers), 0);
+
+        let mut many = Gathered::new(Arc::clone(&buffers));
+        let mut expected = Vec::new();
+        for part in [&[1; 100][..], &[2; 100], &[3; 800]] {
+            many.extend(part);
+            expected.extend_from_slice(part);
+            assert_eq!((many.bytes(), many.len()), (&expected[..], expected.len()));
+        }
+        let bytes = many.into_bytes();
+        let end = bytes.slice(999..);
+        drop(bytes);
+        assert_eq!((kept(&buffers), &end[..]), (0, &[3][..]));
+        drop(end);
+        assert_eq!(kept(&buffers), 1);
+
+        // The same memory again, with nothing of what was in it.
+        let mut again = Gathered::new(Arc::clone(&buffers));
+        again.extend(&[4; 200]);
+        assert_eq!((kept(&buffers), again.bytes()), (0, &[4; 200][..]));
+        again.clear();
+        assert_eq!((kept(&buffers), again.len()), (1, 0));
     }
 }

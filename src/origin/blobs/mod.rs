@@ -84,6 +84,9 @@ pub const PACKED_MAX_BYTES: usize = 1024 * 1024;
 /// The longest file of a blob: a multiple of [`BLOCK_BYTES`].
 pub const EXTENT_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
+/// Memory for reads and writes that is kept while nobody needs it: 8 and 16 MiB.
+const READ_BUFFERS_KEPT: usize = 32;
+const PACK_BUFFERS_KEPT: usize = 16;
 /// Folders that blobs are spread over.
 const SHARDS: u16 = 256;
 
@@ -169,7 +172,10 @@ struct Inner {
     turn: AtomicUsize,
     packs: Packs,
     pins: Pins,
-    buffers: Arc<Buffers>,
+    /// Memory for reads.
+    reading: Arc<Buffers>,
+    /// Memory for what may go into a pack.
+    gathering: Arc<Buffers>,
     repairs: Arc<Repairs>,
     rescued_blocks: AtomicU64,
     lost_blocks: AtomicU64,
@@ -231,7 +237,8 @@ impl Blobs {
                 next_sequence: AtomicI64::new(0),
                 turn: AtomicUsize::new(0),
                 pins: Pins::default(),
-                buffers: Arc::default(),
+                reading: Buffers::new(READ_BYTES, READ_BUFFERS_KEPT),
+                gathering: Buffers::new(PACKED_MAX_BYTES, PACK_BUFFERS_KEPT),
                 repairs: Arc::default(),
                 rescued_blocks: AtomicU64::new(0),
                 lost_blocks: AtomicU64::new(0),

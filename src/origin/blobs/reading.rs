@@ -119,7 +119,7 @@ impl BlobReader {
         let Some(span) = self.span(range) else {
             return Ok(Bytes::new());
         };
-        let mut buffer = self.inner.buffers.take(span.stored_bytes);
+        let mut buffer = self.inner.reading.take(span.stored_bytes);
         let parts = self.parts(span.index);
         let rescued = parts
             .read(span.blocks, buffer.bytes_mut())
@@ -141,7 +141,7 @@ impl BlobReader {
     /// out what is wrong. Does not block.
     pub fn read_at_once(&self, range: Range<u64>) -> Option<Bytes> {
         let span = self.span(range)?;
-        let mut buffer = self.inner.buffers.take(span.stored_bytes);
+        let mut buffer = self.inner.reading.take(span.stored_bytes);
         let parts = self.parts(span.index);
         parts
             .read_at_once(span.blocks, buffer.bytes_mut())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::buffers::Gathered;
 use super::packs::on_each;
 use super::place::{Form, Place, Spot};
 use super::{
@@ -13,12 +14,15 @@ use super::{
     NewBlob, PACKED_MAX_BYTES, Published, crc32c, stripes,
 };
 
+/// Bytes of a file that are synced together while more of them come.
+const SYNC_BYTES: u64 = 16 * 1024 * 1024;
+
 /// Bytes being taken in. Dropped before [`BlobWriter::publish`] they leave nothing behind.
 pub struct BlobWriter {
     inner: Arc<Inner>,
     length_bytes: u64,
     /// All bytes so far, as long as they are few.
-    buffer: Vec<u8>,
+    buffer: Gathered,
     /// There once they are many.
     extents: Option<Extents>,
 }
@@ -26,9 +30,9 @@ pub struct BlobWriter {
 impl BlobWriter {
     pub(super) fn new(inner: Arc<Inner>) -> Self {
         BlobWriter {
+            buffer: Gathered::new(Arc::clone(&inner.gathering)),
             inner,
             length_bytes: 0,
-            buffer: Vec::new(),
             extents: None,
         }
     }
@@ -40,16 +44,16 @@ impl BlobWriter {
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
         self.length_bytes += bytes.len() as u64;
         if self.extents.is_none() && self.buffer.len() + bytes.len() <= PACKED_MAX_BYTES {
-            self.buffer.extend_from_slice(bytes);
+            self.buffer.extend(bytes);
             return Ok(());
         }
         let inner = &self.inner;
         let extents = self
             .extents
             .get_or_insert_with(|| Extents::new(Arc::clone(inner)));
-        if !self.buffer.is_empty() {
-            let buffer = std::mem::take(&mut self.buffer);
-            extents.write(&buffer)?;
+        if self.buffer.len() > 0 {
+            extents.write(self.buffer.bytes())?;
+            self.buffer.clear();
         }
         extents.write(bytes)
     }
@@ -86,8 +90,8 @@ impl BlobWriter {
         } = self;
         let content = match extents {
             Some(extents) => Content::Blobs(extents.publish().await?),
-            None if buffer.len() <= INLINE_MAX_BYTES => Content::Inline(buffer.into()),
-            None => Content::Blobs(vec![pack(&inner, buffer.into()).await?]),
+            None if buffer.len() <= INLINE_MAX_BYTES => Content::Inline(buffer.into_bytes()),
+            None => Content::Blobs(vec![pack(&inner, buffer.into_bytes()).await?]),
         };
         Ok(Published {
             length_bytes,
@@ -192,6 +196,8 @@ struct ExtentWriter {
     set: Vec<u8>,
     files: Vec<Written>,
     length_bytes: u64,
+    /// Bytes that have been synced already.
+    synced_bytes: u64,
     /// The unfinished block, kept for its checksum and to write in whole blocks.
     block: Vec<u8>,
     block_crcs: BlockCrcs,
@@ -211,6 +217,7 @@ impl ExtentWriter {
             inner,
             files: Vec::new(),
             length_bytes: 0,
+            synced_bytes: 0,
             block: Vec::new(),
             block_crcs: BlockCrcs::default(),
         };
@@ -278,6 +285,20 @@ impl ExtentWriter {
                 }
             }
         }
+        if self.length_bytes - self.synced_bytes >= SYNC_BYTES {
+            self.sync_early()?;
+        }
+        Ok(())
+    }
+
+    /// Syncs what there is so far, so that little is left for the end, which somebody waits for.
+    fn sync_early(&mut self) -> Result<(), BlobError> {
+        let disks = Arc::clone(&self.inner.disks);
+        let synced = on_each(self.files.len(), |index| {
+            disks.io.sync_data(&self.files[index].file)
+        });
+        self.sort(synced)?;
+        self.synced_bytes = self.length_bytes;
         Ok(())
     }
 

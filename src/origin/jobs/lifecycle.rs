@@ -15,7 +15,7 @@ use crate::origin::documents::{
 };
 use crate::origin::listing::Seek;
 use crate::origin::meta::{
-    BucketRow, Deletion, DocumentKind, ListedVersion, VersionRow, VersionSeek, Versioning,
+    BucketRow, Deletion, ListedVersion, VersionRow, VersionSeek, Versioning,
 };
 use crate::origin::names::BucketName;
 use crate::origin::operations::delete_object::delete;
@@ -49,12 +49,10 @@ pub fn add_expiration(bucket: &BucketRow, row: &VersionRow, headers: &mut Header
     }
 }
 
-fn rules(bucket: &BucketRow) -> Option<LifecycleRules> {
-    let document = bucket.document(DocumentKind::Lifecycle)?;
+fn rules(bucket: &BucketRow) -> Option<&LifecycleRules> {
     // It was understood when it was put.
-    LifecycleRules::parse(document)
-        .ok()
-        .filter(LifecycleRules::is_any_enabled)
+    let rules = bucket.lifecycle().ok().flatten();
+    rules.filter(|rules| rules.is_any_enabled())
 }
 
 fn time(ms: i64) -> SystemTime {
@@ -72,8 +70,8 @@ pub(super) async fn apply(store: &Store) -> Result<u64, Fault> {
             let round = Round {
                 store,
                 name: BucketName::new(bucket.name.as_str())?,
+                rules: rules.clone(),
                 bucket: Arc::new(bucket),
-                rules,
                 now: store.inner.clock.wall(),
                 now_ms: store.now_ms()?,
             };

@@ -11,6 +11,7 @@ mod change;
 mod epochs;
 mod rows;
 pub mod sqlite;
+mod understood;
 mod version_id;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use rows::{
     BucketRow, ChecksumType, DeadLetter, DocumentKind, ListedObject, ListedVersion, ObjectChecksum,
     PartOfObject, PartRow, Place, TaskRow, UploadRow, VersionKind, VersionRow, Versioning,
 };
+pub use understood::Understood;
 pub use version_id::{ForeignVersionId, VersionId};
 
 /// Trouble with the metadata.

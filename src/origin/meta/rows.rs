@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::understood::Understood;
 use super::version_id::VersionId;
 use crate::origin::blobs::StoredBlob;
 use crate::origin::checksums::{Algorithm, Checksum};
@@ -34,6 +35,8 @@ pub struct BucketRow {
     pub versioning: Versioning,
     /// What was configured, as it was sent, by kind.
     pub documents: Vec<(DocumentKind, Bytes)>,
+    /// What has been read of them.
+    pub understood: Understood,
 }
 
 impl BucketRow {

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 use super::object_acl;
 use crate::origin::access::Acl;
@@ -17,7 +17,7 @@ use crate::origin::documents::Notifications;
 use crate::origin::documents::Ownership;
 use crate::origin::documents::PublicAccessBlock;
 use crate::origin::documents::{TagOwner, Tags};
-use crate::origin::meta::{BucketRow, DocumentKind, VersionRow};
+use crate::origin::meta::{BucketRow, DocumentKind};
 use crate::origin::names::BucketName;
 use crate::origin::permission;
 use crate::origin::reply::{self, Reply, ReplyBody};
@@ -127,7 +127,7 @@ fn understood(
         }
         DocumentKind::Policy => {
             let policy = Policy::parse(&document, bucket)?;
-            if permission::public_access_block(row)?.refuses_policy(&policy) {
+            if row.public_access_block()?.refuses_policy(&policy) {
                 return Err(Fault::AccessDenied {
                     reason: "public_access_block",
                 });
@@ -159,16 +159,4 @@ pub async fn delete(
     let meta = &ask.store.inner.meta;
     meta.set_document(bucket, kind, None).await??;
     Ok(reply::empty(StatusCode::NO_CONTENT))
-}
-
-/// Says when a lifecycle rule will take the object away: `x-amz-expiration`.
-pub(super) async fn add_expiration(
-    ask: &Ask<'_>,
-    bucket: &BucketName,
-    row: &VersionRow,
-    headers: &mut HeaderMap,
-) -> Result<(), Fault> {
-    let bucket = ask.store.bucket(bucket).await?;
-    crate::origin::jobs::lifecycle::add_expiration(&bucket, row, headers);
-    Ok(())
 }

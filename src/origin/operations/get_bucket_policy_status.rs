@@ -4,7 +4,6 @@ use http::StatusCode;
 
 use crate::origin::ask::Ask;
 use crate::origin::names::BucketName;
-use crate::origin::permission;
 use crate::origin::reply::{self, Reply};
 use crate::origin::reply_error::Fault;
 use crate::origin::xml::{Document, NAMESPACE};
@@ -15,7 +14,7 @@ use crate::origin::xml::{Document, NAMESPACE};
 /// [`Fault::NoSuchBucket`], [`Fault::NotConfigured`] without a policy.
 pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
     let row = ask.store.bucket(bucket).await?;
-    let policy = permission::policy(&row)?.ok_or(Fault::NotConfigured {
+    let policy = row.policy()?.ok_or(Fault::NotConfigured {
         code: "NoSuchBucketPolicy",
     })?;
     let mut document = Document::new("PolicyStatus", Some(NAMESPACE));

@@ -11,14 +11,16 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{
-    add_checksum, add_version, field_value, find_version, modified, parts_suffix, told_version,
+    add_checksum, add_version, field_value, find_version_in, modified, parts_suffix,
+    told_version_in,
 };
 use crate::byte_range::{self, ContentRange, RangeRequest};
 use crate::origin::ask::Ask;
 use crate::origin::blobs::{BlobError, Extent};
 use crate::origin::conditional::{ReadDecision, Validators, decide_read, range_applies};
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
-use crate::origin::meta::{MetaError, Place, VersionRow};
+use crate::origin::jobs::lifecycle;
+use crate::origin::meta::{BucketRow, MetaError, Place, VersionRow};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::object_reader::ObjectReader;
 use crate::origin::reply::{self, BlobBody, Reply, ReplyBody};
@@ -67,8 +69,9 @@ pub async fn run(
     }
     let mut missing = None;
     for _ in 0..OVERTAKEN_MAX {
-        let row = find_version(ask, bucket, key).await?;
-        match answer(ask, bucket, &row, want).await {
+        let bucket = ask.store.bucket(bucket).await?;
+        let row = find_version_in(ask.store, &bucket, key, ask.version_id()?).await?;
+        match answer(ask, &bucket, &row, want).await {
             // An overwrite was committed after we read the row, or its bytes were moved; the new row has the
             // answer. The same row twice means that nobody removed them with our knowledge.
             Err(Fault::Blob(error @ BlobError::Missing { .. })) => {
@@ -87,7 +90,7 @@ pub async fn run(
 
 async fn answer(
     ask: &Ask<'_>,
-    bucket: &BucketName,
+    bucket: &BucketRow,
     row: &VersionRow,
     want: Want,
 ) -> Result<Reply, Fault> {
@@ -111,12 +114,12 @@ async fn answer(
     } else if OVERRIDES.iter().any(|(name, _)| fields.query.has(name)) {
         return Err(Fault::OverrideUnsigned);
     }
-    add_version(&mut headers, told_version(ask, bucket, row).await?);
+    add_version(&mut headers, told_version_in(bucket, row));
     if !row.tags.is_empty() {
         let count = row.tags.split('&').count();
         headers.insert("x-amz-tagging-count", HeaderValue::from(count));
     }
-    super::bucket_document::add_expiration(ask, bucket, row, &mut headers).await?;
+    lifecycle::add_expiration(bucket, row, &mut headers);
     match decide_read(fields.headers, validators)? {
         ReadDecision::Proceed => {}
         ReadDecision::NotModified => return Ok(not_modified(headers)),

@@ -40,7 +40,7 @@ use time::macros::format_description;
 
 use super::ask::Ask;
 use super::meta::{
-    MetaError, ObjectChecksum, PartRow, UploadRow, VersionId, VersionKind, VersionRow,
+    BucketRow, MetaError, ObjectChecksum, PartRow, UploadRow, VersionId, VersionKind, VersionRow,
 };
 use super::names::{BucketName, ObjectKey};
 use super::opaque_number::OpaqueNumbers;
@@ -146,8 +146,18 @@ async fn find_version_of(
     key: &ObjectKey,
     version_id: Option<VersionId>,
 ) -> Result<std::sync::Arc<VersionRow>, Fault> {
-    let meta = &store.inner.meta;
     let bucket = store.bucket(bucket).await?;
+    find_version_in(store, &bucket, key, version_id).await
+}
+
+/// As [`find_version_of`], in a bucket that has been found.
+async fn find_version_in(
+    store: &Store,
+    bucket: &BucketRow,
+    key: &ObjectKey,
+    version_id: Option<VersionId>,
+) -> Result<std::sync::Arc<VersionRow>, Fault> {
+    let meta = &store.inner.meta;
     let row = match version_id {
         None => meta.latest(bucket.id, key).await?.ok_or(Fault::NoSuchKey)?,
         Some(id) => meta
@@ -172,7 +182,12 @@ async fn told_version(
     row: &VersionRow,
 ) -> Result<Option<VersionId>, Fault> {
     let bucket = ask.store.bucket(bucket).await?;
-    Ok((bucket.versioning != super::meta::Versioning::Off).then_some(row.version_id))
+    Ok(told_version_in(&bucket, row))
+}
+
+/// As [`told_version`], of a bucket that has been found.
+fn told_version_in(bucket: &BucketRow, row: &VersionRow) -> Option<VersionId> {
+    (bucket.versioning != super::meta::Versioning::Off).then_some(row.version_id)
 }
 
 /// What `encoding-type=url` leaves alone: unreserved characters and the slash.

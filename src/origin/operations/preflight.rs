@@ -8,7 +8,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use crate::origin::ask::Ask;
 use crate::origin::call::Call;
 use crate::origin::documents::CorsRules;
-use crate::origin::meta::{BucketRow, DocumentKind, MetaError};
 use crate::origin::names::BucketName;
 use crate::origin::reply::{self, Reply};
 use crate::origin::reply_error::Fault;
@@ -28,7 +27,9 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
     };
     let row = ask.store.bucket(bucket).await?;
     let asked = text(headers, &ACCESS_CONTROL_REQUEST_HEADERS);
-    let answer = rules(&row)?.and_then(|rules| rules.answer(origin, method, asked));
+    let answer = row
+        .cors()?
+        .and_then(|rules| rules.answer(origin, method, asked));
     let answer = answer.ok_or(Fault::CorsRefused)?;
     let mut reply = reply::empty(StatusCode::OK);
     answer.apply(reply.headers_mut());
@@ -43,7 +44,7 @@ pub async fn add_cors(store: &Store, request: &Parts, call: &Call, reply: &mut R
     let Ok(Some(row)) = store.inner.meta.bucket(bucket).await else {
         return;
     };
-    let Ok(Some(rules)) = rules(&row) else {
+    let Ok(Some(rules)) = row.cors() else {
         return;
     };
     let headers = reply.headers_mut();
@@ -54,15 +55,6 @@ pub async fn add_cors(store: &Store, request: &Parts, call: &Call, reply: &mut R
     {
         headers.remove(VARY);
         answer.apply(headers);
-    }
-}
-
-fn rules(bucket: &BucketRow) -> Result<Option<CorsRules>, Fault> {
-    match bucket.document(DocumentKind::Cors) {
-        None => Ok(None),
-        Some(document) => CorsRules::parse(document)
-            .map(Some)
-            .map_err(|_| Fault::Meta(MetaError::ImpossibleRow { column: "document" })),
     }
 }
 

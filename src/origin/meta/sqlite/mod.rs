@@ -46,6 +46,9 @@ const READER_WAIT: Duration = Duration::from_secs(10);
 const VERSIONS_CACHED_BYTES: u64 = 64 * 1024 * 1024;
 /// Rows of buckets kept in memory.
 const BUCKETS_CACHED_BYTES: u64 = 16 * 1024 * 1024;
+/// What a document and what was read of it take together, as a multiple of the document: a character of a pattern in a
+/// policy takes some 50 bytes, but not all of a policy is patterns.
+const READ_DOCUMENTS_GROW: usize = 32;
 /// Pages that SQLite keeps for each connection, as its `cache_size` takes it: KiB, negative.
 const PAGE_CACHE: &str = "-32768";
 
@@ -181,7 +184,8 @@ impl Opened {
                 BUCKETS_CACHED_BYTES,
                 |_, row: &BucketRow| {
                     let documents = row.documents.iter();
-                    weight(500 + documents.map(|(_, bytes)| bytes.len()).sum::<usize>())
+                    let bytes: usize = documents.map(|(_, bytes)| bytes.len()).sum();
+                    weight(500 + READ_DOCUMENTS_GROW * bytes)
                 },
                 epochs,
             ),

@@ -7,7 +7,8 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
 use super::super::{
-    BucketRow, Census, DocumentKind, MetaError, Piece, PieceBytes, UploadRow, VersionId, VersionRow,
+    BucketRow, Census, DocumentKind, MetaError, Piece, PieceBytes, Understood, UploadRow,
+    VersionId, VersionRow,
 };
 use super::columns::{
     algorithm, blob_of, get, impossible, object_key, signed, unsigned, version_row, version_sql,
@@ -25,6 +26,7 @@ fn bucket_row(row: &SqliteRow) -> Result<BucketRow, MetaError> {
         created_ms: get(row, "created_ms")?,
         versioning: versioning(row)?,
         documents: Vec::new(),
+        understood: Understood::default(),
     })
 }
 
