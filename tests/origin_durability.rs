@@ -176,6 +176,7 @@ fn a_flipped_bit_is_never_served() {
 enum Failing {
     Write,
     SyncFile,
+    SyncData,
     Rename,
     SyncFolder,
     Unlink,
@@ -228,6 +229,10 @@ impl Disk for FailingDisk {
     fn sync_file(&self, file: &File) -> io::Result<()> {
         self.pass(Failing::SyncFile)?;
         RealDisk.sync_file(file)
+    }
+    fn sync_data(&self, file: &File) -> io::Result<()> {
+        self.pass(Failing::SyncData)?;
+        RealDisk.sync_data(file)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.pass(Failing::Rename)?;
@@ -289,6 +294,27 @@ fn after_a_failed_write_or_sync_the_store_reads_but_refuses_writes_until_reopene
         blob_files_come_to(data.path(), 2);
         server.stop();
     }
+}
+
+/// A long upload is synced on its way; its end may sync well then, and would not bring back what was lost.
+#[test]
+fn a_sync_that_fails_on_the_way_fails_the_upload() {
+    let data = folder();
+    let disk = FailingDisk::new(Failing::SyncData, io::ErrorKind::Other, 0);
+    let server = Server::try_start(data.path(), SystemClock::shared(), disk.clone()).unwrap();
+    server.put("/films", b"");
+    disk.arm();
+    let failed = server.put("/films/a", &pattern(20 << 20));
+    assert_eq!(
+        (failed.status, failed.code().as_str()),
+        (500, "InternalError")
+    );
+    assert!(disk.has_failed());
+    assert!(server.store.refuses_writes());
+    assert_eq!(server.get("/films/a").status, 404);
+    server.stop();
+    Server::start(data.path()).stop();
+    blob_files_come_to(data.path(), 0);
 }
 
 /// `delete-needs-proof`: the commit that takes a blob's last name away is the proof, whenever it is acted upon.
