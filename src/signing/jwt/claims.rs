@@ -50,10 +50,10 @@ fn date(
     if let Some(seconds) = number.as_u64() {
         return Ok(Some(window::instant(seconds)));
     }
-    // The largest date that `window` knows; a negative one does not become a duration.
+    // A negative one does not become a duration.
     let seconds = number
         .as_f64()
-        .map(|seconds| seconds.min(999_999_999_999.0));
+        .map(|seconds| seconds.min(window::LAST as f64));
     let since = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let since = since.ok_or(malformed)?;
     Ok(Some(SystemTime::UNIX_EPOCH + since))

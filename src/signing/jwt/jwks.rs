@@ -9,7 +9,9 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
+use super::jwe::EncryptionKey;
 use crate::signing::CredentialRefusal;
 
 /// A secret for HS256 has at least the length of the hash (RFC 7518 §3.2).
@@ -18,10 +20,11 @@ const HMAC_BYTES_MIN: usize = 32;
 /// The bytes of an RSA modulus of 2,048 bits (RFC 7518 §3.3).
 const RSA_BYTES_MIN: usize = 256;
 
-/// A set of keys that verify tokens.
+/// A set of keys that verify tokens, and of secrets that open what is encrypted in them.
 #[derive(Debug, Clone)]
 pub struct JwkSet {
     keys: Vec<Jwk>,
+    encryption: Vec<EncryptionKey>,
 }
 
 /// One key.
@@ -89,30 +92,40 @@ impl Algorithm {
 }
 
 impl JwkSet {
-    /// Reads a set. Keys that are for encryption or of kinds that are not spoken here are left out, as
-    /// RFC 7517 §5 asks.
+    /// Reads a set. Keys of kinds that are not spoken here are left out, as RFC 7517 §5 asks.
     ///
     /// # Errors
     /// [`JwksFault`].
     pub fn parse(json: &[u8]) -> Result<Self, JwksFault> {
         let value: Value = serde_json::from_slice(json).map_err(|_| JwksFault::Form)?;
         let list = value.get("keys").and_then(Value::as_array);
-        let mut keys: Vec<Jwk> = Vec::new();
+        let (mut keys, mut encryption) = (Vec::<Jwk>::new(), Vec::<EncryptionKey>::new());
         for (index, key) in list.ok_or(JwksFault::Form)?.iter().enumerate() {
             let number = index + 1;
             let members = key.as_object().ok_or(JwksFault::Key { number })?;
-            let Some(key) = Jwk::read(members, number)? else {
-                continue;
-            };
-            if key.id.is_some() && keys.iter().any(|earlier| earlier.id == key.id) {
-                return Err(JwksFault::SameId { number });
+            let members = Members { members, number };
+            if let Some(key) = members.encryption_key()? {
+                let mut earlier = encryption.iter();
+                if key.id.is_some() && earlier.any(|earlier| earlier.id == key.id) {
+                    return Err(JwksFault::SameId { number });
+                }
+                encryption.push(key);
+            } else if let Some(key) = members.verification_key()? {
+                if key.id.is_some() && keys.iter().any(|earlier| earlier.id == key.id) {
+                    return Err(JwksFault::SameId { number });
+                }
+                keys.push(key);
             }
-            keys.push(key);
         }
         if keys.is_empty() {
             return Err(JwksFault::NoKey);
         }
-        Ok(JwkSet { keys })
+        Ok(JwkSet { keys, encryption })
+    }
+
+    /// The secrets that open what is encrypted.
+    pub(super) fn encryption(&self) -> &[EncryptionKey] {
+        &self.encryption
     }
 
     /// The secret of this name, with which one can sign as well.
@@ -150,14 +163,52 @@ impl JwkSet {
     }
 }
 
-impl Jwk {
-    fn read(members: &Map<String, Value>, number: usize) -> Result<Option<Self>, JwksFault> {
-        let fault = JwksFault::Key { number };
-        let text = |name: &str| members.get(name).and_then(Value::as_str);
-        let bytes = |name: &str| {
-            let encoded = text(name).ok_or(fault)?;
-            URL_SAFE_NO_PAD.decode(encoded).map_err(|_| fault)
+/// The members of one key.
+struct Members<'a> {
+    members: &'a Map<String, Value>,
+    number: usize,
+}
+
+impl Members<'_> {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.members.get(name).and_then(Value::as_str)
+    }
+
+    fn fault(&self) -> JwksFault {
+        let number = self.number;
+        JwksFault::Key { number }
+    }
+
+    fn bytes(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, JwksFault> {
+        let encoded = self.text(name).ok_or(self.fault())?;
+        let bytes = URL_SAFE_NO_PAD.decode(encoded);
+        bytes.map(Zeroizing::new).map_err(|_| self.fault())
+    }
+
+    fn id(&self) -> Result<Option<String>, JwksFault> {
+        match self.members.get("kid") {
+            None => Ok(None),
+            Some(Value::String(id)) => Ok(Some(id.clone())),
+            Some(_) => Err(self.fault()),
+        }
+    }
+
+    /// `None` when it is not a secret for encryption in a way that is spoken here.
+    fn encryption_key(&self) -> Result<Option<EncryptionKey>, JwksFault> {
+        let is_secret = self.text("kty") == Some("oct") && self.text("use") == Some("enc");
+        let alg = (self.text("alg")).filter(|alg| is_secret && EncryptionKey::is_for(alg));
+        let Some(alg) = alg else {
+            return Ok(None);
         };
+        let key = EncryptionKey::new(self.id()?, alg, &self.bytes("k")?);
+        key.map(Some).ok_or(self.fault())
+    }
+
+    /// `None` when it is for another use, or of a kind that is not spoken here.
+    fn verification_key(&self) -> Result<Option<Jwk>, JwksFault> {
+        let (fault, number) = (self.fault(), self.number);
+        let text = |name| self.text(name);
+        let bytes = |name| self.bytes(name);
         let algorithm = match (text("kty").ok_or(fault)?, text("crv")) {
             ("oct", _) => Algorithm::Hs256,
             ("RSA", _) => Algorithm::Rs256,
@@ -173,7 +224,7 @@ impl Jwk {
             |key: Result<ParsedPublicKey, _>| key.map(VerificationKey::Public).map_err(|_| fault);
         let key = match algorithm {
             Algorithm::Hs256 => {
-                let secret = zeroize::Zeroizing::new(bytes("k")?);
+                let secret = bytes("k")?;
                 if secret.len() < HMAC_BYTES_MIN {
                     return Err(JwksFault::Short { number });
                 }
@@ -192,16 +243,14 @@ impl Jwk {
                 let point = [&[4][..], &bytes("x")?, &bytes("y")?].concat();
                 public(ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point))?
             }
-            Algorithm::EdDsa => public(ParsedPublicKey::new(&ED25519, bytes("x")?))?,
+            Algorithm::EdDsa => public(ParsedPublicKey::new(&ED25519, &*bytes("x")?))?,
         };
-        let id = match members.get("kid") {
-            None => None,
-            Some(Value::String(id)) => Some(id.clone()),
-            Some(_) => return Err(fault),
-        };
+        let id = self.id()?;
         Ok(Some(Jwk { id, algorithm, key }))
     }
+}
 
+impl Jwk {
     pub(super) fn algorithm(&self) -> Algorithm {
         self.algorithm
     }

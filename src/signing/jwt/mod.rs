@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `jwks.rs` | sets of keys; each key fixes the one algorithm that it verifies (`the-key-fixes-the-algorithm`) |
 //! | `jws.rs` | a token taken apart and proven |
+//! | `jwe.rs` | claims that are encrypted |
 //! | `claims.rs` | what both kinds of tokens say in the same words |
 //! | `plain.rs` | tokens in `Authorization: Bearer`, query or cookie |
 //! | `uri_signing.rs` | `URISigningPackage` |
@@ -15,6 +16,7 @@
 //! token says about its algorithm is only compared.
 
 mod claims;
+mod jwe;
 mod jwks;
 mod jws;
 mod plain;

@@ -9,7 +9,9 @@
 //! | `iss`, `aud` | those that the key is for, or refused |
 //! | `cdniuc` | required: `hash:` (RFC 6920 §5, SHA-256) or `regex:`, of the whole URL, normalised |
 //! | `cdniv` | 1 or absent |
-//! | `cdnicrit`, `jti`, `cdniip` | refused, as §2.1 asks of those who do not support them |
+//! | `cdniip` | the client's address, encrypted with a secret of the set (`jwe.rs`); refused when the set has none |
+//! | `jti` | refused, as §2.1.7 asks of those who do not remember which they have seen |
+//! | `cdnicrit` | refused: no extension is understood |
 //! | `cdnistt`, `cdniets`, `cdnistd` | the client gets a new token in a cookie or in a redirect's target: `renewal.rs` |
 //! | `sub`, `iat`, others | not looked at |
 //!
@@ -17,6 +19,7 @@
 //! of POSIX that need a locale. It is compiled once and remembered.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -28,6 +31,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 
 use super::claims::{UnknownIssuer, Validity, check_audience, check_issuer};
+use super::jwe;
 use super::jwks::{Jwk, JwkSet};
 use super::jws::Jws;
 use super::plain::explained;
@@ -35,9 +39,12 @@ use super::renewal::Renewal;
 use crate::signing::carriers::{Carriers, joined, parameter_in, without};
 use crate::signing::verifier::{Verdict, first_to_prove};
 use crate::signing::view::{RequestView, cookies, parameter};
-use crate::signing::{CredentialRefusal, Explained, Granted, Scheme};
+use crate::signing::{CredentialRefusal, Explained, Granted, Scheme, cidr};
 
 const PART: &str = "the token";
+
+/// The claim with the client's address.
+const CLIENT: &str = "cdniip";
 
 /// What one compiled expression may take, in bytes.
 const REGEX_BYTES_MAX: usize = 256 << 10;
@@ -169,10 +176,11 @@ impl UriSigningKeys {
         &self,
         claims: &Map<String, Value>,
         url: &str,
+        client: IpAddr,
         now: SystemTime,
     ) -> Result<Validity, CredentialRefusal> {
         check_version(claims)?;
-        for claim in ["cdnicrit", "jti", "cdniip"] {
+        for claim in ["cdnicrit", "jti"] {
             if claims.contains_key(claim) {
                 return Err(CredentialRefusal::UnsupportedClaim { claim });
             }
@@ -180,8 +188,38 @@ impl UriSigningKeys {
         let validity = Validity::check(claims, Duration::ZERO, now)?;
         check_issuer(claims, self.issuer.as_deref(), UnknownIssuer::IsRefused)?;
         check_audience_if_named(claims, self.audience.as_deref())?;
+        self.check_client(claims, client)?;
         self.check_container(claims, url)?;
         Ok(validity)
+    }
+
+    /// `cdniip` (RFC 9246 §2.1.10): an address or the length of its prefix behind it.
+    fn check_client(
+        &self,
+        claims: &Map<String, Value>,
+        client: IpAddr,
+    ) -> Result<(), CredentialRefusal> {
+        let claim = CLIENT;
+        let Some(sealed) = claims.get(claim) else {
+            return Ok(());
+        };
+        let secrets = self.keys.encryption();
+        if secrets.is_empty() {
+            return Err(CredentialRefusal::UnsupportedClaim { claim });
+        }
+        let block = sealed
+            .as_str()
+            .and_then(|sealed| jwe::open(sealed, secrets));
+        let block = block.ok_or(CredentialRefusal::MalformedClaim { claim })?;
+        // The example of the RFC (§A.2) stands in brackets.
+        let bare = block
+            .strip_prefix('[')
+            .and_then(|block| block.strip_suffix(']'));
+        match cidr::contains(bare.unwrap_or(&block), client) {
+            Some(true) => Ok(()),
+            Some(false) => Err(CredentialRefusal::WrongClient),
+            None => Err(CredentialRefusal::MalformedClaim { claim }),
+        }
     }
 
     fn check_container(
@@ -341,7 +379,8 @@ fn verify_one(
             Ok(proven) => proven,
             Err(unproven) => return Ok(Verdict::Unproven(unproven)),
         };
-        let validity = issuer.check(&claims, &found.url, now)?;
+        let validity = issuer.check(&claims, &found.url, view.client, now)?;
+        let client_bound = claims.contains_key(CLIENT);
         let renewed = match Renewal::of(&claims)? {
             None => None,
             Some(renewal) => {
@@ -354,7 +393,7 @@ fn verify_one(
             key_id: issuer.id.clone(),
             expires: Some(validity.expires),
             not_before: validity.not_before,
-            client_bound: false,
+            client_bound,
             covers_fields: false,
             renewed,
         }))

@@ -34,6 +34,37 @@ fn sets_of_keys_are_sound_or_refused() {
             key(&format!(r#"{{"kty":"oct","k":"{long}","use":"enc"}}"#)),
             Some(JwksFault::NoKey),
         ),
+        // A secret for encryption only is none that verifies; its length is that of its algorithm.
+        (
+            key(&format!(
+                r#"{{"kty":"oct","k":"{long}","use":"enc","alg":"A256GCM"}}"#
+            )),
+            Some(JwksFault::NoKey),
+        ),
+        (
+            key(&format!(
+                r#"{{"kty":"oct","k":"{long}","use":"enc","alg":"A128GCM"}}"#
+            )),
+            Some(JwksFault::Key { number: 1 }),
+        ),
+        (
+            key(&format!(
+                r#"{{"kty":"oct","k":"{long}","use":"enc","alg":"A256GCM","kid":1}}"#
+            )),
+            Some(JwksFault::Key { number: 1 }),
+        ),
+        (
+            key(&format!(
+                r#"{{"kty":"oct","k":"{long}","kid":"a"}},{{"kty":"oct","k":"{long}","use":"enc","alg":"A256GCM","kid":"a"}}"#
+            )),
+            None,
+        ),
+        (
+            key(&format!(
+                r#"{{"kty":"oct","k":"{long}","use":"enc","alg":"A256GCM","kid":"a"}},{{"kty":"oct","k":"{long}","use":"enc","alg":"A256GCM","kid":"a"}}"#
+            )),
+            Some(JwksFault::SameId { number: 2 }),
+        ),
         (
             key(&format!(r#"{{"kty":"oct","k":"{long}","alg":"HS512"}}"#)),
             Some(JwksFault::NoKey),

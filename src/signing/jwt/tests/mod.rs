@@ -1,5 +1,6 @@
 //! Judged by the examples of the RFCs, by both sides of each boundary, and by every mutation of a token.
 
+mod jwe;
 mod jwks;
 mod plain;
 mod renewal;
