@@ -59,9 +59,11 @@ fn is_encoded_separator(escape: &[u8]) -> bool {
         .any(|separator| escape.eq_ignore_ascii_case(*separator))
 }
 
-/// `.` or `..`, each dot plain or as `%2E`.
+/// `.` or `..`, each dot plain or as `%2E`, perhaps with parameters behind a semicolon: some servers take those out
+/// before they resolve what is left (RFC 3986 §3.3 leaves it to them).
 fn is_dot_segment(segment: &[u8]) -> bool {
-    let mut rest = segment;
+    let end = memchr::memchr(b';', segment);
+    let mut rest = &segment[..end.unwrap_or(segment.len())];
     let mut dots = 0;
     while !rest.is_empty() {
         rest = if let Some(after) = rest.strip_prefix(b".") {

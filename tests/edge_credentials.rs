@@ -459,6 +459,42 @@ async fn a_token_for_the_query_goes_with_the_client_to_where_it_is_sent() {
 }
 
 #[tokio::test]
+async fn what_is_left_of_a_path_without_its_token_is_no_dot_segment() {
+    let origin = origin().await;
+    let edge = Keys::new().edge(origin.address).await;
+    let mut client = edge.client().await;
+    let claims = serde_json::json!({ "exp": seconds_from_now(60), "cdniuc": "regex:.*/free/.*" });
+    let claims = claims.as_object().unwrap();
+    let token = sign_jwt(claims, Some("k"), &JwtSigner::Secret(JWT_SECRET)).unwrap();
+    let good = client
+        .get(&format!("/free/a;URISigningPackage={token}/b"))
+        .await;
+    assert_eq!((good.status, origin.requests().len()), (200, 1), "{good:?}");
+    // With and without something genuine that lets the request in.
+    for (path, more) in [
+        (format!("/free/..;URISigningPackage={token}/secret"), ""),
+        (format!("/free/.;URISigningPackage={token}/secret"), ""),
+        (format!("/free/;URISigningPackage={token}%2e%2E/secret"), ""),
+        (format!("/free/.;URISigningPackage={token}%2e/secret"), ""),
+        (
+            "/free/;URISigningPackage=x%2e%2e/secret".to_owned(),
+            &*token,
+        ),
+    ] {
+        let cookie = format!("Cookie: URISigningPackage={more}\r\n");
+        let mut client = edge.client().await;
+        let refused = client
+            .request("GET", &path, if more.is_empty() { "" } else { &cookie })
+            .await;
+        assert!(
+            refused.status == 400 || refused.status == 403,
+            "{path}: {refused:?}"
+        );
+        assert_eq!(origin.requests().len(), 1, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn an_end_that_comes_while_a_body_is_sent_does_not_cut_it() {
     let (mut origin, keys) = (Origin::start().await, Keys::new());
     let edge = keys.edge(origin.address).await;

@@ -205,7 +205,12 @@ fn authority(raw: &RawHead<'_>, from_target: Option<Bytes>) -> Result<Bytes, Gat
         return Err(GateRefusal::Host);
     }
     let host = host.map(|value| Bytes::copy_from_slice(value.as_bytes()));
-    let authority = match (raw.authority.clone().or(from_target), host) {
+    let named = match (raw.authority.clone(), from_target) {
+        // `:path` is no URL (RFC 9113 §8.3.1).
+        (Some(_), Some(_)) => return Err(GateRefusal::Target),
+        (one, other) => one.or(other),
+    };
+    let authority = match (named, host) {
         (Some(named), Some(host)) if !named.eq_ignore_ascii_case(&host) => {
             return Err(GateRefusal::HostMismatch);
         }

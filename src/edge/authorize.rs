@@ -11,8 +11,10 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 
+use super::admit::GateRefusal;
 use super::request::Request;
 use crate::config::{self, Access};
+use crate::request_target::check_target;
 use crate::signing::{
     Refusal, RenewedToken, RequestView, Rules, Scheme, SignedRequest, Verifier,
     carries_presignature, carries_signature_header, other_style,
@@ -54,6 +56,20 @@ pub struct Judged {
     pub aws_signed: bool,
     /// What the client gets for its next requests.
     pub renewed: Option<RenewedToken>,
+}
+
+impl Judged {
+    /// Asks the gate once more, for a request out of which credentials were taken: what stood around a token in the
+    /// path may be a dot segment without it.
+    ///
+    /// # Errors
+    /// The [`GateRefusal`] for what is left.
+    pub fn check_rest(&self, request: &Request) -> Result<(), GateRefusal> {
+        if self.stripped {
+            check_target(&request.target)?;
+        }
+        Ok(())
+    }
 }
 
 impl Authorizer {

@@ -114,6 +114,7 @@ impl Node {
         let presumed = presumed(route.access, &request);
         let asked = request.query().map(str::to_owned);
         let judged = self.authorizer.judge(number, &mut request, now.wall);
+        judged.check_rest(&request)?;
         // What is refused here would have been let in by an AWS signature.
         let aws = AwsParameters::of(judged.aws_signed || judged.authorized.is_err());
         let authorized = judged.authorized.unwrap_or(presumed);

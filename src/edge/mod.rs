@@ -261,10 +261,12 @@ impl Node {
         if is_form && judged.authorized.is_err() {
             judged.authorized = Ok(Authorized::OriginOnly);
         }
-        let authorized = match judged.authorized {
+        let rest = judged.check_rest(&request);
+        let authorized = judged.authorized.map_err(Failure::from);
+        let authorized = match authorized.and_then(|authorized| Ok(rest.map(|()| authorized)?)) {
             Ok(authorized) => authorized,
-            Err(refusal) => {
-                self.fail(&request, Some(route), refusal.into(), None, client)
+            Err(failure) => {
+                self.fail(&request, Some(route), failure, None, client)
                     .await;
                 return Answered::Done;
             }

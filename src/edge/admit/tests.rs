@@ -73,6 +73,9 @@ fn targets_are_taken_as_they_are_or_refused() {
         ("/a/%2e%2e/b", Err(GateRefusal::DotSegment)),
         ("/a/.%2E/b", Err(GateRefusal::DotSegment)),
         ("/a/%2E", Err(GateRefusal::DotSegment)),
+        ("/a/..;/b", Err(GateRefusal::DotSegment)),
+        ("/a/%2e.;x=y/b", Err(GateRefusal::DotSegment)),
+        ("/a/.;", Err(GateRefusal::DotSegment)),
         ("/a%2fb", Err(GateRefusal::EncodedSeparator)),
         ("/a%5Cb", Err(GateRefusal::EncodedSeparator)),
         ("/a\\b", Err(GateRefusal::EncodedSeparator)),
@@ -139,28 +142,32 @@ fn exactly_one_valid_host() {
 
 #[test]
 fn on_http2_the_authority_is_the_host_and_frames_say_the_length() {
+    let admitted_for =
+        |target: &'static str, authority: Option<&str>, fields: &[(&str, &str)], ends_with_head| {
+            let mut map = HeaderMap::new();
+            for (name, value) in fields {
+                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+                map.append(name, HeaderValue::from_str(value).unwrap());
+            }
+            let authority = authority.map(|text| Bytes::copy_from_slice(text.as_bytes()));
+            let raw = RawHead {
+                protocol: Protocol::H2,
+                method: "POST",
+                target: Bytes::from_static(target.as_bytes()),
+                authority,
+                fields: map,
+                ends_with_head,
+            };
+            let started = Moment {
+                wall: SystemTime::UNIX_EPOCH,
+                monotonic: Duration::ZERO,
+            };
+            let peer = Peer::new(IpAddr::V4(Ipv4Addr::LOCALHOST), Some("TLSv1.3"));
+            let admitted = admit(raw, RequestId::random(), started, peer);
+            admitted.map(|request| (request.authority, request.body))
+        };
     let admitted = |authority: Option<&str>, fields: &[(&str, &str)], ends_with_head| {
-        let mut map = HeaderMap::new();
-        for (name, value) in fields {
-            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-            map.append(name, HeaderValue::from_str(value).unwrap());
-        }
-        let authority = authority.map(|text| Bytes::copy_from_slice(text.as_bytes()));
-        let raw = RawHead {
-            protocol: Protocol::H2,
-            method: "POST",
-            target: Bytes::from_static(b"/"),
-            authority,
-            fields: map,
-            ends_with_head,
-        };
-        let started = Moment {
-            wall: SystemTime::UNIX_EPOCH,
-            monotonic: Duration::ZERO,
-        };
-        let peer = Peer::new(IpAddr::V4(Ipv4Addr::LOCALHOST), Some("TLSv1.3"));
-        let admitted = admit(raw, RequestId::random(), started, peer);
-        admitted.map(|request| (request.authority, request.body))
+        admitted_for("/", authority, fields, ends_with_head)
     };
     let let_in = |host: &'static str, body| Ok((Bytes::from_static(host.as_bytes()), body));
     for (authority, fields, ends_with_head, expected) in [
@@ -196,6 +203,10 @@ fn on_http2_the_authority_is_the_host_and_frames_say_the_length() {
     ] {
         let found = admitted(authority, fields, ends_with_head);
         assert_eq!(found, expected, "{authority:?} {fields:?} {ends_with_head}");
+    }
+    for target in ["https://h/", "https://g/"] {
+        let found = admitted_for(target, Some("h"), &[], true);
+        assert_eq!(found, Err(GateRefusal::Target), "{target}");
     }
 }
 
