@@ -78,7 +78,10 @@ pub(super) fn judged(verifier: &Verifier, line: &Line, headers: &HeaderMap) -> O
 fn check_stripping(verifier: &Verifier, line: &Line, headers: &HeaderMap) {
     let carriers = verifier.carriers();
     let query = (!line.query.is_empty()).then_some(&*line.query);
-    if let Some(target) = carriers.target_without(&line.path, query, 1) {
+    // A path has no question mark: the query begins with the first.
+    if !line.path.contains('?')
+        && let Some(target) = carriers.target_without(&line.path, query, 1)
+    {
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path.to_owned(), query.to_owned()),
             None => (target, String::new()),

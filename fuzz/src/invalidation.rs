@@ -1,6 +1,7 @@
 //! What an unsafe request changes besides its own URL: what its answer names, and S3's other style.
 
 use tidegate::cache::policy::invalidation::also_named;
+use tidegate::request_target::is_authority;
 use tidegate::signing::other_style;
 
 use super::{fields, take_text};
@@ -12,9 +13,7 @@ pub fn check(data: &[u8]) {
         return;
     };
     // The gate lets no other in.
-    let is_authority =
-        (authority.bytes()).all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
-    if !is_authority || !path.starts_with('/') {
+    if !is_authority(authority.as_bytes()) || !path.starts_with('/') {
         return;
     }
     let response = fields(rest.split(|byte| *byte == b'\n'));
@@ -26,8 +25,8 @@ pub fn check(data: &[u8]) {
             "{target}"
         );
     }
-    let has_one_port = !authority.contains('[') && authority.matches(':').count() <= 1;
-    if has_one_port {
+    let is_address = authority.starts_with('[');
+    if !is_address {
         check_other_style(authority, path);
     }
 }

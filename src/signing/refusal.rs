@@ -29,8 +29,10 @@ pub enum Refusal {
     /// Signature Version 2.
     #[error("the signature scheme is not supported: sign with AWS4-HMAC-SHA256")]
     UnsupportedScheme,
-    /// The request is signed both in its query and in its `Authorization` header.
-    #[error("the request is signed in the query and in the Authorization header")]
+    /// The request is signed both in its query and in its `Authorization` header, or by two versions.
+    #[error(
+        "the request is signed more than once: in the query and in the Authorization header, or by two versions"
+    )]
     SignedTwice,
     /// A part of the signature that must be there is absent.
     #[error("{name} is missing")]

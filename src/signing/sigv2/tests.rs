@@ -234,11 +234,7 @@ fn each_fault_has_its_own_reason() {
             &format!("{PUBLISHED}&response-expires=1%26versionId=2"),
             Refusal::UnsignedParameter,
         ),
-        // With a parameter of Version 4 it is judged as such.
-        (
-            &format!("{PUBLISHED}&X-Amz-Date=1"),
-            missing("X-Amz-Algorithm"),
-        ),
+        (&format!("{PUBLISHED}&X-Amz-Date=1"), Refusal::SignedTwice),
     ] {
         let outcome = verify(&format!("/photos/puppy.jpg?{query}"), &[]);
         assert_eq!(outcome.err(), Some(expected), "{query}");

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use thiserror::Error;
 
 use crate::secret::Secret;
-use crate::signing::SignedRequest;
+use crate::signing::{SignedRequest, sigv2};
 
 use super::ALGORITHM;
 use super::canonical::{Signature, canonical_request, push_encoded, string_to_sign};
@@ -132,10 +132,10 @@ pub fn presign(
     let path = encode_path(spec.path);
     let mut query = String::new();
     for (name, value) in spec.query {
-        if let Some(reserved) = AuthParameter::named(name.as_bytes()) {
-            return Err(PresignError::ReservedParameter {
-                name: reserved.name(),
-            });
+        let of_version_2 = (name == sigv2::ACCESS_KEY_ID).then_some(sigv2::ACCESS_KEY_ID);
+        let reserved = AuthParameter::named(name.as_bytes()).map(AuthParameter::name);
+        if let Some(name) = reserved.or(of_version_2) {
+            return Err(PresignError::ReservedParameter { name });
         }
         push_parameter(&mut query, name, value);
     }

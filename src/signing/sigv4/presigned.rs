@@ -160,7 +160,9 @@ impl<'a> Parameters<'a> {
             }
         }
         match (signed, version_2) {
-            (true, _) => Ok(Parameters { raw }),
+            (true, false) => Ok(Parameters { raw }),
+            // Which of them belong to a signature, and are not keyed, would be open.
+            (true, true) => Err(Refusal::SignedTwice),
             (false, true) => Err(Refusal::UnsupportedScheme),
             (false, false) => Err(Refusal::NotSigned),
         }

@@ -319,6 +319,7 @@ fn what_would_be_refused_is_not_signed() {
         assert_eq!(with_expires(expires), out_of_range(expires));
     }
     let reserved = [("X-Amz-Date".to_owned(), String::new())];
+    let of_version_2 = [("AWSAccessKeyId".to_owned(), String::new())];
     for (spec, error) in [
         (
             PresignSpec {
@@ -381,6 +382,15 @@ fn what_would_be_refused_is_not_signed() {
                 ..good
             },
             PresignError::ReservedParameter { name: "X-Amz-Date" },
+        ),
+        (
+            PresignSpec {
+                query: &of_version_2,
+                ..good
+            },
+            PresignError::ReservedParameter {
+                name: "AWSAccessKeyId",
+            },
         ),
     ] {
         assert_eq!(made(spec), Err(error));

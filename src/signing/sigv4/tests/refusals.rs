@@ -86,6 +86,11 @@ fn each_fault_in_the_query_has_its_own_reason() {
         ("X-Amz-Signature=", "Signature=", "missing_parameter"),
         (
             "X-Amz-Expires=3600",
+            "X-Amz-Expires=3600&AWSAccessKeyId=a",
+            "signed_twice",
+        ),
+        (
+            "X-Amz-Expires=3600",
             "X-Amz-Expires=3600&X-Amz-Expires=3600",
             "duplicate_parameter",
         ),
