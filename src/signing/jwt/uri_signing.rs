@@ -193,7 +193,7 @@ impl UriSigningKeys {
         Ok(validity)
     }
 
-    /// `cdniip` (RFC 9246 §2.1.10): an address or the length of its prefix behind it.
+    /// `cdniip` (RFC 9246 §2.1.10): an address, perhaps with the length of its prefix.
     fn check_client(
         &self,
         claims: &Map<String, Value>,
