@@ -52,6 +52,9 @@ pub fn account(machine: &mut Machine, writers: &mut [Writer]) {
 pub fn empty(machine: &mut Machine, writers: &mut [Writer]) {
     let store = machine.start();
     load::empty(store.address);
+    collect(&store);
+    // Before a start, which removes the file of whatever nobody names.
+    assert_eq!(machine.bytes_in("big"), 0, "a running store kept files");
     store.stop();
     let store = machine.start();
     collect(&store);
