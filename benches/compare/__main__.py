@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import large_pages  # noqa: E402
 import network  # noqa: E402
 import report  # noqa: E402
 import rounds  # noqa: E402
@@ -39,7 +40,9 @@ def main():
     try:
         if options.congestion_control != "machine":
             network.enter(options.congestion_control)
-        return compare(options, scale)
+        # A run without meaning leaves the machine as it is.
+        with large_pages.for_memory_files("machine" if scale.quick else options.memory_file_pages):
+            return compare(options, scale)
     except CompareError as error:
         print(f"compare: {error}", file=sys.stderr)
         return 1
@@ -97,6 +100,11 @@ def _options():
         "--congestion-control",
         default=network.DEFAULT,
         help=f"of TCP, in a network namespace; default {network.DEFAULT}; machine: whatever runs here",
+    )
+    parser.add_argument(
+        "--memory-file-pages",
+        default=large_pages.DEFAULT,
+        help=f"{large_pages.SETTING} while it runs; default {large_pages.DEFAULT}; machine: what is set",
     )
     parser.add_argument("--servers", help="a list with commas, such as Tidegate,nginx; default all")
     options = parser.parse_args()

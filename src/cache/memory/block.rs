@@ -2,7 +2,9 @@
 //!
 //! A plain connection is sent what lies in a file without a copy (`sendfile(2)`), whether that file is on a
 //! disk or in memory (`memfd_create(2)`). Everybody else reads the same pages through a mapping. To make such a file
-//! costs what five or six copies do, so a block gets one when it is sent on a plain connection again.
+//! costs what five or six copies of a long block do, so it gets one when it is sent on a plain connection again. Of
+//! a short one it is a dozen copies or more, and the system holds a good part of its length beside it, so
+//! only the few that are asked for again and again get one.
 //!
 //! Invariant `sealed-before-shared`: a file of memory is sealed against every change before anybody but its maker
 //! sees it, and is closed with its last reader. Pages that a socket still holds then stay what they were:
@@ -24,16 +26,26 @@ use rustix::process::{Resource, getrlimit};
 use super::mapping::Mapping;
 use crate::cache::file_span::{FileSpan, send_file};
 
-/// Shorter blocks are copied: a file and its mapping cost the system about as much to hold as they would save.
-const SHORTEST_IN_FILE_BYTES: usize = 32 * 1024;
+/// Blocks below it are always copied: the second system call costs what it would save.
+const SHORTEST_IN_FILE_BYTES: usize = 8 * 1024;
+
+/// A block of that length is a long one.
+const LONG_BYTES: usize = 32 * 1024;
 
 /// What the system holds for a file of memory beside its pages: inode, handle, mapping.
 const FILE_BYTES: u64 = 2048;
 
 const PAGE_BYTES: u64 = 4096;
 
-/// Sent so often on plain connections by copying before it gets a file.
-const COPIED_BEFORE: u8 = 1;
+/// A long block is sent so often on plain connections by copying before it gets a file.
+const LONG_COPIED_BEFORE: u8 = 1;
+
+/// The same for short ones.
+const SHORT_COPIED_BEFORE: u8 = 16;
+
+/// At most so many short blocks lie in files. What the system holds for them beside their bytes is not counted
+/// ([`MemoryBlock::memory_bytes`]): it comes to 24 MiB.
+const SHORT_FILES: usize = 4096;
 
 /// What `vm.max_map_count` is where nobody has raised it.
 const MAP_COUNT: usize = 65_530;
@@ -41,16 +53,27 @@ const MAP_COUNT: usize = 65_530;
 /// The files of memory that blocks may lie in.
 #[derive(Debug)]
 pub struct MemoryFiles {
+    long: Budget,
+    short: Budget,
+}
+
+/// A number of files.
+#[derive(Debug)]
+struct Budget {
     limit: usize,
     taken: AtomicUsize,
+    /// A block is sent so often on plain connections by copying before it gets a file.
+    copied_before: u8,
 }
 
 impl MemoryFiles {
-    /// At most `limit` at a time; what comes beyond them lies in memory as everything short does.
+    /// At most `limit` at a time, a quarter of them for short blocks; what comes beyond them lies in memory as
+    /// everything that is shorter does.
     pub fn at_most(limit: usize) -> Arc<Self> {
+        let short = (limit / 4).min(SHORT_FILES);
         Arc::new(MemoryFiles {
-            limit,
-            taken: AtomicUsize::new(0),
+            long: Budget::of(limit - short, LONG_COPIED_BEFORE),
+            short: Budget::of(short, SHORT_COPIED_BEFORE),
         })
     }
 
@@ -73,12 +96,20 @@ impl MemoryFiles {
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
+        self.long.taken() + self.short.taken()
+    }
+
+    fn budget(&self, length: usize) -> &Budget {
+        if length < LONG_BYTES {
+            &self.short
+        } else {
+            &self.long
+        }
     }
 
     /// `None` when there may be no more.
     fn file_of(self: &Arc<Self>, bytes: &[u8]) -> io::Result<Option<MemoryFile>> {
-        let Some(permit) = self.permit() else {
+        let Some(permit) = self.permit(bytes.len()) else {
             return Ok(None);
         };
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::NOEXEC_SEAL;
@@ -102,19 +133,50 @@ impl MemoryFiles {
         }))
     }
 
-    fn permit(self: &Arc<Self>) -> Option<Permit> {
-        let more = |taken| (taken < self.limit).then_some(taken + 1);
-        let taken = (self.taken).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        taken.ok().map(|_| Permit(self.clone()))
+    fn permit(self: &Arc<Self>, length: usize) -> Option<Permit> {
+        let is_taken = self.budget(length).take();
+        is_taken.then(|| Permit {
+            files: self.clone(),
+            length,
+        })
     }
 }
 
+impl Budget {
+    fn of(limit: usize, copied_before: u8) -> Self {
+        Budget {
+            limit,
+            taken: AtomicUsize::new(0),
+            copied_before,
+        }
+    }
+
+    fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    fn is_spent(&self) -> bool {
+        self.taken() >= self.limit
+    }
+
+    fn take(&self) -> bool {
+        let more = |taken| (taken < self.limit).then_some(taken + 1);
+        let taken = (self.taken).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.is_ok()
+    }
+}
+
+/// To have one file, for a block of that length.
 #[derive(Debug)]
-struct Permit(Arc<MemoryFiles>);
+struct Permit {
+    files: Arc<MemoryFiles>,
+    length: usize,
+}
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+        let budget = self.files.budget(self.length);
+        budget.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -157,20 +219,20 @@ impl AsRef<[u8]> for Mapped {
 
 /// A block of a body in memory, or a whole body that is no longer than one.
 #[derive(Debug, Clone)]
-pub struct MemoryBlock(Length);
+pub struct MemoryBlock(Lies);
 
 #[derive(Debug, Clone)]
-enum Length {
-    Short(Bytes),
-    Long(Arc<LongBlock>),
+enum Lies {
+    InNoFile(Bytes),
+    Anywhere(Arc<Block>),
 }
 
 #[derive(Debug)]
-struct LongBlock {
+struct Block {
     length: usize,
     /// Never other bytes, but they may come to lie in a file.
     held: ArcSwap<Held>,
-    /// How often it was sent by copying where a file would have done, up to [`COPIED_BEFORE`].
+    /// How often it was sent by copying where a file would have done, up to [`Budget::copied_before`].
     copied: AtomicU8,
 }
 
@@ -184,16 +246,16 @@ impl MemoryBlock {
     /// All of it.
     pub fn bytes(&self) -> Bytes {
         match &self.0 {
-            Length::Short(bytes) => bytes.clone(),
-            Length::Long(long) => long.held.load().bytes.clone(),
+            Lies::InNoFile(bytes) => bytes.clone(),
+            Lies::Anywhere(block) => block.held.load().bytes.clone(),
         }
     }
 
     /// Its length.
     pub fn len(&self) -> usize {
         match &self.0 {
-            Length::Short(bytes) => bytes.len(),
-            Length::Long(long) => long.length,
+            Lies::InNoFile(bytes) => bytes.len(),
+            Lies::Anywhere(block) => block.length,
         }
     }
 
@@ -204,34 +266,37 @@ impl MemoryBlock {
 
     /// All of it, to be sent from its file; it gets one of `files` when it is asked for again. `None` when it lies in none.
     pub fn in_file(&self, files: &Arc<MemoryFiles>) -> Option<FileSpan> {
-        let Length::Long(long) = &self.0 else {
+        let Lies::Anywhere(block) = &self.0 else {
             return None;
         };
-        let held = long.held.load();
+        let held = block.held.load();
         let file = match &held.file {
             Some(file) => file.clone(),
-            None => long.put_in_file(&held.bytes, files)?,
+            None => block.put_in_file(&held.bytes, files)?,
         };
-        Some(FileSpan::in_memory(file, long.length as u64))
+        Some(FileSpan::in_memory(file, block.length as u64))
     }
 
     /// Bytes of memory that it takes; of a long one as if it lay in a file: in whole pages, with what the system needs
     /// for that.
     pub fn memory_bytes(&self) -> u64 {
-        match &self.0 {
-            Length::Short(bytes) => bytes.len() as u64,
-            Length::Long(long) => (long.length as u64).next_multiple_of(PAGE_BYTES) + FILE_BYTES,
+        let length = self.len() as u64;
+        if self.len() < LONG_BYTES {
+            length
+        } else {
+            length.next_multiple_of(PAGE_BYTES) + FILE_BYTES
         }
     }
 }
 
-impl LongBlock {
+impl Block {
     fn put_in_file(&self, bytes: &Bytes, files: &Arc<MemoryFiles>) -> Option<Arc<MemoryFile>> {
-        if files.count() >= files.limit {
+        let budget = files.budget(self.length);
+        if budget.is_spent() {
             return None;
         }
         let copied = self.copied.load(Ordering::Relaxed);
-        if copied < COPIED_BEFORE {
+        if copied < budget.copied_before {
             self.copied.store(copied + 1, Ordering::Relaxed);
             return None;
         }
@@ -256,9 +321,9 @@ impl LongBlock {
 impl From<Bytes> for MemoryBlock {
     fn from(bytes: Bytes) -> Self {
         if bytes.len() < SHORTEST_IN_FILE_BYTES {
-            return MemoryBlock(Length::Short(bytes));
+            return MemoryBlock(Lies::InNoFile(bytes));
         }
-        MemoryBlock(Length::Long(Arc::new(LongBlock {
+        MemoryBlock(Lies::Anywhere(Arc::new(Block {
             length: bytes.len(),
             held: ArcSwap::from_pointee(Held { bytes, file: None }),
             copied: AtomicU8::new(0),
@@ -281,7 +346,7 @@ mod tests {
     /// One that was copied as often as it must be.
     fn block(length: usize, files: &Arc<MemoryFiles>) -> MemoryBlock {
         let block = MemoryBlock::from(Bytes::from(sample(length)));
-        for _ in 0..COPIED_BEFORE {
+        for _ in 0..files.budget(length).copied_before {
             assert!(block.in_file(files).is_none());
         }
         block
@@ -318,22 +383,33 @@ mod tests {
     }
 
     #[test]
-    fn what_is_short_or_too_much_lies_in_no_file() {
-        let files = MemoryFiles::at_most(1);
-        let short = block(SHORTEST_IN_FILE_BYTES - 1, &files);
-        assert!(short.in_file(&files).is_none());
-        let first = block(SHORTEST_IN_FILE_BYTES, &files);
-        assert!(first.in_file(&files).is_some());
-        let second = block(SHORTEST_IN_FILE_BYTES, &files);
-        assert!(second.in_file(&files).is_none());
-        assert!(second.bytes() == first.bytes());
+    fn what_is_too_short_or_too_much_lies_in_no_file() {
+        let files = MemoryFiles::at_most(2);
+        let too_short = block(SHORTEST_IN_FILE_BYTES - 1, &files);
+        assert!(too_short.in_file(&files).is_none());
+        let [first, second] = [(); 2].map(|()| block(LONG_BYTES, &files));
+        assert!(first.in_file(&files).is_some() && second.in_file(&files).is_some());
+        let third = block(LONG_BYTES, &files);
+        assert!(third.in_file(&files).is_none());
+        assert!(third.bytes() == first.bytes());
         drop(first);
-        // There may be one more now, and it was copied once already.
-        assert!(
-            block(SHORTEST_IN_FILE_BYTES, &files)
-                .in_file(&files)
-                .is_some()
-        );
+        assert!(block(LONG_BYTES, &files).in_file(&files).is_some());
+    }
+
+    #[test]
+    fn short_blocks_leave_three_quarters_of_the_files_to_long_ones() {
+        let files = MemoryFiles::at_most(8);
+        let short: Vec<_> = (0..3)
+            .map(|_| block(SHORTEST_IN_FILE_BYTES, &files))
+            .collect();
+        let in_files = |blocks: &[MemoryBlock]| {
+            let files = blocks.iter().filter_map(|block| block.in_file(&files));
+            files.count()
+        };
+        assert_eq!(in_files(&short), 2);
+        let long: Vec<_> = (0..7).map(|_| block(LONG_BYTES, &files)).collect();
+        assert_eq!((in_files(&long), files.count()), (6, 8));
+        assert_eq!(short[0].memory_bytes(), SHORTEST_IN_FILE_BYTES as u64);
     }
 
     #[test]

@@ -27,12 +27,25 @@ use http::HeaderMap;
 use crate::signing::{Component, Refusal, SignedRequest};
 
 use super::ALGORITHM;
-use super::query::{AuthParameter, split_item};
+use super::query::{AuthParameter, raw_items, split_item};
 use super::scope::Timestamp;
 use super::signed_headers::SignedHeaders;
 
 const HEX_UPPER: &[u8; 16] = b"0123456789ABCDEF";
 const HEX_LOWER: &[u8; 16] = b"0123456789abcdef";
+
+/// The bytes that are never encoded (RFC 3986 §2.3).
+const UNRESERVED: [bool; 256] = {
+    let mut unreserved = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let character = byte as u8;
+        unreserved[byte] =
+            character.is_ascii_alphanumeric() || matches!(character, b'-' | b'_' | b'.' | b'~');
+        byte += 1;
+    }
+    unreserved
+};
 
 /// The canonical request: method, path, query, signed header fields, their names, payload hash.
 ///
@@ -75,18 +88,19 @@ fn write_path(out: &mut Vec<u8>, path: &str) -> Result<(), Refusal> {
     }
     let bytes = path.as_bytes();
     let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'/' => out.push(b'/'),
-            b'%' => {
+    loop {
+        at += write_unreserved(out, &bytes[at..]);
+        match bytes.get(at) {
+            None => return Ok(()),
+            Some(b'/') => out.push(b'/'),
+            Some(b'%') => {
                 push_encoded(out, escaped_byte(bytes, at, Component::Path)?);
                 at += 2;
             }
-            plain => push_encoded(out, plain),
+            Some(plain) => push_encoded(out, *plain),
         }
         at += 1;
     }
-    Ok(())
 }
 
 /// Where one encoded `name=value` stands in a scratch buffer.
@@ -100,7 +114,7 @@ fn write_query(out: &mut Vec<u8>, query: &str) -> Result<(), Refusal> {
     let mut scratch = Vec::with_capacity(query.len() + 32);
     let mut items: Vec<Item> = Vec::with_capacity(16);
     let mut offset = 0;
-    for item in query.split('&') {
+    for item in raw_items(query) {
         let (name, value) = split_item(item);
         let excluded =
             item.is_empty() || AuthParameter::of_raw_name(name) == Some(AuthParameter::Signature);
@@ -137,11 +151,22 @@ fn write_query(out: &mut Vec<u8>, query: &str) -> Result<(), Refusal> {
 fn write_query_piece(out: &mut Vec<u8>, raw: &str, offset: usize) -> Result<(), Refusal> {
     let bytes = raw.as_bytes();
     let mut at = 0;
-    while at < bytes.len() {
+    loop {
+        at += write_unreserved(out, &bytes[at..]);
+        if at == bytes.len() {
+            return Ok(());
+        }
         let byte = query_byte(bytes, &mut at).map_err(|refusal| shifted(refusal, offset))?;
         push_encoded(out, byte);
     }
-    Ok(())
+}
+
+/// Appends what of the beginning of `bytes` is signed as it stands, and returns how much that is.
+fn write_unreserved(out: &mut Vec<u8>, bytes: &[u8]) -> usize {
+    let is_other = |byte: &u8| !UNRESERVED[usize::from(*byte)];
+    let length = bytes.iter().position(is_other).unwrap_or(bytes.len());
+    out.extend_from_slice(&bytes[..length]);
+    length
 }
 
 /// The refusal of a piece, with its offset counted from the start of the whole query.
@@ -196,7 +221,7 @@ fn write_header_value(out: &mut Vec<u8>, value: &[u8]) {
 /// Writes a byte as it is signed: unreserved characters (RFC 3986 §2.3) as they are, everything
 /// else as an upper-case escape.
 pub(super) fn push_encoded(out: &mut Vec<u8>, byte: u8) {
-    if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+    if UNRESERVED[usize::from(byte)] {
         out.push(byte);
     } else {
         out.extend_from_slice(&[
@@ -213,7 +238,7 @@ pub(super) fn push_encoded(out: &mut Vec<u8>, byte: u8) {
 /// [`Refusal::MalformedEscape`] with the offset inside `raw`.
 pub(in crate::signing) fn decode_query(raw: &str) -> Result<Cow<'_, [u8]>, Refusal> {
     let bytes = raw.as_bytes();
-    if !bytes.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+    if memchr::memchr2(b'%', b'+', bytes).is_none() {
         return Ok(Cow::Borrowed(bytes));
     }
     let mut decoded = Vec::with_capacity(bytes.len());
@@ -277,7 +302,11 @@ impl Signature {
     /// [`Refusal::MalformedSignature`].
     pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
         match <[u8; 64]>::try_from(text.as_bytes()) {
-            Ok(digits) if digits.iter().all(|digit| HEX_LOWER.contains(digit)) => {
+            Ok(digits)
+                if digits
+                    .iter()
+                    .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) =>
+            {
                 Ok(Signature(digits))
             }
             _ => Err(Refusal::MalformedSignature { length: text.len() }),

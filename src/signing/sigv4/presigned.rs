@@ -10,7 +10,7 @@ use super::canonical::{Signature, decode_query};
 use super::claim::Claim;
 use super::header::{carries_signature_header, single_value};
 use super::payload::{CONTENT_SHA256, UNSIGNED_PAYLOAD};
-use super::query::{AuthParameter, is_version_2, split_item};
+use super::query::{AuthParameter, is_version_2, raw_items, split_item};
 use super::scope::{Credential, Timestamp};
 use super::signed_headers::SignedHeaders;
 
@@ -146,7 +146,7 @@ impl<'a> Parameters<'a> {
         let mut raw = [None; AuthParameter::COUNT];
         let mut signed = false;
         let mut version_2 = false;
-        for item in query.split('&') {
+        for item in raw_items(query) {
             let (name, value) = split_item(item);
             match AuthParameter::of_raw_name(name) {
                 Some(parameter) => {

@@ -1,6 +1,7 @@
 //! The parameters of a presigned URL, as they stand in a raw query.
 
 use std::borrow::Cow;
+use std::iter;
 
 use super::canonical::decode_query;
 use crate::signing::sigv2;
@@ -55,23 +56,56 @@ impl AuthParameter {
     /// The parameter that a raw name stands for. Escapes count as what they mean, because that is
     /// how the signature reads them: `X%2DAmz-Date` must not slip past as something else.
     pub(super) fn of_raw_name(name: &str) -> Option<Self> {
-        AuthParameter::named(decode_query(name).ok()?.as_ref())
+        AuthParameter::named(name.as_bytes()).or_else(|| AuthParameter::named(&decoded_name(name)?))
     }
+}
+
+/// What a raw name with an escape in it means; `None` for any other, and for one that means nothing.
+fn decoded_name(name: &str) -> Option<Cow<'_, [u8]>> {
+    memchr::memchr(b'%', name.as_bytes())?;
+    decode_query(name).ok()
+}
+
+/// Whether a raw name means `wanted`, which has nothing in it that must be escaped.
+fn means(name: &str, wanted: &str) -> bool {
+    name == wanted || decoded_name(name).is_some_and(|name| *name == *wanted.as_bytes())
+}
+
+/// The raw items of a raw query: what stands between `&` and `&`.
+pub(super) fn raw_items(query: &str) -> impl Iterator<Item = &str> + Clone {
+    let mut rest = Some(query);
+    iter::from_fn(move || {
+        let items = rest?;
+        let item = match memchr::memchr(b'&', items.as_bytes()) {
+            Some(end) => {
+                rest = Some(&items[end + 1..]);
+                &items[..end]
+            }
+            None => {
+                rest = None;
+                items
+            }
+        };
+        Some(item)
+    })
 }
 
 /// The raw name and the raw value of one `name=value` item; a lone name has an empty value.
 pub(in crate::signing) fn split_item(item: &str) -> (&str, &str) {
-    item.split_once('=').unwrap_or((item, ""))
+    match memchr::memchr(b'=', item.as_bytes()) {
+        Some(end) => (&item[..end], &item[end + 1..]),
+        None => (item, ""),
+    }
 }
 
 /// Whether an item is the mark of Signature Version 2.
 pub(super) fn is_version_2(name: &str) -> bool {
-    decode_query(name).is_ok_and(|name| name.as_ref() == sigv2::ACCESS_KEY_ID.as_bytes())
+    means(name, sigv2::ACCESS_KEY_ID)
 }
 
 /// Whether a raw query is signed with Version 2 and has nothing of Version 4.
 pub(in crate::signing) fn is_only_version_2(query: &str) -> bool {
-    let mut names = query.split('&').map(|item| split_item(item).0);
+    let mut names = raw_items(query).map(|item| split_item(item).0);
     let has_version_2 = names.clone().any(is_version_2);
     has_version_2 && !names.any(|name| AuthParameter::of_raw_name(name).is_some())
 }
@@ -84,14 +118,13 @@ fn belongs_to_version_2(name: &str) -> bool {
         sigv2::SIGNATURE,
         sigv2::SECURITY_TOKEN,
     ];
-    decode_query(name)
-        .is_ok_and(|name| NAMES.iter().any(|belonging| belonging.as_bytes() == &*name))
+    NAMES.iter().any(|belonging| means(name, belonging))
 }
 
 /// Whether a raw query has a parameter of a presigned URL: any of the `X-Amz-*` ones that belong
 /// to the signature, or `AWSAccessKeyId`, which is the mark of Version 2. Parameter names are case-sensitive.
 pub fn carries_presignature(query: &str) -> bool {
-    query.split('&').any(|item| {
+    raw_items(query).any(|item| {
         let (name, _) = split_item(item);
         AuthParameter::of_raw_name(name).is_some() || is_version_2(name)
     })
@@ -103,27 +136,26 @@ pub fn carries_presignature(query: &str) -> bool {
 ///
 /// Borrowed when there is nothing to strip.
 pub fn query_without_signature(query: &str) -> Cow<'_, str> {
-    let (mut version_2, mut version_4) = (false, false);
-    for item in query.split('&') {
-        let (name, _) = split_item(item);
-        version_4 |= AuthParameter::of_raw_name(name).is_some();
-        version_2 |= is_version_2(name);
-    }
-    if !version_2 && !version_4 {
-        return Cow::Borrowed(query);
-    }
+    let version_2 = raw_items(query).any(|item| is_version_2(split_item(item).0));
     let belongs = |item: &str| {
         let (name, _) = split_item(item);
         AuthParameter::of_raw_name(name).is_some() || version_2 && belongs_to_version_2(name)
     };
-    let mut kept = String::with_capacity(query.len());
-    let mut first = true;
-    for item in query.split('&').filter(|item| !belongs(item)) {
-        if !first {
-            kept.push('&');
+    let mut stripped = false;
+    let mut kept = String::new();
+    let mut separator = "";
+    for item in raw_items(query) {
+        if belongs(item) {
+            stripped = true;
+            continue;
         }
-        first = false;
+        kept.push_str(separator);
+        separator = "&";
         kept.push_str(item);
     }
-    Cow::Owned(kept)
+    if stripped {
+        Cow::Owned(kept)
+    } else {
+        Cow::Borrowed(query)
+    }
 }
