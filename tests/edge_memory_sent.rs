@@ -49,7 +49,7 @@ async fn bodies_of_all_lengths_are_the_same_from_files_of_memory() {
         .connect(edge.https, "media.example")
         .await;
     let mut answered = 0;
-    // One byte short of what may lie in a file; short ones, long ones, and five of six blocks of a body.
+    // One byte short of what may lie in a file; short ones, long ones, and all blocks of a body.
     for (length, files) in [
         (8 * KIB - 1, 0),
         (8 * KIB, 1),
@@ -57,7 +57,7 @@ async fn bodies_of_all_lengths_are_the_same_from_files_of_memory() {
         (32 * KIB, 3),
         (100 * KIB, 4),
         (BLOCK, 5),
-        (LARGE, 10),
+        (LARGE, 11),
     ] {
         let target = format!("/{length}/film");
         let whole = first_body(&target);
