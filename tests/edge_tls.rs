@@ -241,6 +241,8 @@ async fn testssl_finds_no_weak_protocol_and_no_weak_cipher() {
         "HTTP_",
         "scanTime",
         "engine_problem",
+        // It hangs up right behind its handshake, and a ticket of TLS 1.3 comes behind it too: which is first is luck.
+        "sessionresumption_ticket",
         // Clients choose among suites that are all good: those without AES in hardware choose better.
         "cipher_order",
     ];

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
+import large_pages
 import network
 from place import REPOSITORY
 
@@ -133,6 +134,7 @@ def machine():
         "cores": os.cpu_count(),
         "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
         "tcp_congestion_control": network.congestion_control(),
+        "memory_file_pages": large_pages.setting(),
         "load_average_at_start": os.getloadavg()[0],
         "wrk": _first_line("wrk", "-v"),
         "h2load": _first_line("h2load", "--version"),
