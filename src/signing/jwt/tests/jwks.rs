@@ -34,6 +34,14 @@ fn sets_of_keys_are_sound_or_refused() {
             key(&format!(r#"{{"kty":"oct","k":"{long}","use":"enc"}}"#)),
             Some(JwksFault::NoKey),
         ),
+        (
+            key(&format!(r#"{{"kty":"oct","k":"{long}","alg":"A128GCM"}}"#)),
+            Some(JwksFault::NoKey),
+        ),
+        (
+            key(r#"{"kty":"EC","crv":"P-521","use":"enc","alg":"A128GCM"}"#),
+            Some(JwksFault::NoKey),
+        ),
         // A secret for encryption only is none that verifies; its length is that of its algorithm.
         (
             key(&format!(
