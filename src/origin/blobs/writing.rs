@@ -285,7 +285,8 @@ impl ExtentWriter {
                 }
             }
         }
-        if self.length_bytes - self.synced_bytes >= SYNC_BYTES {
+        let is_full = self.length_bytes == EXTENT_MAX_BYTES;
+        if self.length_bytes - self.synced_bytes >= SYNC_BYTES && !is_full {
             self.sync_early()?;
         }
         Ok(())
