@@ -6,7 +6,7 @@
 //! | admit | [`admit::admit`] | a [`Request`], or a [`admit::GateRefusal`] |
 //! | policy | [`policy`] | the client's address; let in, or a [`policy::PolicyRefusal`]; again once the route is known |
 //! | route | [`RouteTable::find`] | a route, or [`Failure::NoRoute`] |
-//! | authorize | [`authorize::Authorizer::judge`] | shared, origin only, or a refusal; without credentials from here on |
+//! | authorize | [`authorize::Authorizer::judge`] | shared, origin only, or a refusal; without credentials from here on, and what is left is asked of the gate again |
 //! | cache key | [`CacheKey::new`] | the key |
 //! | lookup | [`Cache::lookup`], judged by `course::course` | hit, stale, or a miss |
 //! | recall | [`Cache::recollect`], [`Cache::take_in`] | what the disk tier holds, when memory could not answer: looked up again, and taken into memory where that is worth it |
@@ -263,7 +263,10 @@ impl Node {
         }
         let rest = judged.check_rest(&request);
         let authorized = judged.authorized.map_err(Failure::from);
-        let authorized = match authorized.and_then(|authorized| Ok(rest.map(|()| authorized)?)) {
+        let authorized = match authorized.and_then(|authorized| {
+            rest?;
+            Ok(authorized)
+        }) {
             Ok(authorized) => authorized,
             Err(failure) => {
                 self.fail(&request, Some(route), failure, None, client)

@@ -11,7 +11,7 @@ use std::ops::Range;
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue};
 
-use super::view::{Item, items};
+use super::view::{Item, items, raw_items};
 
 /// Where the credentials of a route may stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -166,7 +166,7 @@ fn add(names: &mut Vec<Box<str>>, name: &str) {
 
 /// The items of a query that are kept, in order and byte for byte; empty ones are.
 pub(super) fn joined(query: &str, keeps: impl Fn(&Item) -> bool) -> String {
-    let kept = query.split('&').filter(|raw| keeps(&Item::of(raw)));
+    let kept = raw_items(query).filter(|raw| keeps(&Item::of(raw)));
     kept.collect::<Vec<_>>().join("&")
 }
 

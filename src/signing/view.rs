@@ -1,6 +1,7 @@
 //! A request as the verifiers see it.
 
 use std::borrow::Cow;
+use std::iter;
 use std::net::IpAddr;
 
 use http::HeaderMap;
@@ -45,7 +46,10 @@ pub(super) struct Item<'a> {
 
 impl<'a> Item<'a> {
     pub(super) fn of(raw: &'a str) -> Self {
-        let (name, value) = raw.split_once('=').unwrap_or((raw, ""));
+        let (name, value) = match memchr::memchr(b'=', raw.as_bytes()) {
+            Some(end) => (&raw[..end], &raw[end + 1..]),
+            None => (raw, ""),
+        };
         Item { name, value }
     }
 
@@ -58,8 +62,27 @@ impl<'a> Item<'a> {
 }
 
 /// The items of a raw query, in order.
-pub(super) fn items(query: &str) -> impl Iterator<Item = Item<'_>> {
-    query.split('&').map(Item::of)
+pub(super) fn items(query: &str) -> impl Iterator<Item = Item<'_>> + Clone {
+    raw_items(query).map(Item::of)
+}
+
+/// The same, not taken apart: what stands between `&` and `&`.
+pub(super) fn raw_items(query: &str) -> impl Iterator<Item = &str> + Clone {
+    let mut rest = Some(query);
+    iter::from_fn(move || {
+        let items = rest?;
+        let item = match memchr::memchr(b'&', items.as_bytes()) {
+            Some(end) => {
+                rest = Some(&items[end + 1..]);
+                &items[..end]
+            }
+            None => {
+                rest = None;
+                items
+            }
+        };
+        Some(item)
+    })
 }
 
 /// The raw value of a parameter that may be there once.

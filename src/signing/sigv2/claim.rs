@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use http::HeaderName;
 
-use crate::signing::sigv4::{decode_query, single_value, split_item};
+use crate::signing::sigv4::{decode_query, single_value};
+use crate::signing::view::{Item, raw_items};
 use crate::signing::{Refusal, SignedRequest};
 
 use super::canonical::{is_ambiguous, sub_resource, write_resource, write_sub_resources};
@@ -144,14 +145,17 @@ struct Parameters<'a> {
 impl<'a> Parameters<'a> {
     fn collect(query: &'a str) -> Result<Self, Refusal> {
         let mut found = Parameters::default();
-        for item in query.split('&') {
+        for item in raw_items(query) {
             found.take(item)?;
         }
         Ok(found)
     }
 
     fn take(&mut self, item: &'a str) -> Result<(), Refusal> {
-        let (raw_name, raw_value) = split_item(item);
+        let Item {
+            name: raw_name,
+            value: raw_value,
+        } = Item::of(item);
         let name = decode_query(raw_name)?;
         if let Some(name) = sub_resource(&name) {
             let has_value = raw_name.len() < item.len();

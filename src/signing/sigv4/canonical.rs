@@ -24,10 +24,11 @@ use std::borrow::Cow;
 use aws_lc_rs::{constant_time, digest, hmac};
 use http::HeaderMap;
 
+use crate::signing::view::{self, raw_items};
 use crate::signing::{Component, Refusal, SignedRequest};
 
 use super::ALGORITHM;
-use super::query::{AuthParameter, raw_items, split_item};
+use super::query::AuthParameter;
 use super::scope::Timestamp;
 use super::signed_headers::SignedHeaders;
 
@@ -115,7 +116,7 @@ fn write_query(out: &mut Vec<u8>, query: &str) -> Result<(), Refusal> {
     let mut items: Vec<Item> = Vec::with_capacity(16);
     let mut offset = 0;
     for item in raw_items(query) {
-        let (name, value) = split_item(item);
+        let view::Item { name, value } = view::Item::of(item);
         let excluded =
             item.is_empty() || AuthParameter::of_raw_name(name) == Some(AuthParameter::Signature);
         if !excluded {

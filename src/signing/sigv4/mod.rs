@@ -31,7 +31,7 @@ pub use presign::{AuthorizeSpec, PresignError, PresignSpec, authorize_headers, p
 pub(super) use presign::{check_signer, encode_path, push_parameter};
 use presigned::check_not_ahead;
 pub use presigned::verify_presigned;
-pub(super) use query::{AuthParameter, is_only_version_2, split_item};
+pub(super) use query::{AuthParameter, is_only_version_2};
 pub use query::{carries_presignature, query_without_signature};
 pub(super) use scope::derive_signing_key;
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
+use crate::signing::view::items;
 use crate::signing::{Grant, Keyring, Refusal, Rules, SignedRequest};
 
 use super::ALGORITHM;
@@ -10,7 +11,7 @@ use super::canonical::{Signature, decode_query};
 use super::claim::Claim;
 use super::header::{carries_signature_header, single_value};
 use super::payload::{CONTENT_SHA256, UNSIGNED_PAYLOAD};
-use super::query::{AuthParameter, is_version_2, raw_items, split_item};
+use super::query::{AuthParameter, is_version_2};
 use super::scope::{Credential, Timestamp};
 use super::signed_headers::SignedHeaders;
 
@@ -146,17 +147,16 @@ impl<'a> Parameters<'a> {
         let mut raw = [None; AuthParameter::COUNT];
         let mut signed = false;
         let mut version_2 = false;
-        for item in raw_items(query) {
-            let (name, value) = split_item(item);
-            match AuthParameter::of_raw_name(name) {
+        for item in items(query) {
+            match AuthParameter::of_raw_name(item.name) {
                 Some(parameter) => {
                     signed = true;
-                    if raw[parameter as usize].replace(value).is_some() {
+                    if raw[parameter as usize].replace(item.value).is_some() {
                         let name = parameter.name();
                         return Err(Refusal::DuplicateParameter { name });
                     }
                 }
-                None => version_2 |= is_version_2(name),
+                None => version_2 |= is_version_2(&item),
             }
         }
         match (signed, version_2) {

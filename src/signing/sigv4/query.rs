@@ -1,10 +1,11 @@
 //! The parameters of a presigned URL, as they stand in a raw query.
 
 use std::borrow::Cow;
-use std::iter;
 
 use super::canonical::decode_query;
+use crate::signing::carriers::joined;
 use crate::signing::sigv2;
+use crate::signing::view::{Item, items};
 
 /// A query parameter that belongs to the signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,78 +57,39 @@ impl AuthParameter {
     /// The parameter that a raw name stands for. Escapes count as what they mean, because that is
     /// how the signature reads them: `X%2DAmz-Date` must not slip past as something else.
     pub(super) fn of_raw_name(name: &str) -> Option<Self> {
-        AuthParameter::named(name.as_bytes()).or_else(|| AuthParameter::named(&decoded_name(name)?))
-    }
-}
-
-/// What a raw name with an escape in it means; `None` for any other, and for one that means nothing.
-fn decoded_name(name: &str) -> Option<Cow<'_, [u8]>> {
-    memchr::memchr(b'%', name.as_bytes())?;
-    decode_query(name).ok()
-}
-
-/// Whether a raw name means `wanted`, which has nothing in it that must be escaped.
-fn means(name: &str, wanted: &str) -> bool {
-    name == wanted || decoded_name(name).is_some_and(|name| *name == *wanted.as_bytes())
-}
-
-/// The raw items of a raw query: what stands between `&` and `&`.
-pub(super) fn raw_items(query: &str) -> impl Iterator<Item = &str> + Clone {
-    let mut rest = Some(query);
-    iter::from_fn(move || {
-        let items = rest?;
-        let item = match memchr::memchr(b'&', items.as_bytes()) {
-            Some(end) => {
-                rest = Some(&items[end + 1..]);
-                &items[..end]
-            }
-            None => {
-                rest = None;
-                items
-            }
-        };
-        Some(item)
-    })
-}
-
-/// The raw name and the raw value of one `name=value` item; a lone name has an empty value.
-pub(in crate::signing) fn split_item(item: &str) -> (&str, &str) {
-    match memchr::memchr(b'=', item.as_bytes()) {
-        Some(end) => (&item[..end], &item[end + 1..]),
-        None => (item, ""),
+        AuthParameter::named(name.as_bytes()).or_else(|| {
+            memchr::memchr(b'%', name.as_bytes())?;
+            AuthParameter::named(&decode_query(name).ok()?)
+        })
     }
 }
 
 /// Whether an item is the mark of Signature Version 2.
-pub(super) fn is_version_2(name: &str) -> bool {
-    means(name, sigv2::ACCESS_KEY_ID)
+pub(super) fn is_version_2(item: &Item) -> bool {
+    item.is_named(sigv2::ACCESS_KEY_ID)
 }
 
 /// Whether a raw query is signed with Version 2 and has nothing of Version 4.
 pub(in crate::signing) fn is_only_version_2(query: &str) -> bool {
-    let mut names = raw_items(query).map(|item| split_item(item).0);
-    let has_version_2 = names.clone().any(is_version_2);
-    has_version_2 && !names.any(|name| AuthParameter::of_raw_name(name).is_some())
+    let has_version_2 = items(query).any(|item| is_version_2(&item));
+    has_version_2 && !items(query).any(|item| AuthParameter::of_raw_name(item.name).is_some())
 }
 
-/// Whether a raw name belongs to a signature of Version 2, in a query that has one.
-fn belongs_to_version_2(name: &str) -> bool {
+/// Whether an item belongs to a signature of Version 2, in a query that has one.
+fn belongs_to_version_2(item: &Item) -> bool {
     const NAMES: [&str; 4] = [
         sigv2::ACCESS_KEY_ID,
         sigv2::EXPIRES,
         sigv2::SIGNATURE,
         sigv2::SECURITY_TOKEN,
     ];
-    NAMES.iter().any(|belonging| means(name, belonging))
+    NAMES.iter().any(|name| item.is_named(name))
 }
 
 /// Whether a raw query has a parameter of a presigned URL: any of the `X-Amz-*` ones that belong
 /// to the signature, or `AWSAccessKeyId`, which is the mark of Version 2. Parameter names are case-sensitive.
 pub fn carries_presignature(query: &str) -> bool {
-    raw_items(query).any(|item| {
-        let (name, _) = split_item(item);
-        AuthParameter::of_raw_name(name).is_some() || is_version_2(name)
-    })
+    items(query).any(|item| AuthParameter::of_raw_name(item.name).is_some() || is_version_2(&item))
 }
 
 /// A raw query without the parameters of the signature; everything else stays byte for byte and
@@ -136,25 +98,12 @@ pub fn carries_presignature(query: &str) -> bool {
 ///
 /// Borrowed when there is nothing to strip.
 pub fn query_without_signature(query: &str) -> Cow<'_, str> {
-    let version_2 = raw_items(query).any(|item| is_version_2(split_item(item).0));
-    let belongs = |item: &str| {
-        let (name, _) = split_item(item);
-        AuthParameter::of_raw_name(name).is_some() || version_2 && belongs_to_version_2(name)
+    let version_2 = items(query).any(|item| is_version_2(&item));
+    let belongs = |item: &Item| {
+        AuthParameter::of_raw_name(item.name).is_some() || version_2 && belongs_to_version_2(item)
     };
-    let mut stripped = false;
-    let mut kept = String::new();
-    let mut separator = "";
-    for item in raw_items(query) {
-        if belongs(item) {
-            stripped = true;
-            continue;
-        }
-        kept.push_str(separator);
-        separator = "&";
-        kept.push_str(item);
-    }
-    if stripped {
-        Cow::Owned(kept)
+    if items(query).any(|item| belongs(&item)) {
+        Cow::Owned(joined(query, |item| !belongs(item)))
     } else {
         Cow::Borrowed(query)
     }
