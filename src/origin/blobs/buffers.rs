@@ -14,19 +14,13 @@ pub(super) struct Buffers {
     kept: Mutex<Vec<Vec<u8>>>,
 }
 
-/// A buffer of a length that was asked for, which goes back when it is dropped.
+/// Bytes in a lent buffer, or a few in memory of their own. The buffer goes back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Buffer {
+    /// A buffer with anything in it behind the bytes, or the bytes alone.
     memory: Vec<u8>,
+    /// How many of its bytes count.
     length: usize,
-    home: Arc<Buffers>,
-}
-
-/// Bytes that come one behind the other, together at most the length of a buffer. A few lie in memory of their own; the
-/// buffer goes back when it is dropped.
-#[derive(Debug)]
-pub(super) struct Gathered {
-    memory: Vec<u8>,
     home: Arc<Buffers>,
 }
 
@@ -40,16 +34,13 @@ impl Buffers {
         })
     }
 
-    /// A buffer of `length`, at most that of the buffers, with anything in it. A short one has memory of its own, or a
-    /// few bytes that somebody keeps would hold a whole buffer.
+    /// `length` bytes to be read into, at most as many as the buffers have, with anything in them. A few have memory of
+    /// their own, or a few bytes that somebody keeps would hold a whole buffer.
     pub(super) fn take(self: &Arc<Self>, length: usize) -> Buffer {
         let memory = if length < self.length / 2 {
             vec![0; length]
         } else {
-            let mut memory = self.lend();
-            // Only what was gathered before is shorter, and what it wrote is all that is not cleared.
-            memory.resize(self.length, 0);
-            memory
+            self.lend()
         };
         Buffer {
             memory,
@@ -58,16 +49,25 @@ impl Buffers {
         }
     }
 
+    /// No bytes yet, to be gathered one behind the other, together at most as many as the buffers have.
+    pub(super) fn gather(self: &Arc<Self>) -> Buffer {
+        Buffer {
+            memory: Vec::new(),
+            length: 0,
+            home: Arc::clone(self),
+        }
+    }
+
     fn lend(&self) -> Vec<u8> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kept.pop();
         drop(kept);
-        known.unwrap_or_else(|| Vec::with_capacity(self.length))
+        known.unwrap_or_else(|| vec![0; self.length])
     }
 
     /// Takes memory back, if it is one of the buffers.
     fn take_back(&self, memory: Vec<u8>) {
-        if memory.capacity() < self.length {
+        if memory.len() < self.length {
             return;
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,79 +78,60 @@ impl Buffers {
 }
 
 impl Buffer {
-    /// The bytes to be read into.
+    /// How many bytes there are.
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// The bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.memory[..self.length]
+    }
+
+    /// The bytes, to be read into.
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.memory[..self.length]
     }
 
-    /// The bytes, as they stand now. The buffer goes back with the last of their clones.
-    pub(super) fn into_bytes(self) -> Bytes {
-        Bytes::from_owner(self)
-    }
-}
-
-impl AsRef<[u8]> for Buffer {
-    fn as_ref(&self) -> &[u8] {
-        &self.memory[..self.length]
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        self.home.take_back(std::mem::take(&mut self.memory));
-    }
-}
-
-impl Gathered {
-    /// Nothing yet, and no memory.
-    pub(super) fn new(home: Arc<Buffers>) -> Self {
-        let memory = Vec::new();
-        Gathered { memory, home }
-    }
-
-    /// Bytes so far.
-    pub(super) fn len(&self) -> usize {
-        self.memory.len()
-    }
-
-    /// The bytes so far.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.memory
-    }
-
     /// Appends.
     pub(super) fn extend(&mut self, bytes: &[u8]) {
-        let length = self.memory.len() + bytes.len();
-        if length > self.memory.capacity() && length > self.home.length / 8 {
+        let length = self.length + bytes.len();
+        if length > self.memory.len() && length <= self.home.length / 8 {
+            self.memory.extend_from_slice(bytes);
+            self.length = length;
+            return;
+        }
+        if length > self.memory.len() {
             let mut lent = self.home.lend();
-            lent.clear();
-            lent.extend_from_slice(&self.memory);
+            lent[..self.length].copy_from_slice(self.bytes());
             self.memory = lent;
         }
-        self.memory.extend_from_slice(bytes);
+        self.memory[self.length..length].copy_from_slice(bytes);
+        self.length = length;
     }
 
     /// Forgets the bytes, and gives the buffer back.
     pub(super) fn clear(&mut self) {
+        self.length = 0;
         self.home.take_back(std::mem::take(&mut self.memory));
     }
 
-    /// The bytes. A buffer goes back with the last of their clones.
+    /// The bytes, as they stand now. The buffer goes back with the last of their clones.
     pub(super) fn into_bytes(mut self) -> Bytes {
-        if self.memory.capacity() < self.home.length {
+        if self.memory.len() < self.home.length {
             return Bytes::from(std::mem::take(&mut self.memory));
         }
         Bytes::from_owner(self)
     }
 }
 
-impl AsRef<[u8]> for Gathered {
+impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
-        &self.memory
+        self.bytes()
     }
 }
 
-impl Drop for Gathered {
+impl Drop for Buffer {
     fn drop(&mut self) {
         self.clear();
     }
@@ -196,12 +177,12 @@ mod tests {
     #[test]
     fn what_is_gathered_takes_a_buffer_when_it_is_long_and_gives_it_back() {
         let buffers = Buffers::new(LENGTH, 2);
-        let mut few = Gathered::new(Arc::clone(&buffers));
+        let mut few = buffers.gather();
         few.extend(&[1; LENGTH / 8]);
         drop(few.into_bytes());
         assert_eq!(kept(&buffers), 0);
 
-        let mut many = Gathered::new(Arc::clone(&buffers));
+        let mut many = buffers.gather();
         let mut expected = Vec::new();
         for part in [&[1; 100][..], &[2; 100], &[3; 800]] {
             many.extend(part);
@@ -216,7 +197,7 @@ mod tests {
         assert_eq!(kept(&buffers), 1);
 
         // The same memory again, with nothing of what was in it.
-        let mut again = Gathered::new(Arc::clone(&buffers));
+        let mut again = buffers.gather();
         again.extend(&[4; 200]);
         assert_eq!((kept(&buffers), again.bytes()), (0, &[4; 200][..]));
         again.clear();

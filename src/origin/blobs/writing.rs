@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::buffers::Gathered;
+use super::buffers::Buffer;
 use super::packs::on_each;
 use super::place::{Form, Place, Spot};
 use super::{
@@ -22,7 +22,7 @@ pub struct BlobWriter {
     inner: Arc<Inner>,
     length_bytes: u64,
     /// All bytes so far, as long as they are few.
-    buffer: Gathered,
+    buffer: Buffer,
     /// There once they are many.
     extents: Option<Extents>,
 }
@@ -30,7 +30,7 @@ pub struct BlobWriter {
 impl BlobWriter {
     pub(super) fn new(inner: Arc<Inner>) -> Self {
         BlobWriter {
-            buffer: Gathered::new(Arc::clone(&inner.gathering)),
+            buffer: inner.gathering.gather(),
             inner,
             length_bytes: 0,
             extents: None,
