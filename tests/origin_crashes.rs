@@ -5,7 +5,7 @@
 //! A step is a system call on a kind of file: strace(1) kills the process before the n-th of them. Where that cannot be
 //! had, the test says so and kills at any moment instead.
 //!
-//! `STORE_KILLS` says how often (22: once at each step); `STORE_SEED` repeats a run.
+//! `STORE_KILLS` says how often (25: once at each step); `STORE_SEED` repeats a run.
 
 mod origin_support;
 
@@ -32,13 +32,31 @@ struct Step {
     file: File,
     /// The most of them that one thread comes to make before a process has given so many answers.
     most: u64,
+    /// Whether it wants objects so long that they are synced on their way.
+    is_long: bool,
 }
 
 const fn step(call: &'static str, file: File, most: u64) -> Step {
-    Step { call, file, most }
+    Step {
+        call,
+        file,
+        most,
+        is_long: false,
+    }
 }
 
-const STEPS: [Step; 22] = [
+const fn long_step(call: &'static str, file: File, most: u64) -> Step {
+    Step {
+        is_long: true,
+        ..step(call, file, most)
+    }
+}
+
+const STEPS: [Step; 25] = [
+    // A long upload is synced after each 16 MiB, and goes on.
+    long_step("fdatasync", File::Upload, 1),
+    long_step("write", File::Upload, 100),
+    long_step("fsync", File::Upload, 2),
     // An upload gets a file, bytes, and its name.
     step("openat", File::Upload, 4),
     step("write", File::Upload, 20),
@@ -121,6 +139,10 @@ fn what_was_acknowledged_survives_every_kill_and_no_garbage_stays() {
             Some((step, _)) if step.file == File::Database => 4 * ANSWERS_MAX,
             _ => ANSWERS_MAX / 4 + dice.roll(ANSWERS_MAX),
         };
+        let is_long = step.is_some_and(|(step, _)| step.is_long);
+        writers
+            .iter_mut()
+            .for_each(|writer| writer.set_long(is_long));
         let (place, answered) = kill_once(&mut machine, &mut writers, step, answers);
         table.count(place);
         acknowledged += answered;

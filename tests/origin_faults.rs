@@ -51,6 +51,8 @@ struct Kind {
     /// The first that fails is at most this one of its thread.
     most: u64,
     meaning: Meaning,
+    /// Whether it wants objects so long that they are synced on their way.
+    is_long: bool,
 }
 
 const fn kind(
@@ -66,10 +68,24 @@ const fn kind(
         error,
         most,
         meaning,
+        is_long: false,
     }
 }
 
-const KINDS: [Kind; 19] = [
+const fn long_kind(
+    calls: &'static str,
+    file: File,
+    error: &'static str,
+    most: u64,
+    meaning: Meaning,
+) -> Kind {
+    Kind {
+        is_long: true,
+        ..kind(calls, file, error, most, meaning)
+    }
+}
+
+const KINDS: [Kind; 21] = [
     kind("fsync", File::Log, "EIO", 40, Fatal),
     kind("pwrite64", File::Log, "EIO", 400, Fatal),
     kind("fsync", File::Database, "EIO", 1, Fatal),
@@ -82,6 +98,7 @@ const KINDS: [Kind; 19] = [
     kind("rename", File::Any, "EIO", 3, Fatal),
     kind("fsync", File::BlobFolder, "EIO", 3, Fatal),
     kind("openat", File::Upload, "EIO", 3, Fatal),
+    long_kind("fdatasync", File::Upload, "EIO", 1, Fatal),
     // A sync that has no room has dropped what it should have kept.
     kind("fdatasync", File::Pack, "ENOSPC", 12, Fatal),
     kind("unlink", File::Any, "EIO", 2, Harmless),
@@ -89,6 +106,8 @@ const KINDS: [Kind; 19] = [
     kind("pwrite64", File::Database, "ENOSPC", 4, Full),
     kind("pwritev", File::Pack, "ENOSPC", 12, Full),
     kind("write,openat", File::Upload, "ENOSPC", 12, Full),
+    // What it has dropped is of this upload alone, which fails with it.
+    long_kind("fdatasync", File::Upload, "ENOSPC", 1, Full),
     // Not `openat`: a database that is there is opened on a full disk too, and is by those who read.
     kind(
         "pwrite64,pwritev,write,mkdir",
@@ -164,6 +183,9 @@ fn fail_once(machine: &mut Machine, writers: &mut [Writer], kind: &Kind, when: &
         File::Database => 5 * TURNS,
         _ => TURNS,
     };
+    writers
+        .iter_mut()
+        .for_each(|writer| writer.set_long(kind.is_long));
     match machine.start_with(&injection) {
         // It says so and does not start, which is what an operator needs to know.
         Err(ended) => {

@@ -23,6 +23,11 @@ const SIZES: [usize; 6] = [0, 100, 100, 20_000, 200_000, 1_300_000];
 /// In two parts, the first of which is as small as S3 lets it be.
 const TWO_PARTS_BYTES: usize = PART_BYTES + 3000;
 const PART_BYTES: usize = 5 << 20;
+/// So long that the file is synced twice on its way in, after each 16 MiB, and goes on.
+const LONG_BYTES: usize = (33 << 20) + 3000;
+/// Of so many turns, one is about a long object: each holds up the others, and all of its bytes are read at every look.
+const LONG_ONE_IN: u64 = 400;
+const LONG_ONE_IN_OFTEN: u64 = 4;
 
 /// Bytes under a name, or that there is none.
 type Content = Option<Arc<Vec<u8>>>;
@@ -62,6 +67,7 @@ pub struct Writer {
     films: HashMap<String, Expected>,
     tapes: HashMap<String, ExpectedVersions>,
     marker: u64,
+    long_one_in: u64,
 }
 
 /// Makes the buckets.
@@ -193,12 +199,21 @@ impl Writer {
             films: HashMap::new(),
             tapes: HashMap::new(),
             marker: seed ^ (number << 48),
+            long_one_in: LONG_ONE_IN,
         }
     }
 
     /// Several of them.
     pub fn all(count: u64, seed: u64) -> Vec<Self> {
         (0..count).map(|number| Writer::new(number, seed)).collect()
+    }
+
+    /// Whether long objects are the rule from here on.
+    pub fn set_long(&mut self, is_often: bool) {
+        self.long_one_in = match is_often {
+            true => LONG_ONE_IN_OFTEN,
+            false => LONG_ONE_IN,
+        };
     }
 
     fn roll(&mut self, sides: u64) -> u64 {
@@ -237,7 +252,23 @@ impl Writer {
                 false => Err(Trouble::Refused),
             };
         }
-        self.change_something(address).map(|()| true)
+        let changed = match self.roll(self.long_one_in) {
+            0 => self.change_long(address),
+            _ => self.change_something(address),
+        };
+        changed.map(|()| true)
+    }
+
+    /// A long object comes, or the one that is there goes.
+    fn change_long(&mut self, address: SocketAddr) -> Result<(), Trouble> {
+        let key = format!("long-{}", self.number);
+        let is_there = (self.films.get(&key))
+            .is_some_and(|expected| expected.acknowledged.is_some() || !expected.maybe.is_empty());
+        if is_there {
+            return self.change(address, &key, None, &Call::new("DELETE", &film(&key)));
+        }
+        let bytes = self.content_of(LONG_BYTES);
+        self.put(address, &key, bytes)
     }
 
     fn change_something(&mut self, address: SocketAddr) -> Result<(), Trouble> {
