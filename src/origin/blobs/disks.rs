@@ -307,6 +307,23 @@ impl Disks {
         BlobError::Write { id, source }
     }
 
+    /// Sorts what came of something on each disk of a set. Every disk that failed is told; the last of the errors stands for
+    /// all.
+    pub(super) fn sort(
+        &self,
+        id: BlobId,
+        set: &[u8],
+        outcomes: Vec<io::Result<()>>,
+    ) -> Result<(), BlobError> {
+        let mut error = None;
+        for (number, outcome) in set.iter().zip(outcomes) {
+            if let Err(source) = outcome {
+                error = Some(self.write_failed(*number, id.0, source));
+            }
+        }
+        error.map_or(Ok(()), Err)
+    }
+
     /// Stops the writing of a disk. Where too few are left to write to, the store refuses all writes until it is
     /// opened again.
     pub(super) fn fail(&self, number: u8, error: &io::Error) {

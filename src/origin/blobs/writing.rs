@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 
@@ -130,6 +131,8 @@ async fn pack(inner: &Arc<Inner>, payload: Bytes) -> Result<NewBlob, BlobError> 
 struct Extents {
     inner: Arc<Inner>,
     done: Vec<NewBlob>,
+    /// The thread that makes a full file durable, while the next one is written.
+    finishing: Option<JoinHandle<Result<NewBlob, BlobError>>>,
     current: Option<ExtentWriter>,
 }
 
@@ -138,11 +141,21 @@ impl Extents {
         Extents {
             inner,
             done: Vec::new(),
+            finishing: None,
             current: None,
         }
     }
 
-    fn write(&mut self, mut bytes: &[u8]) -> Result<(), BlobError> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        let written = self.write_on(bytes);
+        if written.is_err() {
+            // What failed first says more: after it nothing is written.
+            self.end_finishing()?;
+        }
+        written
+    }
+
+    fn write_on(&mut self, mut bytes: &[u8]) -> Result<(), BlobError> {
         while !bytes.is_empty() {
             let extent = match &mut self.current {
                 Some(extent) => extent,
@@ -156,13 +169,33 @@ impl Extents {
             extent.write(now)?;
             bytes = later;
             if extent.length_bytes == EXTENT_MAX_BYTES {
-                self.finish_current()?;
+                self.finish_beside()?;
             }
         }
         Ok(())
     }
 
-    fn finish_current(&mut self) -> Result<(), BlobError> {
+    /// Makes the current file durable on a thread of its own, when the one before it is.
+    fn finish_beside(&mut self) -> Result<(), BlobError> {
+        self.end_finishing()?;
+        if let Some(extent) = self.current.take() {
+            let thread = thread::Builder::new().name("store-finish".to_owned());
+            let finishing = thread.spawn(move || extent.finish());
+            self.finishing = Some(finishing.expect("the-system-gives-threads"));
+        }
+        Ok(())
+    }
+
+    fn end_finishing(&mut self) -> Result<(), BlobError> {
+        if let Some(finishing) = self.finishing.take() {
+            let finished = finishing.join().expect("a-file-is-finished-without-panic");
+            self.done.push(finished?);
+        }
+        Ok(())
+    }
+
+    fn finish_all(&mut self) -> Result<(), BlobError> {
+        self.end_finishing()?;
         if let Some(extent) = self.current.take() {
             self.done.push(extent.finish()?);
         }
@@ -171,7 +204,7 @@ impl Extents {
 
     async fn publish(mut self) -> Result<Vec<NewBlob>, BlobError> {
         let finished = tokio::task::spawn_blocking(move || {
-            self.finish_current()?;
+            self.finish_all()?;
             // Should nobody take it, dropping it removes the files.
             Ok(self)
         });
@@ -182,10 +215,23 @@ impl Extents {
 
 impl Drop for Extents {
     fn drop(&mut self) {
-        for blob in &self.done {
-            // Each failure has been logged, and a sweep repeats it.
-            let _ = self.inner.unlink_blob(blob.id, &blob.place.disks);
-        }
+        let (inner, mut unnamed) = (Arc::clone(&self.inner), std::mem::take(&mut self.done));
+        let remove = move |unnamed: Vec<NewBlob>| {
+            for blob in unnamed {
+                // Each failure has been logged, and a sweep repeats it.
+                let _ = inner.unlink_blob(blob.id, &blob.place.disks);
+            }
+        };
+        let Some(finishing) = self.finishing.take() else {
+            return remove(unnamed);
+        };
+        // Nobody waits for its sync. Without a thread, what it leaves is for the next sweep.
+        let _ = thread::Builder::new().spawn(move || {
+            if let Ok(finished) = finishing.join() {
+                unnamed.extend(finished);
+            }
+            remove(unnamed);
+        });
     }
 }
 
@@ -196,8 +242,10 @@ struct ExtentWriter {
     set: Vec<u8>,
     files: Vec<Written>,
     length_bytes: u64,
-    /// Bytes that have been synced already.
+    /// Bytes that are synced already, or will be when `syncing` is done.
     synced_bytes: u64,
+    /// The thread that syncs what there was, while more comes.
+    syncing: Option<JoinHandle<Result<(), BlobError>>>,
     /// The unfinished block, kept for its checksum and to write in whole blocks.
     block: Vec<u8>,
     block_crcs: BlockCrcs,
@@ -205,7 +253,7 @@ struct ExtentWriter {
 
 /// A file on one disk, under its present name; `None` when it is not ours to remove any more.
 struct Written {
-    file: File,
+    file: Arc<File>,
     path: Option<PathBuf>,
 }
 
@@ -218,6 +266,7 @@ impl ExtentWriter {
             files: Vec::new(),
             length_bytes: 0,
             synced_bytes: 0,
+            syncing: None,
             block: Vec::new(),
             block_crcs: BlockCrcs::default(),
         };
@@ -227,7 +276,7 @@ impl ExtentWriter {
             let file = (disks.io.create(&path))
                 .map_err(|source| disks.write_failed(number, extent.id.0, source))?;
             extent.files.push(Written {
-                file,
+                file: Arc::new(file),
                 path: Some(path),
             });
         }
@@ -292,22 +341,43 @@ impl ExtentWriter {
         Ok(())
     }
 
-    /// Syncs what there is so far, so that little is left for the end, which somebody waits for.
+    /// Begins to sync what there is so far, so that little is left for the end, which somebody waits for. What comes
+    /// meanwhile is written beside it, up to where the next such sync is due.
     fn sync_early(&mut self) -> Result<(), BlobError> {
-        let disks = Arc::clone(&self.inner.disks);
-        let synced = on_each(self.files.len(), |index| {
-            disks.io.sync_data(&self.files[index].file)
+        self.end_early_sync()?;
+        let (inner, id, set) = (Arc::clone(&self.inner), self.id, self.set.clone());
+        let files: Vec<Arc<File>> = (self.files.iter())
+            .map(|written| Arc::clone(&written.file))
+            .collect();
+        let thread = thread::Builder::new().name("store-sync".to_owned());
+        let syncing = thread.spawn(move || {
+            let io = inner.disks.io.as_ref();
+            let synced = on_each(files.len(), |index| io.sync_data(&files[index]));
+            inner.disks.sort(id, &set, synced)
         });
-        self.sort(synced)?;
-        self.synced_bytes = self.length_bytes;
+        // Where the system gives no thread, it is tried again with the next bytes, and the end does it in any case.
+        if let Ok(syncing) = syncing {
+            self.syncing = Some(syncing);
+            self.synced_bytes = self.length_bytes;
+        }
         Ok(())
     }
 
-    fn append_part(&self, index: usize, part: &[u8]) -> Result<(), BlobError> {
-        let disks = &self.inner.disks;
-        if !disks.is_ready(self.set[index]) {
+    /// What became of the sync that is under way.
+    fn end_early_sync(&mut self) -> Result<(), BlobError> {
+        match self.syncing.take() {
+            Some(syncing) => syncing.join().expect("a-sync-does-not-panic"),
+            None => Ok(()),
+        }
+    }
+
+    fn append_part(&mut self, index: usize, part: &[u8]) -> Result<(), BlobError> {
+        if !self.inner.disks.is_ready(self.set[index]) {
+            // It may be this file that could not be synced.
+            self.end_early_sync()?;
             return Err(BlobError::WritesRefused);
         }
+        let disks = &self.inner.disks;
         (disks.io.write(&self.files[index].file, part))
             .map_err(|source| disks.write_failed(self.set[index], self.id.0, source))
     }
@@ -317,6 +387,7 @@ impl ExtentWriter {
         if !self.block.is_empty() {
             self.flush_block()?;
         }
+        self.end_early_sync()?;
         let disks = Arc::clone(&self.inner.disks);
         // What has failed meanwhile may have dropped writes of this file too.
         if !self.set.iter().all(|number| disks.is_ready(*number)) {
@@ -325,7 +396,7 @@ impl ExtentWriter {
         let synced = on_each(self.files.len(), |index| {
             disks.io.sync_file(&self.files[index].file)
         });
-        self.sort(synced)?;
+        disks.sort(self.id, &self.set, synced)?;
         for index in 0..self.files.len() {
             let disk = disks.of_set(self.set[index]);
             let path = disk.blob_file(self.id);
@@ -339,7 +410,7 @@ impl ExtentWriter {
             let disk = disks.of_set(self.set[index]);
             disks.io.sync_folder(&disk.blob_folder(self.id))
         });
-        self.sort(named)?;
+        disks.sort(self.id, &self.set, named)?;
         for written in &mut self.files {
             written.path = None;
         }
@@ -354,17 +425,6 @@ impl ExtentWriter {
                 hold: None,
             },
         })
-    }
-
-    /// Every disk that failed is told; the last of the errors stands for all.
-    fn sort(&self, outcomes: Vec<std::io::Result<()>>) -> Result<(), BlobError> {
-        let mut error = None;
-        for (number, outcome) in self.set.iter().zip(outcomes) {
-            if let Err(source) = outcome {
-                error = Some(self.inner.disks.write_failed(*number, self.id.0, source));
-            }
-        }
-        error.map_or(Ok(()), Err)
     }
 }
 
