@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod edge;
 pub mod first_start;
+mod next_request;
 pub mod node;
 pub mod observe;
 pub mod origin;

@@ -29,7 +29,6 @@ use super::forwarding::via;
 use super::head_h1::{Scan, admit_head};
 use super::held_stream::{HeldStream, Rest};
 use super::listen::Lanes;
-use super::next_request::{NextRequest, READ_BYTES};
 use super::pace::{Pace, PolledPace, TooSlow};
 use super::presence::Presence;
 use super::request::{BodyLength, Peer, Request, RequestId};
@@ -39,6 +38,7 @@ use crate::cache::fetch::InterimResponse;
 use crate::cache::file_span::FileSpan;
 use crate::clock::{Moment, SharedClock};
 use crate::config::MinRate;
+use crate::next_request::{NextRequest, READ_BYTES};
 use crate::observe::Protocol;
 
 /// A body up to this long is copied behind its head; a longer one leaves with it from where it lies.

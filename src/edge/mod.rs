@@ -65,7 +65,6 @@ mod held_stream;
 mod idle_connections;
 mod lent_socket;
 mod multipart;
-mod next_request;
 mod origin_signer;
 mod pace;
 mod paced_session;

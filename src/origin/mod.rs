@@ -48,6 +48,7 @@ pub mod object_reader;
 mod opaque_number;
 pub mod operations;
 pub mod permission;
+mod plain_reads;
 pub mod post_policy;
 pub mod query;
 pub mod receive;

@@ -1,6 +1,8 @@
-//! The HTTP side: accept, speak HTTP/1.1 through hyper, drain on shutdown.
+//! The HTTP side: accept, speak HTTP/1.1, drain on shutdown. Ordinary reads are answered by [`super::plain_reads`], all else
+//! through hyper.
 
 use std::convert::Infallible;
+use std::io::Cursor;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::time::Duration;
@@ -8,18 +10,19 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::answer;
 use super::store::Store;
+use super::{answer, plain_reads};
 
 /// The longest request head in bytes, and the most fields in it.
 const HEAD_MAX_BYTES: usize = 32 * 1024;
 const HEAD_MAX_FIELDS: usize = 100;
 /// The longest wait for a request head, also on an idle connection.
-const HEAD_WAIT: Duration = Duration::from_secs(75);
+pub(super) const HEAD_WAIT: Duration = Duration::from_secs(75);
 /// The pause after a failed accept: the cause is mostly a lack of file descriptors, which only time mends.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -76,6 +79,12 @@ async fn connection(
         tracing::debug!(%error, "a connection was gone before it began");
         return;
     }
+    let ordinary = plain_reads::serve(&store, stream, peer, shutdown.clone());
+    let Some((stream, read)) = ordinary.await else {
+        return;
+    };
+    let (reads, writes) = stream.into_split();
+    let stream = tokio::io::join(Cursor::new(read).chain(reads), writes);
     let service = service_fn(move |request| {
         let store = store.clone();
         async move { Ok::<_, Infallible>(answer(&store, request, peer).await) }

@@ -1,4 +1,4 @@
-//! The wait for the next request of an HTTP/1.1 connection.
+//! The wait for the next request of an HTTP/1.1 connection, at the edge and at the store.
 //!
 //! What ends a wait without a request is watched from one wait to the next: neither a timer nor a place
 //! in the list of those who wait for the shutdown is taken and given back for each request, and nothing
@@ -15,7 +15,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use pingora::time::sleep;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -23,12 +22,12 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::clock::SharedClock;
 
 /// What is read of a request first; most heads fit.
-pub(super) const READ_BYTES: usize = 4096;
+pub(crate) const READ_BYTES: usize = 4096;
 
 type Event = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What may end the wait of one connection. To be used by one task only, whose waker stays the same.
-pub(super) struct NextRequest {
+pub(crate) struct NextRequest {
     clock: SharedClock,
     keep_alive: Duration,
     shutdown: ShutdownWatch,
@@ -46,7 +45,7 @@ struct Alarm {
 
 impl NextRequest {
     /// For a connection that may be idle for `keep_alive`.
-    pub(super) fn new(clock: SharedClock, keep_alive: Duration, shutdown: ShutdownWatch) -> Self {
+    pub(crate) fn new(clock: SharedClock, keep_alive: Duration, shutdown: ShutdownWatch) -> Self {
         let mut own = shutdown.clone();
         let stopping = async move {
             // An error: nobody is left to begin a shutdown, so it is under way.
@@ -63,7 +62,7 @@ impl NextRequest {
     }
 
     /// Whether the shutdown has begun.
-    pub(super) fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         // Only reads; the value itself is behind a lock that all connections share.
         self.stopping.is_none()
             || (self.shutdown.has_changed().unwrap_or(true) && *self.shutdown.borrow())
@@ -71,7 +70,10 @@ impl NextRequest {
 
     /// Waits for the first bytes of a request; `None` when the connection is to be closed: by the client,
     /// after `keep_alive`, or by the shutdown. Nothing is lost by closing an idle connection.
-    pub(super) async fn first_bytes(&mut self, stream: &mut Stream) -> Option<BytesMut> {
+    pub(crate) async fn first_bytes<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
+    ) -> Option<BytesMut> {
         if self.is_stopping() {
             return None;
         }
@@ -119,7 +121,10 @@ impl NextRequest {
 
 /// Reads what is there of a request, at most [`READ_BYTES`]. The buffer is on the stack and only for as
 /// long as the system copies into it, so that a connection holds none while it waits.
-fn poll_read(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<BytesMut>> {
+fn poll_read<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<BytesMut>> {
     let mut room = [MaybeUninit::uninit(); READ_BYTES];
     let mut read = ReadBuf::uninit(&mut room);
     Pin::new(stream)
@@ -139,15 +144,19 @@ mod tests {
     const KEEP_ALIVE: Duration = Duration::from_millis(80);
 
     /// What waits, its stream, the client, and what begins the shutdown.
-    fn connection() -> (NextRequest, Stream, DuplexStream, watch::Sender<bool>) {
+    fn connection() -> (NextRequest, DuplexStream, DuplexStream, watch::Sender<bool>) {
         let (begin, shutdown) = watch::channel(false);
         let (stream, client) = duplex(1024);
         let next = NextRequest::new(SystemClock::shared(), KEEP_ALIVE, shutdown);
-        (next, Box::new(stream), client, begin)
+        (next, stream, client, begin)
     }
 
     /// One request that comes while it is waited for.
-    async fn take_one(next: &mut NextRequest, stream: &mut Stream, client: &mut DuplexStream) {
+    async fn take_one(
+        next: &mut NextRequest,
+        stream: &mut DuplexStream,
+        client: &mut DuplexStream,
+    ) {
         let (taken, sent) = tokio::join!(next.first_bytes(stream), client.write_all(b"GET"));
         sent.unwrap();
         assert_eq!(taken.as_deref(), Some(&b"GET"[..]));
