@@ -87,6 +87,7 @@ use operations::{
     list_objects, list_objects_v2, list_parts, object_acl, object_tagging, post_object, preflight,
     put_object, upload_part, upload_part_copy,
 };
+use permission::Seen;
 use reply::{Reply, ReplyBody};
 use reply_error::Blame;
 use request_body::RequestBody;
@@ -104,8 +105,9 @@ where
     let (parts, body) = request.into_parts();
     let body = RequestBody::new(body, &parts.headers);
     let mut body = body.map_err(|error| ask::BodyError(error.to_string()));
-    let mut asked = None;
-    let outcome = dispatch(store, &parts, &mut body, peer, &request_id, &mut asked).await;
+    let mut about = About::default();
+    let outcome = dispatch(store, &parts, &mut body, peer, &request_id, &mut about).await;
+    let About { call: asked, seen } = about;
     let operation = asked.as_ref().map_or(Operation::None, Call::operation);
     let mut reply = match outcome {
         Ok(reply) => reply,
@@ -126,7 +128,9 @@ where
         reply.headers_mut().insert(CONNECTION, close);
     }
     if let Some(call) = &asked {
-        preflight::add_cors(store, &parts, call, &mut reply).await;
+        // What changes a bucket answers by what it is now.
+        let bucket = seen.bucket.filter(|_| matches!(call, Call::Object(..)));
+        preflight::add_cors(store, &parts, call, bucket, &mut reply).await;
     }
     let headers = reply.headers_mut();
     // An edge forgets by it what it has stored of the object, be it that there is none.
@@ -147,13 +151,22 @@ where
     reply
 }
 
+/// What is known of a request, however it ends.
+#[derive(Default)]
+struct About {
+    /// For what, once that is read.
+    call: Option<Call>,
+    /// What was looked up to let it through.
+    seen: Seen,
+}
+
 async fn dispatch(
     store: &Store,
     request: &Parts,
     body: Incoming<'_>,
     peer: std::net::IpAddr,
     request_id: &str,
-    asked: &mut Option<Call>,
+    about: &mut About,
 ) -> Result<Reply, Fault> {
     let inner = &store.inner;
     let now = inner.clock.wall();
@@ -178,7 +191,7 @@ async fn dispatch(
     let bucket = domain.and_then(|domain| virtual_bucket(host, domain));
     let path = request.uri.path();
     let (call, query) = read_call(&request.method, bucket, path, raw_query, &request.headers)?;
-    *asked = Some(call.clone());
+    about.call = Some(call.clone());
     let fields = RequestFields {
         headers: &request.headers,
         query: &query,
@@ -186,7 +199,7 @@ async fn dispatch(
     };
     if !is_form {
         fields.refuse_unknown(call.known_fields())?;
-        permission::check(store, request, &fields, &caller, &call).await?;
+        permission::check(store, request, &fields, &caller, &call, &mut about.seen).await?;
     }
     let mut ask = Ask {
         store,
@@ -197,6 +210,7 @@ async fn dispatch(
         payload,
         body,
     };
+    let seen = &about.seen;
     match call {
         Call::ListBuckets => list_buckets::run(&ask).await,
         Call::Preflight(bucket) => preflight::run(&ask, &bucket).await,
@@ -227,8 +241,8 @@ async fn dispatch(
         },
         Call::Object(bucket, key, call) => match call {
             ObjectCall::Put => put_object::run(ask, bucket, key).await,
-            ObjectCall::Get => get_object::run(&ask, &bucket, &key, Want::Body).await,
-            ObjectCall::Head => get_object::run(&ask, &bucket, &key, Want::Head).await,
+            ObjectCall::Get => get_object::run(&ask, &bucket, &key, Want::Body, seen).await,
+            ObjectCall::Head => get_object::run(&ask, &bucket, &key, Want::Head, seen).await,
             ObjectCall::Delete => delete_object::run(&ask, bucket, key).await,
             ObjectCall::Copy => copy_object::run(&ask, bucket, key).await,
             ObjectCall::Attributes => get_object_attributes::run(&ask, &bucket, &key).await,

@@ -26,7 +26,16 @@ use super::stats::Operation;
 use super::store::Store;
 use crate::config::Rights;
 
-/// Lets a request through or not.
+/// What was looked up for a decision, so that the answer need not look it up again.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// The bucket, if it was looked for and is there.
+    pub bucket: Option<Arc<BucketRow>>,
+    /// The version that the request means, if it was looked for, is there and is no delete marker.
+    pub object: Option<Arc<VersionRow>>,
+}
+
+/// Lets a request through or not. Says what it has looked up.
 ///
 /// # Errors
 /// [`Fault::AccessDenied`]; trouble with the metadata.
@@ -36,6 +45,7 @@ pub async fn check(
     fields: &RequestFields<'_>,
     caller: &Caller,
     call: &Call,
+    seen: &mut Seen,
 ) -> Result<(), Fault> {
     let version_id = match fields.query.get("versionId")? {
         None => None,
@@ -62,7 +72,7 @@ pub async fn check(
         version_id,
     };
     for action in actions(call, fields, version_id)? {
-        question.ask(action, on).await?;
+        question.ask_seeing(action, on, seen).await?;
     }
     if let Call::Object(
         bucket,
@@ -283,6 +293,10 @@ impl Asked<'_> {
     }
 
     async fn ask(&self, action: Action, on: On<'_>) -> Result<(), Fault> {
+        self.ask_seeing(action, on, &mut Seen::default()).await
+    }
+
+    async fn ask_seeing(&self, action: Action, on: On<'_>, seen: &mut Seen) -> Result<(), Fault> {
         let principal = match &self.caller.access_key_id {
             Some(id) => Principal::Key(id.clone()),
             None => Principal::Anonymous,
@@ -295,6 +309,7 @@ impl Asked<'_> {
             // There is nothing to be protected; the operation says that it is not there, but not to strangers.
             return self.decide(&principal, action, on, &BucketRules::default(), None);
         };
+        seen.bucket = Some(Arc::clone(&row));
         let policy = row.policy()?;
         // Who may do it anyway needs no grant of the object's list.
         let may_anyway = self.rights().is_some_and(|rights| {
@@ -305,6 +320,7 @@ impl Asked<'_> {
             Some(key) if with_object => self.object(&row, key, on.version_id).await?,
             _ => None,
         };
+        seen.object.clone_from(&object);
         let lists = row.has_lists()?;
         let object_acl = match &object {
             Some(object) if lists => Some(object_acl::of_row(&object.acl)?),

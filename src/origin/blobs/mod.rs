@@ -34,6 +34,7 @@ mod error;
 mod folder;
 mod identity;
 mod ids;
+mod open_packs;
 mod packs;
 mod parts;
 mod pins;
@@ -47,6 +48,7 @@ mod tests;
 mod writing;
 
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -69,6 +71,7 @@ use buffers::Buffers;
 use bytes::Bytes;
 use disks::Disks;
 use ids::SEQUENCE_BITS;
+use open_packs::OpenPacks;
 use packs::Packs;
 use pins::{Pin, Pins};
 use place::{Form, Spot};
@@ -84,7 +87,9 @@ pub const PACKED_MAX_BYTES: usize = 1024 * 1024;
 /// The longest file of a blob: a multiple of [`BLOCK_BYTES`].
 pub const EXTENT_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Memory for reads and writes that is kept while nobody needs it: 8 and 16 MiB.
+/// What a short read takes at most.
+const SHORT_READ_BYTES: usize = BLOCK_BYTES / 2;
+/// Memory for reads and writes that is kept while nobody needs it: 8 and 16 MiB, and 1 MiB for short reads.
 const READ_BUFFERS_KEPT: usize = 32;
 const PACK_BUFFERS_KEPT: usize = 16;
 /// Folders that blobs are spread over.
@@ -172,8 +177,10 @@ struct Inner {
     turn: AtomicUsize,
     packs: Packs,
     pins: Pins,
-    /// Memory for reads.
+    open_packs: OpenPacks,
+    /// Memory for reads, and for short ones.
     reading: Arc<Buffers>,
+    reading_short: Arc<Buffers>,
     /// Memory for what may go into a pack.
     gathering: Arc<Buffers>,
     repairs: Arc<Repairs>,
@@ -237,7 +244,9 @@ impl Blobs {
                 next_sequence: AtomicI64::new(0),
                 turn: AtomicUsize::new(0),
                 pins: Pins::default(),
+                open_packs: OpenPacks::default(),
                 reading: Buffers::new(READ_BYTES, READ_BUFFERS_KEPT),
+                reading_short: Buffers::new(SHORT_READ_BYTES, READ_BUFFERS_KEPT),
                 gathering: Buffers::new(PACKED_MAX_BYTES, PACK_BUFFERS_KEPT),
                 repairs: Arc::default(),
                 rescued_blocks: AtomicU64::new(0),
@@ -284,6 +293,12 @@ impl Blobs {
     /// also says what is wrong with it. Does not block.
     pub fn open_at_once(&self, extent: &Extent) -> Option<BlobReader> {
         BlobReader::open_at_once(&self.inner, extent)
+    }
+
+    /// Reads `range` of a blob in a pack if one read is enough for all of it, nobody has to wait for a disk, and it is right;
+    /// `None` = open it, which also says what is wrong. Does not block.
+    pub fn read_at_once(&self, blob: &StoredBlob, range: Range<u64>) -> Option<Bytes> {
+        reading::read_at_once(&self.inner, blob, range)
     }
 
     /// Removes the files of a blob that a committed transaction has released (`delete-needs-proof`), when its last
@@ -394,6 +409,7 @@ impl Inner {
     }
 
     fn unlink_pack(&self, pack: PackId) -> io::Result<()> {
+        self.open_packs.forget(pack);
         self.unlink_all(self.disks.ready().map(|disk| disk.pack_file(pack)))
     }
 

@@ -319,7 +319,7 @@ impl Parts {
     fn order(&self) -> impl Iterator<Item = usize> + use<> {
         let count = self.count();
         let first = match self.form() {
-            Form::Copies => self.blob.id.0 as usize % count,
+            Form::Copies => first_index(&self.blob),
             Form::Shards { .. } => 0,
         };
         (0..count).map(move |step| (first + step) % count)
@@ -372,6 +372,17 @@ impl Parts {
         }
         error.map_or(corrupt(0), |(_, error)| error)
     }
+}
+
+/// Which copy of a blob is read first: they take turns by its id.
+fn first_index(blob: &StoredBlob) -> usize {
+    blob.id.0 as usize % blob.place.disks.len()
+}
+
+/// The disk whose copy of a blob is read first; `None` of a blob without disks, which is none.
+pub(super) fn first_copy(blob: &StoredBlob) -> Option<u8> {
+    let disks = &blob.place.disks;
+    (!disks.is_empty()).then(|| disks[first_index(blob)])
 }
 
 /// What became of a read.

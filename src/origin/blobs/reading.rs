@@ -1,15 +1,21 @@
 //! Blobs on their way out.
 
+use std::fs::File;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use super::buffers::Buffer;
 use super::parts::Parts;
 use super::pins::Pin;
-use super::place::Spot;
-use super::{BLOCK_BYTES, BlobError, Extent, Inner, READ_BYTES, StoredBlob};
+use super::place::{Form, Spot};
+use super::record::HEADER_BYTES;
+use super::{
+    BLOCK_BYTES, BlobError, DiskState, Extent, Inner, PackId, READ_BYTES, SHORT_READ_BYTES,
+    StoredBlob, crc32c,
+};
 
 /// An open concatenation of parts of blobs.
 pub struct BlobReader {
@@ -21,15 +27,32 @@ pub struct BlobReader {
     pins: Vec<Pin>,
 }
 
-/// Whole blocks of one extent.
+/// Whole blocks of one blob.
 struct Span {
-    /// Which extent.
-    index: usize,
     blocks: Range<u64>,
     /// Length of the blocks together.
     stored_bytes: usize,
     /// Which of their bytes are asked for.
     wanted: Range<usize>,
+}
+
+impl Span {
+    /// What one read takes from the beginning of `asked`, which lies in a blob of this length.
+    fn of(asked: Range<u64>, length_bytes: u64) -> Self {
+        let block_bytes = BLOCK_BYTES as u64;
+        let first_block = asked.start / block_bytes;
+        let start = first_block * block_bytes;
+        let end = (asked.end)
+            .next_multiple_of(block_bytes)
+            .min(start + READ_BYTES as u64)
+            .min(length_bytes);
+        Span {
+            blocks: first_block..end.div_ceil(block_bytes),
+            // At most READ_BYTES, so these fit every usize.
+            stored_bytes: (end - start) as usize,
+            wanted: (asked.start - start) as usize..(asked.end.min(end) - start) as usize,
+        }
+    }
 }
 
 /// An extent and where it begins in the concatenation.
@@ -116,11 +139,11 @@ impl BlobReader {
     /// # Errors
     /// [`BlobError::Read`], [`BlobError::Corrupt`], or another that says why no disk has it.
     pub fn read(&self, range: Range<u64>) -> Result<Bytes, BlobError> {
-        let Some(span) = self.span(range) else {
+        let Some((index, span)) = self.span(range) else {
             return Ok(Bytes::new());
         };
-        let mut buffer = self.inner.reading.take(span.stored_bytes);
-        let parts = self.parts(span.index);
+        let mut buffer = self.inner.reading_buffer(&span);
+        let parts = self.parts(index);
         let rescued = parts
             .read(span.blocks, buffer.bytes_mut())
             .inspect_err(|_| {
@@ -131,7 +154,7 @@ impl BlobReader {
             counted.fetch_add(rescued.blocks, Ordering::Relaxed);
         }
         if rescued.is_mendable {
-            let blob = &self.extents[span.index].extent.blob;
+            let blob = &self.extents[index].extent.blob;
             self.inner.repairs.report(blob.id);
         }
         Ok(buffer.into_bytes().slice(span.wanted))
@@ -140,16 +163,16 @@ impl BlobReader {
     /// As [`BlobReader::read`], if all of it is in memory and right; `None` = read it in the other way, which also finds
     /// out what is wrong. Does not block.
     pub fn read_at_once(&self, range: Range<u64>) -> Option<Bytes> {
-        let span = self.span(range)?;
-        let mut buffer = self.inner.reading.take(span.stored_bytes);
-        let parts = self.parts(span.index);
+        let (index, span) = self.span(range)?;
+        let mut buffer = self.inner.reading_buffer(&span);
+        let parts = self.parts(index);
         parts
             .read_at_once(span.blocks, buffer.bytes_mut())
             .then(|| buffer.into_bytes().slice(span.wanted))
     }
 
-    /// What one read takes from the beginning of `range`; `None` where there is nothing.
-    fn span(&self, range: Range<u64>) -> Option<Span> {
+    /// What one read takes from the beginning of `range`, and of which extent; `None` where there is nothing.
+    fn span(&self, range: Range<u64>) -> Option<(usize, Span)> {
         let end = range.end.min(self.length_bytes);
         if range.start >= end {
             return None;
@@ -159,23 +182,9 @@ impl BlobReader {
             .partition_point(|placed| placed.start <= range.start)
             - 1;
         let Placed { start, extent } = &self.extents[index];
-        // From here on in bytes of the blob.
         let from = range.start - start + extent.skip_bytes;
         let to = (end - start).min(extent.length_bytes) + extent.skip_bytes;
-        let block_bytes = BLOCK_BYTES as u64;
-        let first_block = from / block_bytes;
-        let aligned_start = first_block * block_bytes;
-        let aligned_end = to
-            .next_multiple_of(block_bytes)
-            .min(aligned_start + READ_BYTES as u64)
-            .min(extent.blob.length_bytes);
-        Some(Span {
-            index,
-            blocks: first_block..aligned_end.div_ceil(block_bytes),
-            // At most READ_BYTES, so these fit every usize.
-            stored_bytes: (aligned_end - aligned_start) as usize,
-            wanted: (from - aligned_start) as usize..(to.min(aligned_end) - aligned_start) as usize,
-        })
+        Some((index, Span::of(from..to, extent.blob.length_bytes)))
     }
 
     /// Length of the concatenation.
@@ -201,6 +210,57 @@ impl Drop for BlobReader {
     fn drop(&mut self) {
         self.inner.unpin(&self.pins);
     }
+}
+
+impl Inner {
+    fn reading_buffer(&self, span: &Span) -> Buffer {
+        match span.stored_bytes {
+            0..=SHORT_READ_BYTES => self.reading_short.take(span.stored_bytes),
+            _ => self.reading.take(span.stored_bytes),
+        }
+    }
+
+    /// A pack on a disk, opened and kept; `None` when it is not kept and somebody would have to wait. Does not block.
+    fn open_pack_at_once(&self, number: u8, pack: PackId) -> Option<Arc<File>> {
+        if let Some(kept) = self.open_packs.get(number, pack) {
+            return Some(kept);
+        }
+        let pins = [Pin::Pack(pack)];
+        self.pins.hold(&pins).ok()?;
+        let disk = (self.disks.get(number)).filter(|disk| disk.state() != DiskState::Absent);
+        let opened = disk.and_then(|disk| self.disks.io.open_at_once(&disk.pack_file(pack)));
+        let file = opened.map(Arc::new);
+        if let Some(file) = &file {
+            self.open_packs.keep(number, pack, Arc::clone(file));
+        }
+        self.unpin(&pins);
+        file
+    }
+}
+
+/// See [`super::Blobs::read_at_once`].
+pub(super) fn read_at_once(inner: &Inner, blob: &StoredBlob, range: Range<u64>) -> Option<Bytes> {
+    let (Form::Copies, Spot::Pack { pack, offset }) = (blob.place.form, blob.place.spot) else {
+        return None;
+    };
+    let length_bytes = blob.length_bytes;
+    if range.is_empty() || range.end > length_bytes {
+        return None;
+    }
+    let span = Span::of(range.clone(), length_bytes);
+    let crcs = (blob.block_crcs.0).get(span.blocks.start as usize..span.blocks.end as usize)?;
+    if span.wanted.len() as u64 != range.end - range.start {
+        return None;
+    }
+    let disk = super::parts::first_copy(blob)?;
+    let file = inner.open_pack_at_once(disk, pack)?;
+    let mut buffer = inner.reading_buffer(&span);
+    let start = offset + HEADER_BYTES as u64 + span.blocks.start * BLOCK_BYTES as u64;
+    let io = &inner.disks.io;
+    let is_right = io.read_at_once(&file, buffer.bytes_mut(), start)
+        && (crcs.iter().zip(buffer.bytes().chunks(BLOCK_BYTES)))
+            .all(|(expected, bytes)| crc32c(bytes) == *expected);
+    is_right.then(|| buffer.into_bytes().slice(span.wanted))
 }
 
 /// What keeps a blob where it is.

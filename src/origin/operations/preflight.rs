@@ -1,6 +1,8 @@
 //! What pages of other sites are told (Fetch, "CORS protocol"; S3, "Using cross-origin resource sharing"): the answer to
 //! a preflight, and the fields on the answers to what follows.
 
+use std::sync::Arc;
+
 use http::header::{ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -8,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use crate::origin::ask::Ask;
 use crate::origin::call::Call;
 use crate::origin::documents::CorsRules;
+use crate::origin::meta::BucketRow;
 use crate::origin::names::BucketName;
 use crate::origin::reply::{self, Reply};
 use crate::origin::reply_error::Fault;
@@ -36,13 +39,24 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
     Ok(reply)
 }
 
-/// Adds the fields to the answer to a request that a page made. An error gets them as well: a page may read why.
-pub async fn add_cors(store: &Store, request: &Parts, call: &Call, reply: &mut Reply) {
+/// Adds the fields to the answer to a request that a page made. An error gets them as well: a page may read why. The bucket
+/// is looked for unless the answer has `seen` it.
+pub async fn add_cors(
+    store: &Store,
+    request: &Parts,
+    call: &Call,
+    seen: Option<Arc<BucketRow>>,
+    reply: &mut Reply,
+) {
     let (false, Some(bucket)) = (request.method == Method::OPTIONS, call.bucket()) else {
         return;
     };
-    let Ok(Some(row)) = store.inner.meta.bucket(bucket).await else {
-        return;
+    let row = match seen {
+        Some(row) => row,
+        None => match store.inner.meta.bucket(bucket).await {
+            Ok(Some(row)) => row,
+            Ok(None) | Err(_) => return,
+        },
     };
     let Ok(Some(rules)) = row.cors() else {
         return;
