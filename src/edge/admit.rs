@@ -3,6 +3,8 @@
 //! One strict front door for both lanes, before routing. What is ambiguous is refused, never
 //! repaired: nothing behind the gate may read a request differently from the gate.
 
+use std::mem;
+
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Method};
@@ -121,15 +123,15 @@ impl From<TargetFault> for GateRefusal {
 /// # Errors
 /// The first [`GateRefusal`] that applies.
 pub fn admit(
-    raw: RawHead<'_>,
+    mut raw: RawHead<'_>,
     id: RequestId,
     started: Moment,
     peer: Peer,
 ) -> Result<Request, GateRefusal> {
     let method = method(raw.method)?;
-    let (target_authority, target) = split_target(&raw.target, peer.scheme())?;
+    let (target_authority, target) = split_target(mem::take(&mut raw.target), peer.scheme())?;
     let path_end = check_target(&target)?;
-    let authority = authority(&raw, target_authority)?;
+    let authority = authority(&mut raw, target_authority)?;
     let presence = Presence::of(&raw.fields);
     if presence.has(Presence::CONNECTION) {
         check_connection(&raw.fields)?;
@@ -174,9 +176,9 @@ fn method(name: &str) -> Result<Method, GateRefusal> {
 }
 
 /// Takes an absolute target apart (RFC 9112 §3.2.2).
-fn split_target(target: &Bytes, scheme: Scheme) -> Result<(Option<Bytes>, Bytes), GateRefusal> {
+fn split_target(target: Bytes, scheme: Scheme) -> Result<(Option<Bytes>, Bytes), GateRefusal> {
     if target.starts_with(b"/") {
-        return Ok((None, target.clone()));
+        return Ok((None, target));
     }
     let Some(separator) = target.windows(3).position(|three| three == b"://") else {
         return Err(GateRefusal::Target);
@@ -198,14 +200,14 @@ fn split_target(target: &Bytes, scheme: Scheme) -> Result<(Option<Bytes>, Bytes)
     Ok((Some(rest.slice(..end)), path))
 }
 
-fn authority(raw: &RawHead<'_>, from_target: Option<Bytes>) -> Result<Bytes, GateRefusal> {
+fn authority(raw: &mut RawHead<'_>, from_target: Option<Bytes>) -> Result<Bytes, GateRefusal> {
     let mut hosts = raw.fields.get_all(HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
         return Err(GateRefusal::Host);
     }
     let host = host.map(|value| Bytes::copy_from_slice(value.as_bytes()));
-    let named = match (raw.authority.clone(), from_target) {
+    let named = match (raw.authority.take(), from_target) {
         // `:path` is no URL (RFC 9113 §8.3.1).
         (Some(_), Some(_)) => return Err(GateRefusal::Target),
         (one, other) => one.or(other),

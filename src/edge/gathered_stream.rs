@@ -12,13 +12,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use async_trait::async_trait;
 use bytes::{Buf, BufMut, BytesMut};
-use pingora::protocols::tls::SslDigest;
-use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl,
-    TimingDigest, UniqueID, UniqueIDType,
-};
+use pingora::protocols::IO;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frame_meter::{Flood, FrameMeter};
@@ -48,6 +43,9 @@ struct Gathering<S> {
     gathered: BytesMut,
     /// A writer was told to wait.
     has_refused: bool,
+    /// Nothing is there to be read, and whoever polls will be woken when there is. Every stream that is
+    /// answered asks again.
+    is_read: bool,
     /// Everything that was written so far.
     written_bytes: u64,
     meter: FrameMeter,
@@ -67,6 +65,7 @@ pub(super) fn gathered<S: IO>(
         tls,
         gathered: BytesMut::new(),
         has_refused: false,
+        is_read: false,
         written_bytes: 0,
         meter: FrameMeter::new(allowance, clock.monotonic()),
         clock,
@@ -157,12 +156,13 @@ fn lock<S>(shared: &Mutex<Gathering<S>>) -> MutexGuard<'_, Gathering<S>> {
 }
 
 impl<S: IO> GatheredWrites<S> {
-    /// Sends what was gathered, as far as the client takes it.
+    /// Sends what was gathered, as far as the client takes it. After that, whoever polls may wait.
     ///
     /// # Errors
     /// What the system says of the connection.
     pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut gathering = lock(&self.shared);
+        gathering.is_read = false;
         let flushed = gathering.poll_flush(cx);
         if gathering.has_refused && gathering.tls.unsent_bytes() < UNSENT_BYTES {
             // Whoever was told to wait for the client waits for nothing now.
@@ -197,12 +197,14 @@ impl<S: IO> AsyncRead for GatheredStream<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let gathering = &mut *lock(&self.shared);
-        if gathering.flood.is_some() {
+        if gathering.flood.is_some() || gathering.is_read {
             // Whoever polls asks for the flood next, and ends the connection.
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut gathering.tls).poll_read(cx, buf))?;
+        let read = Pin::new(&mut gathering.tls).poll_read(cx, buf);
+        gathering.is_read = read.is_pending();
+        ready!(read)?;
         let (written, clock) = (gathering.written_bytes, &gathering.clock);
         let read = &buf.filled()[before..];
         gathering.flood = gathering.meter.read(read, written, || clock.monotonic());
@@ -255,48 +257,6 @@ impl<S: IO> AsyncWrite for GatheredStream<S> {
         Pin::new(&mut gathering.tls).poll_shutdown(cx)
     }
 }
-
-#[async_trait]
-impl<S: IO> Shutdown for GatheredStream<S> {
-    /// Of an h2 connection, all that is to be said goes through [`AsyncWrite::poll_shutdown`].
-    async fn shutdown(&mut self) {}
-}
-
-impl<S: IO> UniqueID for GatheredStream<S> {
-    fn id(&self) -> UniqueIDType {
-        lock(&self.shared).tls.id()
-    }
-}
-
-impl<S: IO> Ssl for GatheredStream<S> {
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        lock(&self.shared).tls.get_ssl_digest()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        lock(&self.shared).tls.selected_alpn_proto()
-    }
-}
-
-impl<S: IO> GetTimingDigest for GatheredStream<S> {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        lock(&self.shared).tls.get_timing_digest()
-    }
-}
-
-impl<S: IO> GetProxyDigest for GatheredStream<S> {
-    fn get_proxy_digest(&self) -> Option<Arc<pingora::protocols::raw_connect::ProxyDigest>> {
-        lock(&self.shared).tls.get_proxy_digest()
-    }
-}
-
-impl<S: IO> GetSocketDigest for GatheredStream<S> {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        lock(&self.shared).tls.get_socket_digest()
-    }
-}
-
-impl<S: IO> Peek for GatheredStream<S> {}
 
 #[cfg(test)]
 mod tests {
@@ -409,6 +369,19 @@ mod tests {
         let Poll::Ready(Ok(4)) = stream.as_mut().poll_write(&mut cx, b"more") else {
             panic!("there is room");
         };
+    }
+
+    #[tokio::test]
+    async fn client_is_asked_for_more_once_it_has_what_was_gathered() {
+        let (mut stream, writes, mut client) = pair(1024).await;
+        let mut read = [0; 4];
+        assert!(poll!(Box::pin(stream.read(&mut read))).is_pending());
+        client.write_all(b"more").await.unwrap();
+        client.flush().await.unwrap();
+        assert!(poll!(Box::pin(stream.read(&mut read))).is_pending());
+        poll_fn(|cx| writes.poll_flush(cx)).await.unwrap();
+        stream.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"more");
     }
 
     #[tokio::test]

@@ -418,7 +418,6 @@ impl Acceptor {
         };
         drop(tls);
         if stream.selected_alpn_proto() == Some(ALPN::H2) {
-            let scope = scope.map(Arc::new);
             Box::pin(lane_h2::serve(&self.lanes, stream, peer, scope, &shutdown)).await;
         } else {
             lane_h1::serve(&self.lanes, stream, peer, scope, shutdown).await;

@@ -1,8 +1,8 @@
 //! A request on HTTP/2 whose client has no more time than on HTTP/1.1.
 //!
-//! pingora's session of an h2 stream has no time limit for reading, and none for how slowly a response is taken. This
-//! one is that session in all but this: whoever reads the body gets an error once its client has been silent for too
-//! long or is too slow on average, and whoever writes, once its client takes too little.
+//! Nobody but this limits the time for reading a body, or how slowly a response is taken: whoever reads gets an error
+//! once its client has been silent for too long or is too slow on average, and whoever writes, once its client takes
+//! too little.
 
 use std::future::Future;
 use std::pin::pin;
@@ -20,18 +20,18 @@ use pingora::protocols::Digest;
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::custom::CustomMessageWrite;
 use pingora::protocols::http::custom::server::Session;
-use pingora::protocols::http::v2::server::HttpSession;
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::time::timeout;
 use pingora::{Error, ErrorType, Result};
 
 use super::held_bodies::HeldBody;
 use super::pace::{Pace, PolledPace, TooSlow};
+use super::passed_stream::PassedStream;
 use crate::clock::SharedClock;
 
 /// See the module's documentation.
 pub(super) struct PacedSession {
-    inner: HttpSession,
+    inner: PassedStream,
     /// How the body comes; `None` when there is none.
     receiving: Option<Receiving>,
     /// How the response is taken; `None` when that does not matter.
@@ -61,7 +61,7 @@ pub(super) struct Sending {
 impl PacedSession {
     /// Gives the client of `inner` as much time as both directions allow.
     pub(super) fn new(
-        inner: HttpSession,
+        inner: PassedStream,
         receiving: Option<Receiving>,
         sending: Option<Sending>,
     ) -> Self {
@@ -101,7 +101,7 @@ impl PacedSession {
 }
 
 /// What pingora asks of a session of a protocol that it does not know. All of it but reading and writing bodies is
-/// h2's own.
+/// the stream's own.
 #[async_trait]
 impl Session for PacedSession {
     /// # Cancel safety
