@@ -91,11 +91,11 @@ impl Model {
             Call::Unlink,
             Call::Read,
         ];
-        let disk = self.chance.below(self.layout.disks.len() as u64) as usize;
+        let disk = self.chance.below(self.layout.data.disks.len() as u64) as usize;
         let full = self.chance.one_in(3);
         Fault {
             call: calls[self.chance.below(calls.len() as u64) as usize],
-            folder: self.layout.disks[disk].clone(),
+            folder: self.layout.data.disks[disk].clone(),
             healthy: self.chance.below(12),
             error: if full {
                 ErrorKind::StorageFull
@@ -237,7 +237,7 @@ async fn after_a_failed_write_or_sync_the_disk_is_read_but_not_written() {
             let good = rows(publish(&blobs, &bytes).await.unwrap());
             disk.strike(Fault {
                 call,
-                folder: layout.disks[0].clone(),
+                folder: layout.data.disks[0].clone(),
                 healthy: 0,
                 error: ErrorKind::Other,
             });
@@ -279,7 +279,7 @@ async fn writes_go_to_the_disks_that_are_sound_while_they_are_enough() {
         let fail_disk = |number: usize| {
             disk.strike(Fault {
                 call: Call::Sync,
-                folder: layout.disks[number].clone(),
+                folder: layout.data.disks[number].clone(),
                 healthy: 0,
                 error: ErrorKind::Other,
             });
@@ -329,7 +329,7 @@ async fn a_full_disk_fails_one_upload_and_the_pack_stays_usable() {
             let first = rows(publish(&blobs, &before).await.unwrap());
             disk.strike(Fault {
                 call: Call::Write,
-                folder: layout.disks[disks - 1].clone(),
+                folder: layout.data.disks[disks - 1].clone(),
                 healthy: 0,
                 error: ErrorKind::StorageFull,
             });
@@ -386,7 +386,7 @@ async fn records_that_wait_share_a_sync_and_only_the_one_without_room_fails() {
     for healthy in [0, 1] {
         disk.strike(Fault {
             call: Call::Write,
-            folder: layout.disks[0].clone(),
+            folder: layout.data.disks[0].clone(),
             healthy,
             error: ErrorKind::StorageFull,
         });

@@ -51,7 +51,7 @@ impl Filled {
 
     /// Files with bytes of blobs on one disk.
     fn files_on(&self, disk: usize) -> Vec<&PathBuf> {
-        let root = &self.layout.disks[disk];
+        let root = &self.layout.data.disks[disk];
         let files = self.sound.iter().map(|(path, _)| path);
         files
             .filter(|path| path.starts_with(root) && !path.ends_with("identity"))
@@ -117,7 +117,7 @@ async fn every_flipped_bit_is_found_none_is_served_and_all_are_mended() {
     for (redundancy, tolerated) in [(TWO_COPIES, 1), (FOUR_AND_TWO, 2)] {
         let mut chance = Chance(flips);
         let filled = fill(redundancy, &mut chance).await;
-        let disks = filled.layout.disks.len() as u64;
+        let disks = filled.layout.data.disks.len() as u64;
         let mut flipped = 0;
         while flipped < flips {
             let mut damaged = Vec::new();
@@ -184,8 +184,8 @@ async fn a_deleted_disk_is_rebuilt_byte_for_byte() {
     let mut chance = Chance(2);
     for redundancy in [TWO_COPIES, FOUR_AND_TWO] {
         let mut filled = fill(redundancy, &mut chance).await;
-        for lost in 0..filled.layout.disks.len() {
-            let folder = filled.layout.disks[lost].clone();
+        for lost in 0..filled.layout.data.disks.len() {
+            let folder = filled.layout.data.disks[lost].clone();
             std::fs::remove_dir_all(&folder).unwrap();
             // While the process runs, the others serve.
             filled.nothing_wrong_is_served();
@@ -216,7 +216,7 @@ async fn files_that_are_cut_or_gone_are_made_up_for_and_made_anew() {
     let mut chance = Chance(3);
     for redundancy in [TWO_COPIES, FOUR_AND_TWO] {
         let filled = fill(redundancy, &mut chance).await;
-        for disk in 0..filled.layout.disks.len() {
+        for disk in 0..filled.layout.data.disks.len() {
             for path in filled.files_on(disk) {
                 let length = std::fs::metadata(path).unwrap().len();
                 let is_pack = path.extension().is_some_and(|end| end == "pack");

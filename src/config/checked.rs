@@ -308,6 +308,8 @@ pub struct Origin {
     pub disks: Vec<StoreDisk>,
     /// `origin.redundancy`, default none.
     pub redundancy: Redundancy,
+    /// `origin.cold`: where objects of the class STANDARD_IA lie; `None` = there is no such class.
+    pub cold: Option<ColdDisks>,
     /// `origin.scrub`.
     pub scrub: Scrub,
     /// `origin.region`, default us-east-1.
@@ -331,7 +333,16 @@ pub struct Scrub {
     pub pause: Duration,
 }
 
-/// One entry of `origin.disks`.
+/// `origin.cold`: disks for what is seldom read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColdDisks {
+    /// `disks`, by number, at least one.
+    pub disks: Vec<StoreDisk>,
+    /// `redundancy`, default none.
+    pub redundancy: Redundancy,
+}
+
+/// One entry of `origin.disks` or `origin.cold.disks`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreDisk {
     /// `path`: a folder of its own.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::checked::{Credential, Origin, Redundancy, Scrub, StoreDisk};
+use super::checked::{ColdDisks, Credential, Origin, Redundancy, Scrub, StoreDisk};
 use super::parsers::{
     address as parse_address, bucket_pattern, count, credential_part, duration, host, one_of,
     or_none, path, secret_file, size, true_or_false, url_prefix,
@@ -13,7 +13,7 @@ use super::reader::{Entries, Section};
 use super::relations::{Names, Relations};
 use super::rights::{Rights, RightsLevel};
 
-/// Disks of one store; their numbers stand in every row, in a byte each.
+/// Data disks of one store, and cold ones; their numbers stand in every row, in a byte each.
 const DISKS_MAX: usize = 64;
 
 const KIB: u64 = 1 << 10;
@@ -27,14 +27,19 @@ pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Or
         relations.claim_address(origin, address);
     }
     let data = origin.required("data", path("a folder", relations.base_dir));
-    let disks = read_disks(origin, relations);
+    let mut paths = Names::default();
+    let disks = read_disks(origin, Entries::Any, relations, &mut paths);
     let redundancy = read_redundancy(origin);
-    if let (Some(disks), Some(redundancy)) = (&disks, redundancy) {
-        let (needed, disks) = (redundancy.width(), disks.len().max(1));
-        if disks < needed {
-            origin.problem("redundancy", Reason::TooFewDisks { needed, disks });
-        }
-    }
+    check_width(origin, "origin.disks", disks.as_deref(), redundancy);
+    let cold = origin.optional_section("cold", "one storage class", |cold| {
+        let disks = read_disks(cold, Entries::AtLeastOne, relations, &mut paths);
+        let redundancy = read_redundancy(cold);
+        check_width(cold, "origin.cold.disks", disks.as_deref(), redundancy);
+        Some(ColdDisks {
+            disks: disks?,
+            redundancy: redundancy?,
+        })
+    });
     let scrub = origin.section("scrub", |scrub| {
         let rate = or_none(size(64 * KIB..=GIB));
         let bytes_per_second = scrub.or_default("bytes_per_second", "20MiB", rate);
@@ -74,6 +79,7 @@ pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Or
         data: data?,
         disks: disks?,
         redundancy: redundancy?,
+        cold: cold?,
         scrub: scrub?,
         region: region?,
         domain: domain?,
@@ -83,9 +89,33 @@ pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Or
     })
 }
 
-fn read_disks(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Vec<StoreDisk>> {
-    let mut paths = Names::default();
-    let disks = origin.list("disks", Entries::Any, |disk| {
+/// Tells when there are fewer disks than the redundancy needs.
+fn check_width(
+    section: &Section<'_>,
+    list: &'static str,
+    disks: Option<&[StoreDisk]>,
+    redundancy: Option<Redundancy>,
+) {
+    if let (Some(disks), Some(redundancy)) = (disks, redundancy) {
+        let (needed, disks) = (redundancy.width(), disks.len().max(1));
+        if disks < needed {
+            let reason = Reason::TooFewDisks {
+                needed,
+                disks,
+                list,
+            };
+            section.problem("redundancy", reason);
+        }
+    }
+}
+
+fn read_disks(
+    section: &Section<'_>,
+    entries: Entries,
+    relations: &Relations<'_>,
+    paths: &mut Names,
+) -> Option<Vec<StoreDisk>> {
+    let disks = section.list("disks", entries, |disk| {
         let path = disk.required("path", path("a folder", relations.base_dir))?;
         // However it is written: `a` and `./a` are one folder.
         let plain: PathBuf = path.components().collect();
@@ -97,16 +127,16 @@ fn read_disks(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Vec<Sto
             value: format!("{} disks", disks.len()),
             range: format!("up to {DISKS_MAX}"),
         };
-        origin.problem("disks", reason);
+        section.problem("disks", reason);
     }
     Some(disks)
 }
 
 /// The keys of the section stand in the comment of the sample: it can show one of the forms only.
-fn read_redundancy(origin: &Section<'_>) -> Option<Redundancy> {
+fn read_redundancy(section: &Section<'_>) -> Option<Redundancy> {
     const NONE: &[&str] = &["none"];
     let words = one_of(NONE, &[Redundancy::None]);
-    let redundancy = origin.word_or_section("redundancy", "default none", words, |section| {
+    let redundancy = section.word_or_section("redundancy", "default none", words, |section| {
         let copies = section.optional("copies", "shards", count(2..=8));
         let data = section.optional("data", "copies", count(2..=16));
         let parity = section.optional("parity", "copies", count(1..=4));
@@ -140,6 +170,10 @@ mod tests {
     use super::*;
 
     fn read(keys: &str) -> Result<(Vec<StoreDisk>, Redundancy), Problems> {
+        read_origin(keys).map(|origin| (origin.disks, origin.redundancy))
+    }
+
+    fn read_origin(keys: &str) -> Result<Origin, Problems> {
         let folder = tempfile::tempdir().unwrap();
         let secret = folder.path().join("demo.key");
         std::fs::write(&secret, "s3cret").unwrap();
@@ -150,8 +184,7 @@ mod tests {
             secret.display()
         );
         let Checked { config, .. } = parse(&text, Path::new("/base"))?;
-        let origin = config.origin.unwrap();
-        Ok((origin.disks, origin.redundancy))
+        Ok(config.origin.unwrap())
     }
 
     fn disks(count: usize) -> String {
@@ -173,6 +206,44 @@ mod tests {
             assert_eq!(found.len(), count);
             assert!(found.iter().all(|disk| disk.path.starts_with("/base")));
             assert_eq!(redundancy, expected);
+        }
+    }
+
+    #[test]
+    fn cold_disks_have_a_redundancy_of_their_own() {
+        assert_eq!(read_origin("").unwrap().cold, None);
+        let keys = "disks: [{ path: a }]\n  \
+                    cold: { disks: [{ path: b }, { path: c }], redundancy: { copies: 2 } }";
+        let origin = read_origin(keys).unwrap();
+        let disk = |path: &str| StoreDisk { path: path.into() };
+        let cold = ColdDisks {
+            disks: vec![disk("/base/b"), disk("/base/c")],
+            redundancy: Redundancy::Copies(2),
+        };
+        assert_eq!(
+            (origin.redundancy, origin.cold),
+            (Redundancy::None, Some(cold))
+        );
+        for (keys, expected) in [
+            (
+                "cold: { disks: [] }",
+                "origin.cold.disks: needs at least one entry",
+            ),
+            (
+                "cold: { redundancy: none }",
+                "origin.cold.disks: missing, and it has no default",
+            ),
+            (
+                "cold: { disks: [{ path: c }], redundancy: { copies: 2 } }",
+                "origin.cold.redundancy: needs 2 disks, but origin.cold.disks has 1",
+            ),
+            (
+                "disks: [{ path: a }]\n  cold: { disks: [{ path: ./a }] }",
+                "origin.cold.disks[0].path: \"/base/a\" is already used by origin.disks[0].path",
+            ),
+        ] {
+            let problems = read_origin(keys).unwrap_err();
+            assert_eq!(problems.to_string(), expected, "{keys}");
         }
     }
 

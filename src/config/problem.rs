@@ -320,12 +320,14 @@ pub enum Reason {
         other_folder: PathBuf,
     },
     /// The redundancy wants more disks than there are.
-    #[error("needs {needed} disks, but origin.disks has {disks}")]
+    #[error("needs {needed} disks, but {list} has {disks}")]
     TooFewDisks {
         /// How many it wants.
         needed: usize,
         /// How many there are.
         disks: usize,
+        /// The key that lists them.
+        list: &'static str,
     },
     /// The disk tier would have too few or too many segments.
     #[error("size holds {segments} segments of this size: {least} to {most} are possible")]

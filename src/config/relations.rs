@@ -86,7 +86,10 @@ pub(super) fn shadows(earlier: &Route, later: &Route) -> bool {
 pub(super) fn folders(reader: &Reader, edge: &Edge, origin: &Origin) {
     let Some(disk) = &edge.cache.disk else { return };
     let disks = (origin.disks.iter()).map(|disk| ("origin.disks", &disk.path));
-    for (other, other_folder) in [("origin.data", &origin.data)].into_iter().chain(disks) {
+    let cold = (origin.cold.iter().flat_map(|cold| &cold.disks))
+        .map(|disk| ("origin.cold.disks", &disk.path));
+    let data = [("origin.data", &origin.data)].into_iter();
+    for (other, other_folder) in data.chain(disks).chain(cold) {
         if disk.path.starts_with(other_folder) || other_folder.starts_with(&disk.path) {
             let reason = Reason::FolderShared {
                 folder: disk.path.clone(),

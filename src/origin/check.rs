@@ -339,6 +339,7 @@ mod tests {
             data: folder.join("data"),
             disks: Vec::new(),
             redundancy: Redundancy::None,
+            cold: None,
             scrub: Scrub {
                 bytes_per_second: None,
                 pause: Duration::from_secs(3600),

@@ -15,7 +15,7 @@ use hyper::body::Body;
 use md5::{Digest as _, Md5};
 use tokio::task::JoinHandle;
 
-use super::blobs::{BlobError, BlobWriter, Blobs, Published};
+use super::blobs::{BlobError, BlobWriter, Blobs, Published, Tier};
 use super::checksums::{Algorithm, Checksum, ChecksumError, Running};
 use super::stats::Stats;
 use super::upload_body::{ChunkDecoder, Framing, FramingError, Piece, Trailer};
@@ -47,6 +47,8 @@ pub struct Plan {
     pub checksum: ChecksumPlan,
     /// Another checksum to compute beside it.
     pub also: Option<Algorithm>,
+    /// Which disks the bytes go to.
+    pub tier: Tier,
 }
 
 impl Plan {
@@ -60,6 +62,7 @@ impl Plan {
             md5: None,
             checksum: ChecksumPlan::Compute(Algorithm::Crc64Nvme),
             also: None,
+            tier: Tier::Data,
         }
     }
 }
@@ -337,6 +340,7 @@ struct Intake {
 /// Writes.
 struct Writing {
     blobs: Arc<Blobs>,
+    tier: Tier,
     writer: Option<BlobWriter>,
 }
 
@@ -367,10 +371,14 @@ impl Intake {
             also: plan.also.map(Running::new),
             plan,
         });
-        let writer = None;
+        let tier = hashing.plan.tier;
         Intake {
             hashing,
-            writing: Writing { blobs, writer },
+            writing: Writing {
+                blobs,
+                tier,
+                writer: None,
+            },
         }
     }
 
@@ -415,7 +423,7 @@ impl Writing {
     /// It comes into being with the first byte, or at the end of an empty object.
     fn writer(&mut self) -> Result<&mut BlobWriter, BlobError> {
         if self.writer.is_none() {
-            self.writer = Some(self.blobs.writer()?);
+            self.writer = Some(self.blobs.writer(self.tier)?);
         }
         Ok(self.writer.as_mut().expect("the writer was just made"))
     }

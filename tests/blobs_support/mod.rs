@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tempfile::TempDir;
 use tidegate::config::Redundancy;
 use tidegate::origin::blobs::{
-    BlobError, BlobReader, Blobs, Content, Extent, Layout, LayoutError, Place, Published,
-    StoredBlob,
+    BlobError, BlobReader, Blobs, Content, DiskGroup, Extent, Layout, LayoutError, Place,
+    Published, StoredBlob, Tier,
 };
 use tidegate::origin::disk::{Disk, RealDisk};
 use tidegate::origin::latch::WriteLatch;
@@ -74,10 +74,13 @@ pub fn folder() -> TempDir {
 pub fn layout(folder: &Path, disks: usize, redundancy: Redundancy) -> Layout {
     Layout {
         home: folder.join("home"),
-        disks: (0..disks)
-            .map(|number| folder.join(format!("disk{number}")))
-            .collect(),
-        redundancy,
+        data: DiskGroup {
+            disks: (0..disks)
+                .map(|number| folder.join(format!("disk{number}")))
+                .collect(),
+            redundancy,
+        },
+        cold: DiskGroup::default(),
     }
 }
 
@@ -109,7 +112,7 @@ impl Disk for UnsyncedDisk {
 }
 
 pub async fn publish(blobs: &Blobs, bytes: &[u8]) -> Result<Published, BlobError> {
-    let mut writer = blobs.writer()?;
+    let mut writer = blobs.writer(Tier::Data)?;
     for part in bytes.chunks(300_000) {
         writer.write(part)?;
     }
@@ -235,7 +238,7 @@ impl FaultyDisk {
         Arc::new(FaultyDisk {
             state: Mutex::new(State {
                 faults,
-                roots: layout.disks.clone(),
+                roots: layout.data.disks.clone(),
                 ..State::default()
             }),
             gate: Mutex::new(()),

@@ -56,6 +56,7 @@ pub fn config(data: &Path) -> Origin {
         data: data.to_owned(),
         disks: Vec::new(),
         redundancy: Redundancy::None,
+        cold: None,
         // Only what a test asks for.
         scrub: Scrub {
             bytes_per_second: None,

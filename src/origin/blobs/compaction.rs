@@ -3,7 +3,7 @@
 //! The order that makes it safe (`delete-needs-proof`):
 //!
 //! 1. [`Blobs::compactable`] tells whether a pack can be taken.
-//! 2. [`Blobs::compact`] copies the blobs of the rows that name the pack, verified, to where new ones go.
+//! 2. [`Blobs::compact`] copies the blobs of the rows that name the pack, verified, to where new ones of their tier go.
 //! 3. One transaction gives each of these rows its new place, and finds that no row names the pack any more. It must
 //!    look: a row may have been committed after the rows were listed.
 //! 4. Only after that commit [`Blobs::remove_pack`] removes the files, when their last readers are done.
@@ -57,9 +57,11 @@ impl Blobs {
                 let id = blob.id;
                 let inner = Arc::clone(inner);
                 let copy = tokio::task::spawn_blocking(move || {
+                    let tier = blob.place.tier();
                     let payload = read_whole(&inner, blob)?;
-                    let set = inner.next_pack_set()?;
-                    Ok::<_, BlobError>(inner.packs.append(id, payload, inner.form, set))
+                    let set = inner.next_pack_set(tier)?;
+                    let form = inner.disks.form(tier);
+                    Ok::<_, BlobError>(inner.packs.append(id, payload, form, set))
                 });
                 waiting.push((id, copy.await.map_err(|_| BlobError::WritesRefused)??));
             }

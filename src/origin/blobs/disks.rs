@@ -5,6 +5,7 @@
 //! - A disk whose write or sync has failed is not written again by this process: nobody knows which of its earlier
 //!   writes the kernel has dropped, so a later success would prove nothing. It is still read.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,15 +19,37 @@ use crate::config::{self, Redundancy};
 use crate::origin::disk::Disk;
 use crate::origin::latch::WriteLatch;
 
+/// The number of the first cold disk; those below are data disks. Rows keep numbers in a byte.
+const COLD_FIRST: u8 = 128;
+
 /// What an operator puts into an empty folder to say that it takes the place of a lost one; the number follows.
 const REPLACES: &str = "replaces-disk-";
+
+/// Which of its disks a store writes something to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Tier {
+    /// The data disks, which every store has.
+    #[default]
+    Data,
+    /// The cold disks, for what is seldom read.
+    Cold,
+}
 
 /// Which folders a store has, and how it spreads blobs over them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     /// The folder that says whose the disks are.
     pub home: PathBuf,
-    /// The folder of each disk, by number; at least one, at most 255.
+    /// The data disks, at least one.
+    pub data: DiskGroup,
+    /// The cold disks; none unless they are configured.
+    pub cold: DiskGroup,
+}
+
+/// The disks of a tier.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DiskGroup {
+    /// The folder of each, by number, at most 64: data disks count from 0, cold ones from 128.
     pub disks: Vec<PathBuf>,
     /// What is kept beyond the bytes themselves.
     pub redundancy: Redundancy,
@@ -70,8 +93,10 @@ pub enum LayoutError {
         tolerated: usize,
     },
     /// There used to be more disks.
-    #[error("{configured} disks are configured, but the store has used {used}")]
+    #[error("{configured} {tier} are configured, but the store has used {used}")]
     TooFew {
+        /// Of which tier.
+        tier: Tier,
         /// Folders in the configuration.
         configured: usize,
         /// Folders that have been used.
@@ -102,9 +127,59 @@ pub(super) struct DataDisk {
 pub(super) struct Disks {
     pub(super) all: Vec<DataDisk>,
     pub(super) io: Arc<dyn Disk>,
-    /// Disks of a set.
-    pub(super) width: usize,
+    /// Data disks at the beginning of `all`; the others are cold.
+    data_count: usize,
+    data: Spread,
+    cold: Spread,
     latch: Arc<WriteLatch>,
+}
+
+/// How blobs are spread over the disks of a tier.
+#[derive(Debug, Clone, Copy)]
+struct Spread {
+    form: Form,
+    /// Disks of a set.
+    width: usize,
+}
+
+impl Tier {
+    /// The one that a disk belongs to.
+    pub(super) fn of_disk(number: u8) -> Self {
+        if number < COLD_FIRST {
+            Tier::Data
+        } else {
+            Tier::Cold
+        }
+    }
+
+    fn first(self) -> u8 {
+        match self {
+            Tier::Data => 0,
+            Tier::Cold => COLD_FIRST,
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Tier::Data => "disks",
+            Tier::Cold => "cold disks",
+        })
+    }
+}
+
+impl DiskGroup {
+    fn tolerated(&self) -> usize {
+        self.redundancy.width() - Form::of(self.redundancy).needed()
+    }
+
+    fn spread(&self) -> Spread {
+        Spread {
+            form: Form::of(self.redundancy),
+            width: self.redundancy.width(),
+        }
+    }
 }
 
 impl Layout {
@@ -113,18 +188,33 @@ impl Layout {
         let home = config.data.join("blobs");
         let disks = match config.disks.as_slice() {
             [] => vec![home.join("d0")],
-            disks => disks.iter().map(|disk| disk.path.clone()).collect(),
+            disks => folders(disks),
         };
-        Layout {
-            home,
+        let data = DiskGroup {
             disks,
             redundancy: config.redundancy,
+        };
+        let cold = config.cold.as_ref().map(|cold| DiskGroup {
+            disks: folders(&cold.disks),
+            redundancy: cold.redundancy,
+        });
+        Layout {
+            home,
+            data,
+            cold: cold.unwrap_or_default(),
         }
     }
 
-    fn tolerated(&self) -> usize {
-        self.redundancy.width() - Form::of(self.redundancy).needed()
+    fn group(&self, tier: Tier) -> &DiskGroup {
+        match tier {
+            Tier::Data => &self.data,
+            Tier::Cold => &self.cold,
+        }
     }
+}
+
+fn folders(disks: &[config::StoreDisk]) -> Vec<PathBuf> {
+    disks.iter().map(|disk| disk.path.clone()).collect()
 }
 
 impl DataDisk {
@@ -189,52 +279,44 @@ impl Disks {
         let (store, used) = match Identity::read(home).map_err(failed(home))? {
             Some(Identity {
                 store,
-                role: Role::Home { disks },
-            }) => (store, disks),
+                role: Role::Home { disks, cold },
+            }) => (store, Used { disks, cold }),
             Some(_) => return Err(failed(home)(io::ErrorKind::InvalidData.into())),
             None => {
                 let store = StoreId::random().map_err(failed(home))?;
-                (store, 0)
+                (store, Used::default())
             }
         };
-        let configured = layout.disks.len();
-        if configured < used.into() {
-            return Err(LayoutError::TooFew { configured, used });
+        let mut found = Vec::new();
+        for tier in [Tier::Data, Tier::Cold] {
+            found.extend(recognise_all(
+                store,
+                tier,
+                layout.group(tier),
+                used.of(tier),
+            )?);
         }
-        let mut found = Vec::with_capacity(configured);
-        for (number, path) in (0..).zip(&layout.disks) {
-            let recognised = recognise(store, number, path, number < used)?;
-            found.push((number, path, recognised));
-        }
-        let absent: Vec<u8> = (found.iter())
-            .filter(|(_, _, found)| *found == Recognised::Absent)
-            .map(|(number, ..)| *number)
-            .collect();
-        let tolerated = layout.tolerated();
-        if absent.len() > tolerated {
-            return Err(LayoutError::Absent { absent, tolerated });
-        }
-        if !absent.is_empty() {
-            tracing::error!(
-                ?absent,
-                "disks are absent: blobs are read from the others, and only sets without them are written"
-            );
-        }
-        let write_home = |disks| {
-            let role = Role::Home { disks };
+        let write_home = |Used { disks, cold }| {
+            let role = Role::Home { disks, cold };
             let identity = Identity { store, role };
             identity.write(home, io.as_ref()).map_err(failed(home))
         };
         // First of all, so that a stop in the middle leaves disks that name a store which is there.
-        if used == 0 {
-            write_home(0)?;
+        if used.disks == 0 {
+            write_home(used)?;
         }
         for (number, path, recognised) in &found {
             settle(store, *number, path, *recognised, io.as_ref()).map_err(failed(path))?;
         }
-        let disks = u8::try_from(configured).expect("the-configuration-counts-disks");
-        if disks > used {
-            write_home(disks)?;
+        let count = |tier| {
+            u8::try_from(layout.group(tier).disks.len()).expect("the-configuration-counts-disks")
+        };
+        let configured = Used {
+            disks: count(Tier::Data),
+            cold: count(Tier::Cold),
+        };
+        if configured != used {
+            write_home(configured)?;
         }
         let all = (found.into_iter())
             .map(|(number, path, recognised)| {
@@ -250,14 +332,48 @@ impl Disks {
         Ok(Disks {
             all,
             io,
-            width: layout.redundancy.width(),
+            data_count: layout.data.disks.len(),
+            data: layout.data.spread(),
+            cold: layout.cold.spread(),
             latch,
         })
     }
 
     /// The disk of this number, unless a row names one that is not configured.
     pub(super) fn get(&self, number: u8) -> Option<&DataDisk> {
-        self.all.get(usize::from(number))
+        let tier = Tier::of_disk(number);
+        self.of_tier(tier).get(usize::from(number - tier.first()))
+    }
+
+    /// The disks of a tier, by number.
+    fn of_tier(&self, tier: Tier) -> &[DataDisk] {
+        let (data, cold) = self.all.split_at(self.data_count);
+        match tier {
+            Tier::Data => data,
+            Tier::Cold => cold,
+        }
+    }
+
+    fn spread(&self, tier: Tier) -> Spread {
+        match tier {
+            Tier::Data => self.data,
+            Tier::Cold => self.cold,
+        }
+    }
+
+    /// How blobs lie on the disks of a tier from now on.
+    pub(super) fn form(&self, tier: Tier) -> Form {
+        self.spread(tier).form
+    }
+
+    /// Disks of a set.
+    pub(super) fn width(&self, tier: Tier) -> usize {
+        self.spread(tier).width
+    }
+
+    /// Whether there are any.
+    pub(super) fn has(&self, tier: Tier) -> bool {
+        !self.of_tier(tier).is_empty()
     }
 
     /// One of a set that was chosen among these disks.
@@ -269,29 +385,39 @@ impl Disks {
         (self.all.iter()).filter(|disk| disk.state() == DiskState::Ready)
     }
 
+    /// How many disks of a tier can be written.
+    pub(super) fn ready_count(&self, tier: Tier) -> usize {
+        let disks = self.of_tier(tier).iter();
+        disks
+            .filter(|disk| disk.state() == DiskState::Ready)
+            .count()
+    }
+
     pub(super) fn is_ready(&self, number: u8) -> bool {
         self.get(number)
             .is_some_and(|disk| disk.state() == DiskState::Ready)
     }
 
-    /// Whether new blobs are refused.
-    pub(super) fn refuses_writes(&self) -> bool {
-        self.latch.has_fallen() || self.ready().count() < self.width
+    /// Whether a tier takes no new blobs.
+    pub(super) fn refuses_writes(&self, tier: Tier) -> bool {
+        self.latch.has_fallen() || self.ready_count(tier) < self.width(tier)
     }
 
-    /// A set of disks that can be written: the first that can, from the `turn`-th on.
-    pub(super) fn choose(&self, turn: usize) -> Result<Vec<u8>, BlobError> {
-        if self.latch.has_fallen() {
+    /// A set of disks of a tier that can be written: the first that can, from the `turn`-th on.
+    pub(super) fn choose(&self, tier: Tier, turn: usize) -> Result<Vec<u8>, BlobError> {
+        if self.refuses_writes(tier) {
             return Err(BlobError::WritesRefused);
         }
-        let count = self.all.len();
+        let disks = self.of_tier(tier);
+        let (count, width) = (disks.len(), self.width(tier));
         let set: Vec<u8> = (0..count)
-            .map(|step| &self.all[(turn % count + step) % count])
+            .map(|step| &disks[(turn % count + step) % count])
             .filter(|disk| disk.state() == DiskState::Ready)
             .map(|disk| disk.number)
-            .take(self.width)
+            .take(width)
             .collect();
-        if set.len() < self.width {
+        // One may have failed since it was counted.
+        if set.len() < width {
             return Err(BlobError::WritesRefused);
         }
         Ok(set)
@@ -324,8 +450,8 @@ impl Disks {
         error.map_or(Ok(()), Err)
     }
 
-    /// Stops the writing of a disk. Where too few are left to write to, the store refuses all writes until it is
-    /// opened again.
+    /// Stops the writing of a disk. Where too few data disks are left to write to, the store refuses all writes until
+    /// it is opened again; where too few cold ones are, only what would go to them.
     pub(super) fn fail(&self, number: u8, error: &io::Error) {
         let disk = self.of_set(number);
         let before = disk.state.swap(DiskState::Failed as u8, Ordering::SeqCst);
@@ -333,7 +459,7 @@ impl Disks {
             tracing::error!(disk = number, path = %disk.path.display(), %error,
                 "a disk is not written to any more until the store is opened again");
         }
-        if self.ready().count() < self.width {
+        if self.ready_count(Tier::Data) < self.width(Tier::Data) {
             self.latch.fall();
         }
     }
@@ -345,6 +471,60 @@ pub(super) fn is_full(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     )
+}
+
+/// Disks that have been given an identity.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Used {
+    disks: u8,
+    cold: u8,
+}
+
+impl Used {
+    fn of(self, tier: Tier) -> u8 {
+        match tier {
+            Tier::Data => self.disks,
+            Tier::Cold => self.cold,
+        }
+    }
+}
+
+/// Looks at the folders of a tier and changes nothing.
+fn recognise_all(
+    store: StoreId,
+    tier: Tier,
+    group: &DiskGroup,
+    used: u8,
+) -> Result<Vec<(u8, &PathBuf, Recognised)>, LayoutError> {
+    let configured = group.disks.len();
+    if configured < used.into() {
+        return Err(LayoutError::TooFew {
+            tier,
+            configured,
+            used,
+        });
+    }
+    let mut found = Vec::with_capacity(configured);
+    for (index, path) in (0..).zip(&group.disks) {
+        let number = tier.first() + index;
+        let recognised = recognise(store, number, path, index < used)?;
+        found.push((number, path, recognised));
+    }
+    let absent: Vec<u8> = (found.iter())
+        .filter(|(_, _, found)| *found == Recognised::Absent)
+        .map(|(number, ..)| *number)
+        .collect();
+    let tolerated = group.tolerated();
+    if absent.len() > tolerated {
+        return Err(LayoutError::Absent { absent, tolerated });
+    }
+    if !absent.is_empty() {
+        tracing::error!(
+            ?absent,
+            "disks are absent: blobs are read from the others, and only sets without them are written"
+        );
+    }
+    Ok(found)
 }
 
 /// What a configured folder turned out to be.

@@ -19,8 +19,8 @@ pub struct StoreId([u8; 16]);
 /// What a folder is of its store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// The one above the disks; so many of those have an identity.
-    Home { disks: u8 },
+    /// The one above the disks; so many data disks and cold disks have an identity.
+    Home { disks: u8, cold: u8 },
     /// The disk of this number.
     Disk { number: u8 },
 }
@@ -49,7 +49,8 @@ impl fmt::Display for StoreId {
 impl Identity {
     fn to_text(self) -> String {
         let role = match self.role {
-            Role::Home { disks } => format!("disks {disks}"),
+            Role::Home { disks, cold: 0 } => format!("disks {disks}"),
+            Role::Home { disks, cold } => format!("disks {disks} cold {cold}"),
             Role::Disk { number } => format!("disk {number}"),
         };
         let body = format!("{TITLE}\nstore {}\n{role}\n", self.store);
@@ -65,9 +66,13 @@ impl Identity {
         let mut bytes = [0; 16];
         hex::decode_to_slice(store, &mut bytes).ok()?;
         let role = match role.split_once(' ')? {
-            ("disks", disks) => Role::Home {
-                disks: disks.parse().ok()?,
-            },
+            ("disks", counts) => {
+                let (disks, cold) = counts.split_once(" cold ").unwrap_or((counts, "0"));
+                Role::Home {
+                    disks: disks.parse().ok()?,
+                    cold: cold.parse().ok()?,
+                }
+            }
             ("disk", number) => Role::Disk {
                 number: number.parse().ok()?,
             },
@@ -122,7 +127,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = StoreId::random().unwrap();
         assert_eq!(Identity::read(folder.path()).unwrap(), None);
-        for role in [Role::Home { disks: 6 }, Role::Disk { number: 2 }] {
+        for role in [
+            Role::Home { disks: 6, cold: 0 },
+            Role::Home { disks: 6, cold: 2 },
+            Role::Disk { number: 2 },
+        ] {
             let identity = Identity { store, role };
             identity.write(folder.path(), &RealDisk).unwrap();
             assert_eq!(Identity::read(folder.path()).unwrap(), Some(identity));

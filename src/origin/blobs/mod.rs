@@ -55,7 +55,7 @@ use std::sync::{Arc, Mutex};
 use crc_fast::CrcAlgorithm;
 
 pub use compaction::NewPlace;
-pub use disks::{DiskState, Layout, LayoutError};
+pub use disks::{DiskGroup, DiskState, Layout, LayoutError, Tier};
 pub use error::BlobError;
 pub use folder::{Amount, DiskUsage, PackOnDisk, Swept, make_private_folder};
 pub use identity::StoreId;
@@ -74,7 +74,7 @@ use ids::SEQUENCE_BITS;
 use open_packs::OpenPacks;
 use packs::Packs;
 use pins::{Pin, Pins};
-use place::{Form, Spot};
+use place::Spot;
 
 /// Bytes per checksummed block.
 pub const BLOCK_BYTES: usize = 64 * 1024;
@@ -170,7 +170,6 @@ pub struct Blobs {
 /// What readers and writers share with [`Blobs`].
 struct Inner {
     disks: Arc<Disks>,
-    form: Form,
     generation: i64,
     next_sequence: AtomicI64,
     /// Counts what is written, to take the disks in turn.
@@ -239,7 +238,6 @@ impl Blobs {
             inner: Arc::new(Inner {
                 packs: Packs::new(Arc::clone(&disks), generation),
                 disks,
-                form: Form::of(layout.redundancy),
                 generation,
                 next_sequence: AtomicI64::new(0),
                 turn: AtomicUsize::new(0),
@@ -270,15 +268,20 @@ impl Blobs {
         folder::sweep(&inner.disks, inner.generation, named, named_packs)
     }
 
-    /// Begins to take bytes in.
+    /// Begins to take bytes in, for the disks of a tier.
     ///
     /// # Errors
-    /// [`BlobError::WritesRefused`].
-    pub fn writer(&self) -> Result<BlobWriter, BlobError> {
-        if self.inner.disks.refuses_writes() {
+    /// [`BlobError::WritesRefused`], also when the tier has no disks.
+    pub fn writer(&self, tier: Tier) -> Result<BlobWriter, BlobError> {
+        if self.inner.disks.refuses_writes(tier) {
             return Err(BlobError::WritesRefused);
         }
-        Ok(BlobWriter::new(Arc::clone(&self.inner)))
+        Ok(BlobWriter::new(Arc::clone(&self.inner), tier))
+    }
+
+    /// Whether there are cold disks.
+    pub fn has_cold(&self) -> bool {
+        self.inner.disks.has(Tier::Cold)
     }
 
     /// Opens the concatenation of parts of blobs. Until the reader is dropped, none of the blobs is removed. Blocks.
@@ -385,18 +388,19 @@ impl Inner {
     }
 
     /// The disks of the next file of a blob: they take turns.
-    fn next_set(&self) -> Result<Vec<u8>, BlobError> {
+    fn next_set(&self, tier: Tier) -> Result<Vec<u8>, BlobError> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        self.disks.choose(turn)
+        self.disks.choose(tier, turn)
     }
 
     /// The disks of the next record: as many packs are written at a time as there are disks for, each on disks of its
     /// own, so that what waits shares as few syncs as possible. Which disks those are changes with each full pack.
-    fn next_pack_set(&self) -> Result<Vec<u8>, BlobError> {
+    fn next_pack_set(&self, tier: Tier) -> Result<Vec<u8>, BlobError> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let lanes = (self.disks.ready().count() / self.disks.width).max(1);
+        let width = self.disks.width(tier);
+        let lanes = (self.disks.ready_count(tier) / width).max(1);
         self.disks
-            .choose(turn % lanes * self.disks.width + self.packs.full_packs())
+            .choose(tier, turn % lanes * width + self.packs.full_packs())
     }
 
     /// Removes the files of a blob; one that is not there is as good as removed. A disk that is not to be written

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::disks::Tier;
 use super::record::HEADER_BYTES;
 use super::{BLOCK_BYTES, PackId};
 use crate::config::Redundancy;
@@ -180,6 +181,14 @@ impl Place {
             Spot::File => None,
             Spot::Pack { pack, .. } => Some(pack),
         }
+    }
+
+    /// Which of the store's disks it lies on.
+    pub fn tier(&self) -> Tier {
+        // No set is empty, and none has disks of two tiers.
+        self.disks
+            .first()
+            .map_or(Tier::Data, |disk| Tier::of_disk(*disk))
     }
 
     /// Numbers of the disks that it lies on.

@@ -58,10 +58,13 @@ fn start(folder: &Path, redundancy: Redundancy, generation: i64) -> Blobs {
 fn start_on(disk: Arc<dyn Disk>, folder: &Path, redundancy: Redundancy, generation: i64) -> Blobs {
     let layout = Layout {
         home: folder.to_owned(),
-        disks: (0..redundancy.width())
-            .map(|number| folder.join(format!("d{number}")))
-            .collect(),
-        redundancy,
+        data: DiskGroup {
+            disks: (0..redundancy.width())
+                .map(|number| folder.join(format!("d{number}")))
+                .collect(),
+            redundancy,
+        },
+        cold: DiskGroup::default(),
     };
     Blobs::start(&layout, generation, disk, Arc::default()).unwrap()
 }
@@ -85,7 +88,11 @@ fn pattern(length: usize) -> Vec<u8> {
 }
 
 async fn publish(blobs: &Blobs, bytes: &[u8], piece: usize) -> Published {
-    let mut writer = blobs.writer().unwrap();
+    publish_to(blobs, Tier::Data, bytes, piece).await
+}
+
+async fn publish_to(blobs: &Blobs, tier: Tier, bytes: &[u8], piece: usize) -> Published {
+    let mut writer = blobs.writer(tier).unwrap();
     for part in bytes.chunks(piece) {
         writer.write(part).unwrap();
     }
@@ -228,7 +235,7 @@ async fn the_length_decides_where_the_bytes_go() {
         (PACKED_MAX_BYTES + 1, "file"),
     ] {
         let bytes = pattern(length);
-        let mut writer = blobs.writer().unwrap();
+        let mut writer = blobs.writer(Tier::Data).unwrap();
         assert!(writer.has_room_for(length.min(PACKED_MAX_BYTES)));
         writer.write(&bytes).unwrap();
         assert_eq!(writer.buffers_only(), place != "file", "{length}");
@@ -314,7 +321,7 @@ async fn a_writer_that_is_dropped_leaves_nothing() {
     for redundancy in LAYOUTS {
         let (_folder, blobs) = blobs(redundancy);
         for length in [0, 10_000, (1 << 20) + 1, 3 << 20] {
-            let mut writer = blobs.writer().unwrap();
+            let mut writer = blobs.writer(Tier::Data).unwrap();
             writer.write(&pattern(length)).unwrap();
             drop(writer);
             for usage in blobs.usage().unwrap() {
@@ -443,4 +450,103 @@ async fn a_compacted_pack_gives_its_room_back_and_its_blobs_stay() {
             assert_eq!((usage.packs.files, usage.packs.bytes), (1, expected_bytes));
         }
     }
+}
+
+fn with_cold(folder: &Path) -> Layout {
+    let disks = |name: &str, count: usize| {
+        let path = |number| folder.join(format!("{name}{number}"));
+        (0..count).map(path).collect()
+    };
+    Layout {
+        home: folder.to_owned(),
+        data: DiskGroup {
+            disks: disks("d", 1),
+            redundancy: Redundancy::None,
+        },
+        cold: DiskGroup {
+            disks: disks("cold", 3),
+            redundancy: Redundancy::Shards { data: 2, parity: 1 },
+        },
+    }
+}
+
+#[tokio::test]
+async fn each_tier_has_disks_and_a_redundancy_of_its_own_and_compaction_leaves_blobs_in_theirs() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = with_cold(folder.path());
+    let start =
+        |generation| Blobs::start(&layout, generation, Arc::new(Quick), Arc::default()).unwrap();
+    let blobs = start(1);
+    let bytes = pattern(PACKED_MAX_BYTES + 1);
+    let mut packed = Vec::new();
+    for (tier, disks) in [(Tier::Data, &[0][..]), (Tier::Cold, &[128, 129, 130])] {
+        for length in [10_000, bytes.len()] {
+            let published = publish_to(&blobs, tier, &bytes[..length], 1 << 20).await;
+            let extents = extents(published);
+            let blob = extents[0].blob.clone();
+            assert_eq!(blob.place.tier(), tier);
+            let mut on: Vec<u8> = blob.place.disks().to_vec();
+            on.sort_unstable();
+            assert_eq!(on, disks);
+            let reader = blobs.open(extents).unwrap();
+            assert_eq!(read(&reader, 0..length as u64), bytes[..length]);
+            assert!(matches!(blobs.verify(&blob), Verdict::Intact));
+            packed.extend(blob.place.pack().map(|_| blob));
+        }
+    }
+    // As rows give them back: places that hold no pack.
+    for blob in &mut packed {
+        blob.place = Place::from_bytes(&blob.place.to_bytes()).unwrap();
+    }
+    drop(blobs);
+    let blobs = start(2);
+    for blob in packed {
+        let pack = blob.place.pack().unwrap();
+        let moved = blobs.compact(pack, vec![blob.clone()]).await.unwrap();
+        assert_eq!(moved[0].place.tier(), blob.place.tier());
+        assert_ne!(moved[0].place.pack(), Some(pack));
+        blobs.remove_pack(pack).unwrap();
+        let place = moved[0].place.clone();
+        let reader = blobs.open(vec![whole(StoredBlob { place, ..blob })]);
+        assert_eq!(read(&reader.unwrap(), 0..10_000), bytes[..10_000]);
+    }
+}
+
+#[tokio::test]
+async fn cold_disks_that_fail_refuse_what_goes_to_them_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let latch = Arc::<WriteLatch>::default();
+    let layout = with_cold(folder.path());
+    let blobs = Blobs::start(&layout, 1, Arc::new(Quick), Arc::clone(&latch)).unwrap();
+    let kept = publish_to(&blobs, Tier::Cold, &pattern(10_000), 10_000).await;
+    blobs.inner.disks.fail(129, &io::ErrorKind::Other.into());
+    assert!(blobs.writer(Tier::Cold).is_err());
+    assert!(!latch.has_fallen());
+    publish_to(&blobs, Tier::Data, &pattern(10_000), 10_000).await;
+    let reader = blobs.open(extents(kept)).unwrap();
+    assert_eq!(read(&reader, 0..10_000), pattern(10_000));
+    blobs.inner.disks.fail(0, &io::ErrorKind::Other.into());
+    assert!(latch.has_fallen());
+}
+
+#[tokio::test]
+async fn cold_disks_that_were_used_must_stay_configured() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = with_cold(folder.path());
+    let start = |layout: &Layout, generation| {
+        Blobs::start(layout, generation, Arc::new(Quick), Arc::default())
+    };
+    // A store of before there were any takes them, and then needs them.
+    let before = Layout {
+        cold: DiskGroup::default(),
+        ..layout.clone()
+    };
+    let blobs = start(&before, 1).unwrap();
+    assert!(blobs.writer(Tier::Cold).is_err() && !blobs.has_cold());
+    assert!(start(&layout, 2).unwrap().has_cold());
+    let refused = start(&before, 3).err().unwrap();
+    assert_eq!(
+        refused.to_string(),
+        "0 cold disks are configured, but the store has used 3"
+    );
 }

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use bytes::Bytes;
 
 use super::buffers::Buffer;
+use super::disks::Tier;
 use super::packs::on_each;
 use super::place::{Form, Place, Spot};
 use super::{
@@ -21,6 +22,7 @@ const SYNC_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes being taken in. Dropped before [`BlobWriter::publish`] they leave nothing behind.
 pub struct BlobWriter {
     inner: Arc<Inner>,
+    tier: Tier,
     length_bytes: u64,
     /// All bytes so far, as long as they are few.
     buffer: Buffer,
@@ -29,10 +31,11 @@ pub struct BlobWriter {
 }
 
 impl BlobWriter {
-    pub(super) fn new(inner: Arc<Inner>) -> Self {
+    pub(super) fn new(inner: Arc<Inner>, tier: Tier) -> Self {
         BlobWriter {
             buffer: inner.gathering.gather(),
             inner,
+            tier,
             length_bytes: 0,
             extents: None,
         }
@@ -48,10 +51,10 @@ impl BlobWriter {
             self.buffer.extend(bytes);
             return Ok(());
         }
-        let inner = &self.inner;
+        let (inner, tier) = (&self.inner, self.tier);
         let extents = self
             .extents
-            .get_or_insert_with(|| Extents::new(Arc::clone(inner)));
+            .get_or_insert_with(|| Extents::new(Arc::clone(inner), tier));
         if self.buffer.len() > 0 {
             extents.write(self.buffer.bytes())?;
             self.buffer.clear();
@@ -85,6 +88,7 @@ impl BlobWriter {
     pub async fn publish(self) -> Result<Published, BlobError> {
         let BlobWriter {
             inner,
+            tier,
             length_bytes,
             buffer,
             extents,
@@ -92,7 +96,7 @@ impl BlobWriter {
         let content = match extents {
             Some(extents) => Content::Blobs(extents.publish().await?),
             None if buffer.len() <= INLINE_MAX_BYTES => Content::Inline(buffer.into_bytes()),
-            None => Content::Blobs(vec![pack(&inner, buffer.into_bytes()).await?]),
+            None => Content::Blobs(vec![pack(&inner, tier, buffer.into_bytes()).await?]),
         };
         Ok(Published {
             length_bytes,
@@ -102,17 +106,18 @@ impl BlobWriter {
 }
 
 /// Puts a blob into a pack.
-async fn pack(inner: &Arc<Inner>, payload: Bytes) -> Result<NewBlob, BlobError> {
+async fn pack(inner: &Arc<Inner>, tier: Tier, payload: Bytes) -> Result<NewBlob, BlobError> {
     let id = inner.next_id()?;
-    let set = inner.next_pack_set()?;
+    let set = inner.next_pack_set(tier)?;
+    let form = inner.disks.form(tier);
     let length_bytes = payload.len() as u64;
     let block_crcs = BlockCrcs::of(&payload);
-    let durable = match inner.form {
-        Form::Copies => inner.packs.append(id, payload, inner.form, set),
+    let durable = match form {
+        Form::Copies => inner.packs.append(id, payload, form, set),
         Form::Shards { .. } => {
             let inner = Arc::clone(inner);
             // Encoding a MiB would keep a runtime thread from its other work.
-            tokio::task::spawn_blocking(move || inner.packs.append(id, payload, inner.form, set))
+            tokio::task::spawn_blocking(move || inner.packs.append(id, payload, form, set))
                 .await
                 .map_err(|_| BlobError::WritesRefused)?
         }
@@ -130,6 +135,7 @@ async fn pack(inner: &Arc<Inner>, payload: Bytes) -> Result<NewBlob, BlobError> 
 /// proof enough.
 struct Extents {
     inner: Arc<Inner>,
+    tier: Tier,
     done: Vec<NewBlob>,
     /// The thread that makes a full file durable, while the next one is written.
     finishing: Option<JoinHandle<Result<NewBlob, BlobError>>>,
@@ -137,9 +143,10 @@ struct Extents {
 }
 
 impl Extents {
-    fn new(inner: Arc<Inner>) -> Self {
+    fn new(inner: Arc<Inner>, tier: Tier) -> Self {
         Extents {
             inner,
+            tier,
             done: Vec::new(),
             finishing: None,
             current: None,
@@ -161,7 +168,7 @@ impl Extents {
                 Some(extent) => extent,
                 None => self
                     .current
-                    .insert(ExtentWriter::create(Arc::clone(&self.inner))?),
+                    .insert(ExtentWriter::create(Arc::clone(&self.inner), self.tier)?),
             };
             let room = EXTENT_MAX_BYTES - extent.length_bytes;
             // No longer than `bytes`, so it fits every usize.
@@ -239,6 +246,7 @@ impl Drop for Extents {
 struct ExtentWriter {
     inner: Arc<Inner>,
     id: BlobId,
+    form: Form,
     set: Vec<u8>,
     files: Vec<Written>,
     length_bytes: u64,
@@ -258,10 +266,11 @@ struct Written {
 }
 
 impl ExtentWriter {
-    fn create(inner: Arc<Inner>) -> Result<Self, BlobError> {
+    fn create(inner: Arc<Inner>, tier: Tier) -> Result<Self, BlobError> {
         let mut extent = ExtentWriter {
             id: inner.next_id()?,
-            set: inner.next_set()?,
+            form: inner.disks.form(tier),
+            set: inner.next_set(tier)?,
             inner,
             files: Vec::new(),
             length_bytes: 0,
@@ -315,7 +324,7 @@ impl ExtentWriter {
     fn append(&mut self, blocks: &[u8]) -> Result<(), BlobError> {
         let crcs = blocks.chunks(BLOCK_BYTES).map(crc32c);
         self.block_crcs.0.extend(crcs);
-        match self.inner.form {
+        match self.form {
             Form::Copies => {
                 for index in 0..self.files.len() {
                     self.append_part(index, blocks)?;
@@ -419,7 +428,7 @@ impl ExtentWriter {
             length_bytes: self.length_bytes,
             block_crcs: std::mem::take(&mut self.block_crcs),
             place: Place {
-                form: self.inner.form,
+                form: self.form,
                 disks: self.set.clone(),
                 spot: Spot::File,
                 hold: None,

@@ -31,6 +31,7 @@ fn config(folder: &Path, redundancy: Redundancy) -> Origin {
         data: folder.join("data"),
         disks: disks.collect(),
         redundancy,
+        cold: None,
         scrub: Scrub {
             bytes_per_second: Some(1 << 30),
             pause: Duration::from_secs(3600),

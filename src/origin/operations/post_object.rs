@@ -25,6 +25,7 @@ use super::put_object::{
 };
 use crate::origin::ask::Ask;
 use crate::origin::authorize::{Caller, host};
+use crate::origin::blobs::Tier;
 use crate::origin::conditional::WriteCondition;
 use crate::origin::documents::{TagOwner, Tags};
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
@@ -131,6 +132,7 @@ pub async fn run(
         md5: content_md5(&headers)?,
         checksum: checksum_plan(&fields, false)?,
         also: None,
+        tier: Tier::Data,
     };
     let tags = match form.get("tagging") {
         None => Tags::default(),

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::{add_checksum, add_version, field_value};
 use crate::origin::ask::Ask;
+use crate::origin::blobs::Tier;
 use crate::origin::checksums::{Algorithm, Checksum};
 use crate::origin::conditional::{WriteCondition, WriteDecision};
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
@@ -356,6 +357,7 @@ pub(super) fn plan(fields: &RequestFields<'_>, payload: Payload) -> Result<Plan,
         md5: content_md5(fields.headers)?,
         checksum: checksum_plan(fields, has_trailer)?,
         also: None,
+        tier: Tier::Data,
     })
 }
 
