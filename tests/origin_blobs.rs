@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 use tidegate::config::Redundancy;
 use tidegate::origin::blobs::{
-    BlobError, Blobs, DiskState, Layout, LayoutError, PackId, Place, StoredBlob, Verdict,
+    BlobError, Blobs, DiskState, Layout, LayoutError, PackId, Place, StoredBlob, Tier, Verdict,
 };
 
 const NONE: Redundancy = Redundancy::None;
@@ -408,7 +408,7 @@ async fn a_folder_that_is_not_what_it_should_be_is_told_at_the_start() {
     drop(start_soundly(&layout, 1));
     let refused = |layout: &Layout| start(layout, 2, Arc::new(UnsyncedDisk)).err();
     let mut swapped = layout.clone();
-    swapped.disks.swap(0, 1);
+    swapped.data.disks.swap(0, 1);
     match refused(&swapped) {
         Some(LayoutError::Foreign {
             number: 0, found, ..
@@ -418,9 +418,10 @@ async fn a_folder_that_is_not_what_it_should_be_is_told_at_the_start() {
         other => panic!("{other:?}"),
     }
     let mut fewer = layout.clone();
-    fewer.disks.pop();
+    fewer.data.disks.pop();
     match refused(&fewer) {
         Some(LayoutError::TooFew {
+            tier: Tier::Data,
             configured: 2,
             used: 3,
         }) => {}
@@ -431,17 +432,17 @@ async fn a_folder_that_is_not_what_it_should_be_is_told_at_the_start() {
     let other = blobs_support::layout(other_folder.path(), 4, TWO_COPIES);
     drop(start_soundly(&other, 1));
     let mut more = layout.clone();
-    more.disks.push(other.disks[3].clone());
+    more.data.disks.push(other.data.disks[3].clone());
     match refused(&more) {
         Some(LayoutError::Foreign { number: 3, .. }) => {}
         other => panic!("{other:?}"),
     }
-    more.disks[3] = folder.path().join("disk3");
+    more.data.disks[3] = folder.path().join("disk3");
     drop(start_soundly(&more, 2));
     // An unmounted disk looks like an empty folder. One may be absent; it is not used, not even for files.
     let emptied = |number: usize| {
-        std::fs::remove_dir_all(&more.disks[number]).unwrap();
-        std::fs::create_dir(&more.disks[number]).unwrap();
+        std::fs::remove_dir_all(&more.data.disks[number]).unwrap();
+        std::fs::create_dir(&more.data.disks[number]).unwrap();
     };
     emptied(2);
     let blobs = start_soundly(&more, 3);
@@ -450,7 +451,7 @@ async fn a_folder_that_is_not_what_it_should_be_is_told_at_the_start() {
         publish(&blobs, &[7; EXTENT_BYTES]).await.unwrap();
     }
     drop(blobs);
-    assert_eq!(std::fs::read_dir(&more.disks[2]).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(&more.data.disks[2]).unwrap().count(), 0);
     emptied(1);
     match refused(&more) {
         Some(LayoutError::Absent {
@@ -460,12 +461,12 @@ async fn a_folder_that_is_not_what_it_should_be_is_told_at_the_start() {
         other => panic!("{other:?}"),
     }
     // The operator says so for each.
-    std::fs::write(more.disks[1].join("replaces-disk-2"), "").unwrap();
+    std::fs::write(more.data.disks[1].join("replaces-disk-2"), "").unwrap();
     assert!(refused(&more).is_some(), "the file names another disk");
-    std::fs::write(more.disks[1].join("replaces-disk-1"), "").unwrap();
+    std::fs::write(more.data.disks[1].join("replaces-disk-1"), "").unwrap();
     let blobs = start_soundly(&more, 4);
     assert_eq!(blobs.disk_states()[1], DiskState::Ready);
-    assert!(!more.disks[1].join("replaces-disk-1").exists());
+    assert!(!more.data.disks[1].join("replaces-disk-1").exists());
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! The store is killed at every step of its writing path, again and again, while clients write: what it acknowledged is
+//! The store is killed at every step of its writing path, again and again, while clients write and lifecycle rules move what
+//! was written to a cold disk: what it acknowledged is
 //! there byte for byte, what it did not is there whole or not at all, every byte on disk is named or declared garbage, and
 //! no garbage stays.
 //!
@@ -114,14 +115,18 @@ fn what_was_acknowledged_survives_every_kill_and_no_garbage_stays() {
     if let Err(reason) = &traced {
         println!("kills come at any moment, because no process may be traced here: {reason}");
     }
-    let mut machine = Machine::new();
+    let mut machine = Machine::with_cold();
     let mut dice = Dice(seed);
     let mut writers = Writer::all(WRITERS, seed);
+    for writer in &mut writers {
+        writer.moves_to_cold();
+    }
     let mut table = Table::default();
     let mut acknowledged = 0;
     let began = Instant::now();
     let store = machine.start();
     load::prepare(store.address);
+    load::move_to_cold(store.address);
     store.kill();
     store.ended();
     for kill in 1..=kills {

@@ -23,6 +23,7 @@ pub struct StoreCounts {
     pub collected_bytes: u64,
     pub removed_packs: u64,
     pub moved_bytes: u64,
+    pub transitioned_bytes: u64,
     pub messages_handled: u64,
     pub messages_put_off: u64,
     pub messages_given_up: u64,
@@ -36,6 +37,7 @@ pub struct StoreCounts {
     pub buckets: u64,
     pub versions: u64,
     pub version_bytes: u64,
+    pub cold_version_bytes: u64,
     pub messages_waiting: u64,
     pub messages_dead: u64,
 }
@@ -51,6 +53,7 @@ pub struct StoreMetrics {
     collected_bytes: IntCounterVec,
     removed_packs: IntCounterVec,
     moved_bytes: IntCounterVec,
+    transitioned_bytes: IntCounterVec,
     messages: IntCounterVec,
     followed: IntCounterVec,
     bytes: IntGaugeVec,
@@ -108,6 +111,11 @@ impl StoreMetrics {
                 "Bytes moved out of packs that were mostly dead.",
                 &[],
             ),
+            transitioned_bytes: counter(
+                "tidegate_store_transitioned_bytes_total",
+                "Bytes of versions that lifecycle rules brought to another storage class.",
+                &[],
+            ),
             messages: counter(
                 "tidegate_store_messages_total",
                 "Tries to hand on messages of the outbox, by how they ended.",
@@ -158,6 +166,7 @@ impl StoreMetrics {
             (&self.collected_bytes, none, counts.collected_bytes),
             (&self.removed_packs, none, counts.removed_packs),
             (&self.moved_bytes, none, counts.moved_bytes),
+            (&self.transitioned_bytes, none, counts.transitioned_bytes),
             (&self.messages, &["handled"], counts.messages_handled),
             (&self.messages, &["put_off"], counts.messages_put_off),
             (&self.messages, &["given_up"], counts.messages_given_up),
@@ -169,6 +178,7 @@ impl StoreMetrics {
         }
         for (of, now) in [
             ("versions", counts.version_bytes),
+            ("cold_versions", counts.cold_version_bytes),
             ("pack_live", counts.pack_live_bytes),
             ("pack_dead", counts.pack_dead_bytes),
             ("garbage", counts.garbage_bytes),

@@ -81,6 +81,7 @@ fn counts(stats: &Stats) -> StoreCounts {
         collected_bytes: stats.care(Care::CollectedBytes),
         removed_packs: stats.care(Care::RemovedPacks),
         moved_bytes: stats.care(Care::MovedBytes),
+        transitioned_bytes: stats.care(Care::TransitionedBytes),
         messages_handled: stats.care(Care::MessagesHandled),
         messages_put_off: stats.care(Care::MessagesPutOff),
         messages_given_up: stats.care(Care::MessagesGivenUp),
@@ -94,6 +95,7 @@ fn counts(stats: &Stats) -> StoreCounts {
         buckets: stats.level(Level::Buckets),
         versions: stats.level(Level::Versions),
         version_bytes: stats.level(Level::VersionBytes),
+        cold_version_bytes: stats.level(Level::ColdVersionBytes),
         messages_waiting: stats.level(Level::MessagesWaiting),
         messages_dead: stats.level(Level::MessagesDead),
     }
@@ -281,6 +283,7 @@ async fn state(store: &Store) -> Result<Value, StoreRefusal> {
         "versions": census.versions,
         "delete_markers": census.delete_markers,
         "version_bytes": census.version_bytes,
+        "cold": { "versions": census.cold_versions, "bytes": census.cold_version_bytes },
         "blobs": census.blobs,
         "blob_bytes": census.blob_bytes,
         "garbage": { "blobs": census.garbage, "bytes": census.garbage_bytes },

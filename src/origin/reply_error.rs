@@ -236,8 +236,10 @@ pub enum Fault {
     /// An access control list other than the one every object has.
     #[error("access control lists are not supported")]
     AclNotSupported,
-    /// A storage class other than STANDARD.
-    #[error("no such storage class")]
+    /// A storage class that there is not, or that objects of the kind do not have.
+    #[error(
+        "the store has the class STANDARD and, where its settings name cold disks, STANDARD_IA; an object that grows is STANDARD"
+    )]
     StorageClass,
     /// An upload failed.
     #[error(transparent)]
@@ -274,6 +276,7 @@ impl From<Refused> for Fault {
             Refused::InvalidPart { number } => Fault::InvalidPart { number },
             Refused::WrongOffset { length_bytes } => Fault::WrongOffset { length_bytes },
             Refused::NotAppendable => Fault::NotAppendable,
+            Refused::Moved => Fault::Overtaken { times: 1 },
         }
     }
 }

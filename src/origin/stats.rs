@@ -140,6 +140,8 @@ counted! {
         RemovedPacks,
         /// Bytes of blobs that were moved out of them before.
         MovedBytes,
+        /// Bytes of versions that lifecycle rules brought to another storage class.
+        TransitionedBytes,
         /// Messages handled.
         MessagesHandled,
         /// Tries to handle a message that failed.
@@ -162,6 +164,8 @@ counted! {
         Versions,
         /// Bytes of the versions together.
         VersionBytes,
+        /// Those of the class STANDARD_IA.
+        ColdVersionBytes,
         /// Bytes in files that wait to be removed.
         GarbageBytes,
         /// Bytes in packs that rows name.

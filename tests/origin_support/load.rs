@@ -68,6 +68,8 @@ pub struct Writer {
     tapes: HashMap<String, ExpectedVersions>,
     marker: u64,
     long_one_in: u64,
+    /// Whether there is a cold disk, and a rule that moves what is written to it.
+    has_cold: bool,
 }
 
 /// Makes the buckets.
@@ -80,6 +82,18 @@ pub fn prepare(address: SocketAddr) {
     let target = format!("{TAPES}?versioning");
     let set = ask(address, &Call::new("PUT", &target).body(document));
     assert_eq!(set.unwrap().status, 200);
+}
+
+/// Has rules move all that is current to the cold disk.
+pub fn move_to_cold(address: SocketAddr) {
+    let rules = b"<LifecycleConfiguration><Rule><Filter/><Status>Enabled</Status><Transition>\
+        <Date>2020-01-01T00:00:00Z</Date><StorageClass>STANDARD_IA</StorageClass></Transition></Rule>\
+        </LifecycleConfiguration>";
+    for bucket in [FILMS, TAPES] {
+        let target = format!("{bucket}?lifecycle");
+        let set = ask(address, &Call::new("PUT", &target).body(rules));
+        assert_eq!(set.unwrap().status, 200);
+    }
 }
 
 /// Ends every object, version and upload.
@@ -200,6 +214,20 @@ impl Writer {
             tapes: HashMap::new(),
             marker: seed ^ (number << 48),
             long_one_in: LONG_ONE_IN,
+            has_cold: false,
+        }
+    }
+
+    /// From now on it writes to the cold disk, too, and has rules move what lies elsewhere.
+    pub fn moves_to_cold(&mut self) {
+        self.has_cold = true;
+    }
+
+    /// The storage class of something new.
+    fn class(&mut self) -> &'static str {
+        match self.has_cold && self.roll(4) == 0 {
+            true => "STANDARD_IA",
+            false => "STANDARD",
         }
     }
 
@@ -243,8 +271,11 @@ impl Writer {
     /// # Errors
     /// The change was not acknowledged, or the job not done.
     pub fn turn(&mut self, address: SocketAddr, admin: SocketAddr) -> Result<bool, Trouble> {
-        if self.roll(20) == 0 {
-            let job = ["compact", "garbage"][self.roll(2) as usize];
+        if self.roll(if self.has_cold { 12 } else { 20 }) == 0 {
+            let job = match self.has_cold && self.roll(2) == 0 {
+                true => "lifecycle",
+                false => ["compact", "garbage"][self.roll(2) as usize],
+            };
             let told = Running::run_job(admin, job).ok_or(Trouble::Gone)?;
             return match told.starts_with("HTTP/1.1 200") {
                 true => Ok(false),
@@ -337,6 +368,7 @@ impl Writer {
     fn put(&mut self, address: SocketAddr, key: &str, bytes: Vec<u8>) -> Result<(), Trouble> {
         let (bytes, target) = (Arc::new(bytes), film(key));
         let call = Call::new("PUT", &target).body(&bytes);
+        let call = call.field("x-amz-storage-class", self.class());
         self.change(address, key, Some(Arc::clone(&bytes)), &call)
     }
 
@@ -350,6 +382,7 @@ impl Writer {
     ) -> Result<(String, String), Trouble> {
         let target = format!("{}?uploads", film(key));
         let call = Call::new("POST", &target).empty();
+        let call = call.field("x-amz-storage-class", self.class());
         let document = sound(&call, ask(address, &call))?.text();
         let id = element(&document, "UploadId").unwrap();
         let mut list = String::new();
@@ -400,6 +433,7 @@ impl Writer {
         };
         let (from, target) = (film(&from), film(key));
         let call = Call::new("PUT", &target).field("x-amz-copy-source", &from);
+        let call = call.field("x-amz-storage-class", self.class());
         self.change(address, key, Some(bytes), &call)
     }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use tidegate::config::{ColdDisks, Redundancy, StoreDisk};
 use tidegate::origin::check::{Finding, Listener, Seen, check};
 
 use super::strace::{self, Injection};
@@ -18,9 +19,14 @@ use super::{KEY_ID, PATIENCE, SECRET, config, folder, runtime};
 /// Numbers of blobs and packs of one start that [`File`] knows the names of.
 const NUMBERS: i64 = 48;
 
+/// The cold disk of those that have one.
+const COLD: &str = "cold";
+
 /// A folder with a configuration and a store.
 pub struct Machine {
     folder: TempDir,
+    /// The disks, below its data.
+    disks: &'static [&'static str],
     /// The last generation of writers that told its number.
     generation: i64,
     /// Openings since then that may have counted.
@@ -64,10 +70,23 @@ pub struct Ended {
 
 impl Machine {
     pub fn new() -> Self {
+        Machine::on(&["blobs/d0"])
+    }
+
+    /// With a cold disk as well.
+    pub fn with_cold() -> Self {
+        Machine::on(&["blobs/d0", COLD])
+    }
+
+    fn on(disks: &'static [&'static str]) -> Self {
         let folder = folder();
+        let cold = match disks.contains(&COLD) {
+            true => format!("cold: {{ disks: [ {{ path: data/{COLD} }} ] }}\n  "),
+            false => String::new(),
+        };
         let config = format!(
             "admin: {{ address: 127.0.0.1:0 }}\norigin:\n  address: 127.0.0.1:0\n  data: data\n  \
-             credentials: [ {{ access_key_id: {KEY_ID}, secret_file: key }} ]\n"
+             {cold}credentials: [ {{ access_key_id: {KEY_ID}, secret_file: key }} ]\n"
         );
         std::fs::write(folder.path().join("config.yaml"), config).unwrap();
         let mut key = std::fs::OpenOptions::new();
@@ -76,6 +95,7 @@ impl Machine {
         key.write_all(SECRET.as_bytes()).unwrap();
         Machine {
             folder,
+            disks,
             generation: 0,
             untold: 0,
         }
@@ -168,29 +188,41 @@ impl Machine {
                 .map(|name| data.join("meta").join(name))
                 .collect()
         };
-        let disk = data.join("blobs/d0");
+        let on_disks = |names: Vec<String>| -> Vec<PathBuf> {
+            let disks = self.disks.iter();
+            let on = |disk: &&str| {
+                names
+                    .iter()
+                    .map(|name| data.join(disk).join(name))
+                    .collect()
+            };
+            disks.map(on).collect::<Vec<Vec<PathBuf>>>().concat()
+        };
         let next = self.generation + 1..=self.generation + 1 + self.untold;
         let paths: Vec<PathBuf> = match file {
             File::Any => Vec::new(),
             File::Database => meta(&["tg.db"]),
             File::Log => meta(&["tg.db-wal"]),
             File::Metadata => meta(&["tg.db", "tg.db-wal", "tg.db-shm"]),
-            File::Upload => next
-                .flat_map(|generation| (0..NUMBERS).map(move |number| generation << 40 | number))
-                .map(|id| disk.join(format!("tmp/{id:016x}")))
-                .collect(),
-            File::BlobFolder => (0..=255)
-                .map(|shard| disk.join(format!("big/{shard:02x}")))
-                .collect(),
-            File::Pack => next
-                .flat_map(|generation| {
-                    let folder = disk.join(format!("pack/{generation:06x}"));
-                    (0..3).map(move |number| folder.join(format!("{number:010x}.pack")))
-                })
-                .collect(),
-            File::PackFolder => next
-                .map(|generation| disk.join(format!("pack/{generation:06x}")))
-                .collect(),
+            File::Upload => {
+                let ids = next.flat_map(|generation| {
+                    (0..NUMBERS).map(move |number| generation << 40 | number)
+                });
+                on_disks(ids.map(|id| format!("tmp/{id:016x}")).collect())
+            }
+            File::BlobFolder => {
+                on_disks((0..=255).map(|shard| format!("big/{shard:02x}")).collect())
+            }
+            File::Pack => {
+                let packs = next.flat_map(|generation| {
+                    (0..3).map(move |number| format!("pack/{generation:06x}/{number:010x}.pack"))
+                });
+                on_disks(packs.collect())
+            }
+            File::PackFolder => {
+                let folders = next.map(|generation| format!("pack/{generation:06x}"));
+                on_disks(folders.collect())
+            }
             File::All => {
                 let parts = [File::Metadata, File::Upload, File::Pack, File::PackFolder];
                 return parts.iter().flat_map(|part| self.paths(*part)).collect();
@@ -211,14 +243,21 @@ impl Machine {
         }
         let mut told = Told(Vec::new());
         self.untold += 1;
-        let seen = runtime().block_on(check(&config(&self.data()), &mut told));
+        let mut config = config(&self.data());
+        config.cold = self.disks.contains(&COLD).then(|| ColdDisks {
+            disks: vec![StoreDisk {
+                path: self.data().join(COLD),
+            }],
+            redundancy: Redundancy::None,
+        });
+        let seen = runtime().block_on(check(&config, &mut told));
         let seen = seen.unwrap();
         assert!(told.0.is_empty() && seen.findings == 0, "{:?}", told.0);
         assert_eq!(seen.foreign_files, 0);
         seen
     }
 
-    /// Bytes of files below one of the blobs' folders: `big`, `tmp` or `pack`.
+    /// Bytes of files below one of the blobs' folders on all disks: `big`, `tmp` or `pack`.
     pub fn bytes_in(&self, folder: &str) -> u64 {
         fn bytes_below(folder: &Path) -> u64 {
             let entries = std::fs::read_dir(folder).unwrap();
@@ -231,7 +270,10 @@ impl Machine {
             });
             bytes.sum()
         }
-        bytes_below(&self.data().join("blobs/d0").join(folder))
+        let disks = self.disks.iter();
+        disks
+            .map(|disk| bytes_below(&self.data().join(disk).join(folder)))
+            .sum()
     }
 }
 

@@ -23,7 +23,7 @@ const LIMITS: Limits = Limits {
 const ARN: &str = "arn:tidegate:webhook:::";
 
 /// Every event that a bucket can tell (S3 user guide, "Supported event types for SQS, SNS, and Lambda").
-const EVENTS: [&str; 15] = [
+const EVENTS: [&str; 16] = [
     "s3:ObjectCreated:*",
     "s3:ObjectCreated:Put",
     "s3:ObjectCreated:Post",
@@ -39,6 +39,7 @@ const EVENTS: [&str; 15] = [
     "s3:LifecycleExpiration:*",
     "s3:LifecycleExpiration:Delete",
     "s3:LifecycleExpiration:DeleteMarkerCreated",
+    "s3:LifecycleTransition",
 ];
 
 /// The targets of a bucket; none by default.

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderValue};
 
+use super::transition::Mover;
 use super::{Event, messages_about};
 use crate::origin::Fault;
 use crate::origin::conditional::WriteCondition;
@@ -15,7 +16,7 @@ use crate::origin::documents::{
 };
 use crate::origin::listing::Seek;
 use crate::origin::meta::{
-    BucketRow, Deletion, ListedVersion, VersionRow, VersionSeek, Versioning,
+    BucketRow, Deletion, ListedVersion, StorageClass, VersionRow, VersionSeek, Versioning,
 };
 use crate::origin::names::BucketName;
 use crate::origin::operations::delete_object::delete;
@@ -23,6 +24,8 @@ use crate::origin::store::Store;
 
 /// Versions and uploads read at a time.
 const BATCH: usize = 1000;
+/// The storage class that rules move versions to.
+const COLD: StorageClass = StorageClass::StandardIa;
 /// Who deletes what a rule ends, in the words of S3's event messages.
 const WHO: &str = "s3.amazonaws.com";
 
@@ -59,12 +62,23 @@ fn time(ms: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 
-/// Applies the rules of every bucket once. Gives back how many versions and uploads were ended.
+/// What the rules did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Versions and uploads that were ended.
+    pub ended: u64,
+    /// Versions that came to another storage class.
+    pub moved: u64,
+    /// Their bytes.
+    pub moved_bytes: u64,
+}
+
+/// Applies the rules of every bucket once.
 ///
 /// # Errors
-/// Trouble with the metadata; what was ended before stays ended.
-pub(super) async fn apply(store: &Store) -> Result<u64, Fault> {
-    let mut ended = 0;
+/// Trouble with the metadata; what was done before stays done.
+pub(super) async fn apply(store: &Store) -> Result<Applied, Fault> {
+    let mut applied = Applied::default();
     for bucket in store.inner.meta.buckets().await? {
         if let Some(rules) = rules(&bucket) {
             let round = Round {
@@ -75,10 +89,15 @@ pub(super) async fn apply(store: &Store) -> Result<u64, Fault> {
                 now: store.inner.clock.wall(),
                 now_ms: store.now_ms()?,
             };
-            ended += round.versions().await? + round.uploads().await?;
+            let mut mover = Mover::new(store, Arc::clone(&round.bucket), COLD, WHO, round.now_ms);
+            let ended = round.versions(&mut mover).await;
+            let moved = mover.finish().await;
+            applied.moved += moved.versions;
+            applied.moved_bytes += moved.bytes;
+            applied.ended += ended? + round.uploads().await?;
         }
     }
-    Ok(ended)
+    Ok(applied)
 }
 
 struct Round<'a> {
@@ -91,7 +110,7 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    async fn versions(&self) -> Result<u64, Fault> {
+    async fn versions(&self, mover: &mut Mover<'_>) -> Result<u64, Fault> {
         let mut ended = 0;
         let mut of_key: Vec<ListedVersion> = Vec::new();
         let mut seek = VersionSeek {
@@ -114,18 +133,18 @@ impl Round<'_> {
                     .last()
                     .is_some_and(|last| last.object.key != version.object.key)
                 {
-                    ended += self.judge(&std::mem::take(&mut of_key)).await?;
+                    ended += self.judge(&std::mem::take(&mut of_key), mover).await?;
                 }
                 of_key.push(version);
             }
             if is_last {
-                return Ok(ended + self.judge(&of_key).await?);
+                return Ok(ended + self.judge(&of_key, mover).await?);
             }
         }
     }
 
     /// Judges the versions of one key, newest first.
-    async fn judge(&self, versions: &[ListedVersion]) -> Result<u64, Fault> {
+    async fn judge(&self, versions: &[ListedVersion], mover: &mut Mover<'_>) -> Result<u64, Fault> {
         let mut ended = 0;
         let mut newer = 0;
         for (index, version) in versions.iter().enumerate() {
@@ -153,6 +172,10 @@ impl Round<'_> {
             };
             if let Some(verdict) = self.rules.verdict(&facts, self.now) {
                 ended += u64::from(self.end(version, verdict).await?);
+            } else if version.object.storage_class != COLD
+                && self.rules.moves(COLD.name(), &facts, self.now)
+            {
+                mover.add(version).await;
             }
         }
         Ok(ended)

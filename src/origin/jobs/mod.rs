@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | files that no row names any more are removed | `garbage.rs` | every hour |
 //! | packs that are mostly dead are written anew | `compaction.rs` | every hour |
-//! | lifecycle rules | `lifecycle.rs` | every hour |
+//! | lifecycle rules | `lifecycle.rs`, `transition.rs` | every hour |
 //! | everything is read and compared | `scrub.rs` | all the time, slowly |
 //! | what a reader or the scrub has found damaged is mended | `repair.rs` | at once |
 //!
@@ -23,6 +23,7 @@ mod rounds;
 mod scrub;
 #[cfg(test)]
 mod tests;
+mod transition;
 mod webhook;
 mod worker;
 
@@ -32,6 +33,7 @@ use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 
 pub use compaction::Compacted;
+pub use lifecycle::Applied;
 pub use purge::cache_tag;
 pub use scrub::{Pass, Progress, Scrubbed};
 
@@ -87,35 +89,43 @@ pub struct Event<'a> {
 /// The messages that a change sends: to every edge that is to forget the object, to everybody who asked to be told.
 pub fn messages_about(store: &Store, bucket: &BucketRow, event: &Event<'_>) -> Vec<Message> {
     let mut messages = Vec::new();
-    let message = |kind, payload: serde_json::Value| Message {
-        kind,
-        payload: payload.to_string(),
-        run_at_ms: event.now_ms,
-    };
     let edges = store.edges();
     if !edges.is_empty() {
         let tag = cache_tag(&bucket.name, event.key.as_str());
         for edge in edges {
             let payload = json!({ "edge": edge.to_string(), "tag": tag });
-            messages.push(message(PURGE, payload));
+            messages.push(message(PURGE, &payload, event));
         }
     }
+    messages.extend(webhooks_about(store, bucket, event));
+    messages
+}
+
+/// Those to everybody who asked to be told.
+fn webhooks_about(store: &Store, bucket: &BucketRow, event: &Event<'_>) -> Vec<Message> {
     let Some(document) = bucket.document(DocumentKind::Notification) else {
-        return messages;
+        return Vec::new();
     };
     // It was understood when it was put.
     let Ok(notifications) = Notifications::parse(document) else {
-        return messages;
+        return Vec::new();
     };
     let name = format!("s3:{}", event.name);
-    for target in notifications.told(&name, event.key.as_str()) {
+    let told = notifications.told(&name, event.key.as_str());
+    told.map(|target| {
         let record = webhook::record(&store.inner.region, bucket, event, &target.id);
-        messages.push(message(
-            WEBHOOK,
-            json!({ "url": target.url(), "body": { "Records": [record] } }),
-        ));
+        let payload = json!({ "url": target.url(), "body": { "Records": [record] } });
+        message(WEBHOOK, &payload, event)
+    })
+    .collect()
+}
+
+fn message(kind: &'static str, payload: &serde_json::Value, event: &Event<'_>) -> Message {
+    Message {
+        kind,
+        payload: payload.to_string(),
+        run_at_ms: event.now_ms,
     }
-    messages
 }
 
 /// Handles messages and makes rounds until `shutdown` holds true or its sender is gone.
@@ -181,8 +191,8 @@ impl Turns {
 /// What a job has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Done {
-    /// So many versions and uploads were ended.
-    Lifecycle(u64),
+    /// What became of versions and uploads.
+    Lifecycle(Applied),
     /// What there was.
     Scrub(Scrubbed),
     /// What was moved and removed.
@@ -195,7 +205,11 @@ impl Done {
     /// For a person: an object of counts.
     pub fn to_json(self) -> serde_json::Value {
         match self {
-            Done::Lifecycle(ended) => json!({ "ended": ended }),
+            Done::Lifecycle(applied) => json!({
+                "ended": applied.ended,
+                "moved": applied.moved,
+                "bytes_moved": applied.moved_bytes,
+            }),
             Done::Scrub(found) => found.to_json(),
             Done::Compact(done) => json!({
                 "packs_removed": done.packs,

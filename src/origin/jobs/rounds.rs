@@ -29,8 +29,12 @@ async fn round(store: &Store) {
     {
         let _turn = turns.wait(Job::Lifecycle).await;
         match lifecycle::apply(store).await {
-            Ok(0) => {}
-            Ok(ended) => tracing::info!(ended, "lifecycle rules were applied"),
+            Ok(applied) if applied == lifecycle::Applied::default() => {}
+            Ok(lifecycle::Applied {
+                ended,
+                moved,
+                moved_bytes,
+            }) => tracing::info!(ended, moved, moved_bytes, "lifecycle rules were applied"),
             Err(error) => tracing::warn!(%error, "lifecycle rules wait for the next round"),
         }
     }
@@ -54,6 +58,7 @@ async fn count(store: &Store) -> Result<(), MetaError> {
         (Level::Buckets, census.buckets),
         (Level::Versions, census.versions),
         (Level::VersionBytes, census.version_bytes),
+        (Level::ColdVersionBytes, census.cold_version_bytes),
         (Level::GarbageBytes, census.garbage_bytes),
         (Level::MessagesWaiting, census.tasks),
         (Level::MessagesDead, census.dead_letters),

@@ -1,6 +1,6 @@
 //! What a commit may change, and what came of it.
 
-use super::rows::{ChecksumType, ObjectChecksum, PartOfObject, PartRow, VersionKind};
+use super::rows::{ChecksumType, ObjectChecksum, PartOfObject, PartRow, StorageClass, VersionKind};
 use super::version_id::VersionId;
 use crate::origin::blobs::{Content, StoredBlob};
 use crate::origin::checksums::{Algorithm, Checksum};
@@ -57,6 +57,8 @@ pub enum Refused {
     },
     /// The object is not one that may be appended to.
     NotAppendable,
+    /// The version whose bytes were to be shared has come to another storage class meanwhile.
+    Moved,
 }
 
 /// Where the bytes of a new version come from.
@@ -105,6 +107,8 @@ pub struct NewVersion {
     pub tags: String,
     /// As [`super::VersionRow::acl`].
     pub acl: Vec<u8>,
+    /// As [`super::VersionRow::storage_class`]; what was written lies there already.
+    pub storage_class: StorageClass,
     /// As [`super::VersionRow::parts`].
     pub parts: Vec<PartOfObject>,
     /// Its bytes.
@@ -186,6 +190,8 @@ pub struct NewUpload {
     pub acl: Vec<u8>,
     /// The checksum that it announces.
     pub checksum: Option<(Algorithm, ChecksumType)>,
+    /// The storage class of its parts and of the object.
+    pub storage_class: StorageClass,
 }
 
 /// A part about to be committed.
@@ -246,6 +252,25 @@ pub struct Grown {
     pub etag: String,
     /// Its length now.
     pub length_bytes: u64,
+}
+
+/// A version about to change its storage class: all but that and where its bytes lie stays as it is.
+#[derive(Debug, Clone)]
+pub struct Transition {
+    /// The number of its bucket.
+    pub bucket: i64,
+    /// Of which object.
+    pub key: ObjectKey,
+    /// The version's number, which no other version ever has.
+    pub number: i64,
+    /// The storage class that it must still have.
+    pub from: StorageClass,
+    /// The one that it comes to.
+    pub to: StorageClass,
+    /// Its bytes, just written there; `None` = they stay in the row.
+    pub content: Option<Content>,
+    /// Sent after the commit.
+    pub messages: Vec<Message>,
 }
 
 /// A setting of one version.

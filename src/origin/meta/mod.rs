@@ -24,11 +24,12 @@ use super::names::{BucketName, ObjectKey};
 
 pub use change::{
     Append, Appended, BucketCreated, BucketDeleted, Committed, Deleted, Deletion, Grown, Message,
-    NewPart, NewUpload, NewVersion, PartSource, Refused, Source, VersionSetting,
+    NewPart, NewUpload, NewVersion, PartSource, Refused, Source, Transition, VersionSetting,
 };
 pub use rows::{
     BucketRow, ChecksumType, DeadLetter, DocumentKind, ListedObject, ListedVersion, ObjectChecksum,
-    PartOfObject, PartRow, Place, TaskRow, UploadRow, VersionKind, VersionRow, Versioning,
+    PartOfObject, PartRow, Place, StorageClass, TaskRow, UploadRow, VersionKind, VersionRow,
+    Versioning,
 };
 pub use understood::Understood;
 pub use version_id::{ForeignVersionId, VersionId};
@@ -92,6 +93,10 @@ pub struct Census {
     pub delete_markers: u64,
     /// Bytes of the versions together.
     pub version_bytes: u64,
+    /// Those of the versions that are of the class [`StorageClass::StandardIa`].
+    pub cold_versions: u64,
+    /// Bytes of those together.
+    pub cold_version_bytes: u64,
     /// Blobs that rows name.
     pub blobs: u64,
     /// Their bytes.
@@ -218,6 +223,9 @@ pub trait Meta: Send + Sync + 'static {
         version_id: Option<VersionId>,
         setting: VersionSetting,
     ) -> Changed<VersionId>;
+    /// Moves an object to another storage class, if it is still there, of the class that it was seen in, and does not
+    /// grow any more; else [`Refused::NoSuchVersion`]. Gives back what was released.
+    async fn transition(&self, transition: Transition) -> Changed<Vec<StoredBlob>>;
     /// Appends to a stream, or begins one at offset 0.
     async fn append(&self, append: Append) -> Changed<Appended>;
     /// Begins an upload. Gives back its number.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::understood::Understood;
 use super::version_id::VersionId;
-use crate::origin::blobs::StoredBlob;
+use crate::origin::blobs::{StoredBlob, Tier};
 use crate::origin::checksums::{Algorithm, Checksum};
 use crate::origin::names::ObjectKey;
 
@@ -113,6 +113,34 @@ pub enum VersionKind {
     Stream,
 }
 
+/// The storage class of a version: on which of the store's disks its bytes lie, unless they are few and lie in its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StorageClass {
+    /// The data disks.
+    #[default]
+    Standard,
+    /// The cold disks.
+    StandardIa,
+}
+
+impl StorageClass {
+    /// S3's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            StorageClass::Standard => "STANDARD",
+            StorageClass::StandardIa => "STANDARD_IA",
+        }
+    }
+
+    /// The disks of the class.
+    pub fn tier(self) -> Tier {
+        match self {
+            StorageClass::Standard => Tier::Data,
+            StorageClass::StandardIa => Tier::Cold,
+        }
+    }
+}
+
 /// Over what a checksum was computed (S3, `x-amz-checksum-type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChecksumType {
@@ -199,6 +227,8 @@ pub struct VersionRow {
     pub tags: String,
     /// Its access control list as a document; empty for the default.
     pub acl: Vec<u8>,
+    /// Its storage class; a delete marker has the default.
+    pub storage_class: StorageClass,
     /// The parts it was uploaded in; empty when it was not.
     pub parts: Vec<PartOfObject>,
     /// Where its bytes are.
@@ -220,6 +250,8 @@ pub struct ListedObject {
     pub checksum: Option<(Algorithm, ChecksumType)>,
     /// Who wrote it.
     pub owner: String,
+    /// As [`VersionRow::storage_class`].
+    pub storage_class: StorageClass,
 }
 
 /// A line of a listing of versions.
@@ -260,6 +292,8 @@ pub struct UploadRow {
     pub acl: Vec<u8>,
     /// The checksum that it announced.
     pub checksum: Option<(Algorithm, ChecksumType)>,
+    /// The storage class that the object will have, and its parts have.
+    pub storage_class: StorageClass,
 }
 
 /// A part of an upload under way.

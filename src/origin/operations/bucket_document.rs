@@ -17,7 +17,7 @@ use crate::origin::documents::Notifications;
 use crate::origin::documents::Ownership;
 use crate::origin::documents::PublicAccessBlock;
 use crate::origin::documents::{TagOwner, Tags};
-use crate::origin::meta::{BucketRow, DocumentKind};
+use crate::origin::meta::{BucketRow, DocumentKind, StorageClass};
 use crate::origin::names::BucketName;
 use crate::origin::permission;
 use crate::origin::reply::{self, Reply, ReplyBody};
@@ -109,7 +109,15 @@ fn understood(
             CorsRules::parse(&document)?;
         }
         DocumentKind::Lifecycle => {
-            LifecycleRules::parse(&document)?;
+            let rules = LifecycleRules::parse(&document)?;
+            let has_cold = ask.store.inner.blobs.has_cold();
+            let cold = StorageClass::StandardIa.name();
+            if !rules
+                .storage_classes()
+                .all(|class| has_cold && class == cold)
+            {
+                return Err(Fault::StorageClass);
+            }
         }
         DocumentKind::Notification => {
             let notifications = Notifications::parse(&document)?;

@@ -59,6 +59,7 @@ pub async fn run(ask: &mut Ask<'_>, bucket: BucketName, key: ObjectKey) -> Resul
         fields: upload.fields.clone(),
         tags: upload.tags.clone(),
         acl: upload.acl.clone(),
+        storage_class: upload.storage_class,
         parts: parts
             .iter()
             .map(|part| PartOfObject {
@@ -76,7 +77,7 @@ pub async fn run(ask: &mut Ask<'_>, bucket: BucketName, key: ObjectKey) -> Resul
         },
         messages,
     };
-    let version_id = put_object::commit_version(ask.store.clone(), version).await?;
+    let version_id = put_object::commit_version(ask.store.clone(), version, None).await?;
     let mut document = Document::new("CompleteMultipartUploadResult", Some(NAMESPACE));
     document.text("Location", &location(ask, &bucket, &key));
     document.text("Bucket", bucket.as_str());

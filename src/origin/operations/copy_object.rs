@@ -1,5 +1,5 @@
-//! CopyObject: `PUT /bucket/key` with `x-amz-copy-source` (S3 API, CopyObject). No byte moves: both objects name the
-//! same blobs.
+//! CopyObject: `PUT /bucket/key` with `x-amz-copy-source` (S3 API, CopyObject). No byte moves, both objects name the
+//! same blobs, unless the copy is of another storage class.
 
 use http::StatusCode;
 
@@ -47,7 +47,7 @@ enum Directive {
 /// As a read of the source and a write of the object.
 pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Reply, Fault> {
     let fields = &ask.fields;
-    put_object::refuse_other_storage_class(fields)?;
+    let storage_class = put_object::storage_class(ask.store, fields)?;
     let condition = WriteCondition::from_fields(fields.headers)?;
     let metadata = directive(fields, "x-amz-metadata-directive")?;
     let tagging = directive(fields, "x-amz-tagging-directive")?;
@@ -84,6 +84,13 @@ pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Re
         }
         _ => (stored_checksum(&from)?, from.parts.clone()),
     };
+    let rewritten = if from.storage_class == storage_class {
+        None
+    } else {
+        let writer = ask.store.inner.blobs.writer(storage_class.tier())?;
+        let whole = 0..from.size_bytes;
+        Some(read_through(ask.store, &from, whole, writer, put_object::write_on).await?)
+    };
     let modified_ms = ask.store.now_ms()?;
     let messages =
         put_object::messages(ask, &row, &key, "ObjectCreated:Copy")?(from.size_bytes, &from.etag);
@@ -101,13 +108,14 @@ pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Re
         fields: stored,
         tags,
         acl,
+        storage_class,
         parts,
         source: Source::Version {
             number: from.number,
         },
         messages,
     };
-    let version_id = put_object::commit_version(ask.store.clone(), version).await?;
+    let version_id = put_object::commit_version(ask.store.clone(), version, rewritten).await?;
     let mut document = Document::new("CopyObjectResult", Some(NAMESPACE));
     document.text("LastModified", &xml_time(modified_ms)?);
     document.text("ETag", &format!("\"{}\"", from.etag));
@@ -165,7 +173,11 @@ async fn computed(
 ) -> Result<ObjectChecksum, Fault> {
     let whole = 0..row.size_bytes;
     let running = Running::new(algorithm);
-    let running = read_through(store, row, whole, running, Running::update).await?;
+    let update = |running: &mut Running, bytes: &[u8]| {
+        running.update(bytes);
+        Ok(())
+    };
+    let running = read_through(store, row, whole, running, update).await?;
     Ok(ObjectChecksum {
         checksum: running.finish(),
         kind: ChecksumType::FullObject,

@@ -29,7 +29,7 @@ pub const KNOWN_FIELDS: [&str; 7] = [
 /// [`Fault::NoSuchBucket`], or a field that cannot be honoured.
 pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Reply, Fault> {
     let fields = &ask.fields;
-    super::put_object::refuse_other_storage_class(fields)?;
+    let storage_class = super::put_object::storage_class(ask.store, fields)?;
     let checksum = checksum(fields)?;
     let upload = NewUpload {
         bucket: bucket.clone(),
@@ -40,6 +40,7 @@ pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Re
         tags: super::object_tagging::from_header(fields)?,
         acl: super::object_acl::from_fields(ask)?,
         checksum,
+        storage_class,
     };
     let number = ask.store.inner.meta.create_upload(upload).await??;
     let mut document = Document::new("InitiateMultipartUploadResult", Some(NAMESPACE));

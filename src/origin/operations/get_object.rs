@@ -20,7 +20,7 @@ use crate::origin::blobs::{BlobError, Extent};
 use crate::origin::conditional::{ReadDecision, Validators, decide_read, range_applies};
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
 use crate::origin::jobs::lifecycle;
-use crate::origin::meta::{BucketRow, MetaError, Place, VersionRow};
+use crate::origin::meta::{BucketRow, MetaError, Place, StorageClass, VersionRow};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::object_reader::ObjectReader;
 use crate::origin::permission::Seen;
@@ -128,6 +128,11 @@ async fn answer(
     if !row.tags.is_empty() {
         let count = row.tags.split('&').count();
         headers.insert("x-amz-tagging-count", HeaderValue::from(count));
+    }
+    // S3 does not say it of the default.
+    if row.storage_class != StorageClass::Standard {
+        let class = HeaderValue::from_static(row.storage_class.name());
+        headers.insert("x-amz-storage-class", class);
     }
     lifecycle::add_expiration(bucket, row, &mut headers);
     match decide_read(fields.headers, validators)? {
@@ -303,23 +308,26 @@ pub(super) async fn open_range(
 }
 
 /// Takes in a range of a version, piece by piece, on a thread that may block. Gives back what took it in.
-pub(super) async fn read_through<T: Send + 'static>(
+///
+/// # Errors
+/// That of a read, or of a taker that takes no more.
+pub(in crate::origin) async fn read_through<T: Send + 'static>(
     store: &Store,
     row: &VersionRow,
     range: Range<u64>,
     mut taker: T,
-    take: fn(&mut T, &[u8]),
+    take: fn(&mut T, &[u8]) -> Result<(), Fault>,
 ) -> Result<T, Fault> {
     if range.is_empty() {
         return Ok(taker);
     }
     let (reader, first) = open_range(store, row, range.clone()).await?;
     let task = tokio::task::spawn_blocking(move || {
-        take(&mut taker, &first);
+        take(&mut taker, &first)?;
         let mut position = range.start + first.len() as u64;
         while position < range.end {
             let bytes = reader.read(position..range.end)?;
-            take(&mut taker, &bytes);
+            take(&mut taker, &bytes)?;
             position += bytes.len() as u64;
         }
         Ok::<_, Fault>(taker)

@@ -46,7 +46,7 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<
         write_parts(ask, &row, &mut document)?;
     }
     if asked.storage_class {
-        document.text("StorageClass", "STANDARD");
+        document.text("StorageClass", row.storage_class.name());
     }
     if asked.size {
         document.text("ObjectSize", &row.size_bytes.to_string());

@@ -76,7 +76,7 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
             document.text("UploadId", &UPLOAD_IDS.write(upload.number));
             write_owner(document, "Initiator", &upload.owner);
             write_owner(document, "Owner", &upload.owner);
-            document.text("StorageClass", "STANDARD");
+            document.text("StorageClass", upload.storage_class.name());
             document.text("Initiated", &started);
             if let Some((algorithm, kind)) = upload.checksum {
                 document.text("ChecksumAlgorithm", algorithm.s3_name());

@@ -88,7 +88,7 @@ pub(super) fn write_bytes(document: &mut Document, object: &ListedObject) {
         document.text("ChecksumType", kind.name());
     }
     document.text("Size", &object.size_bytes.to_string());
-    document.text("StorageClass", "STANDARD");
+    document.text("StorageClass", object.storage_class.name());
 }
 
 /// Writes a page's common prefixes.

@@ -34,7 +34,7 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<
     document.text("UploadId", &UPLOAD_IDS.write(upload.number));
     write_owner(&mut document, "Initiator", &upload.owner);
     write_owner(&mut document, "Owner", &upload.owner);
-    document.text("StorageClass", "STANDARD");
+    document.text("StorageClass", upload.storage_class.name());
     document.text("PartNumberMarker", &marker.to_string());
     let next = parts.last().map_or(marker, |part| part.number);
     document.text("NextPartNumberMarker", &next.to_string());

@@ -25,7 +25,6 @@ use super::put_object::{
 };
 use crate::origin::ask::Ask;
 use crate::origin::authorize::{Caller, host};
-use crate::origin::blobs::Tier;
 use crate::origin::conditional::WriteCondition;
 use crate::origin::documents::{TagOwner, Tags};
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
@@ -123,7 +122,7 @@ pub async fn run(
         presigned: false,
     };
     fields.refuse_unknown(&KNOWN_FIELDS)?;
-    put_object::refuse_other_storage_class(&fields)?;
+    let storage_class = put_object::storage_class(store, &fields)?;
     let plan = Plan {
         length_bytes: None,
         framing: None,
@@ -132,7 +131,7 @@ pub async fn run(
         md5: content_md5(&headers)?,
         checksum: checksum_plan(&fields, false)?,
         also: None,
-        tier: Tier::Data,
+        tier: storage_class.tier(),
     };
     let tags = match form.get("tagging") {
         None => Tags::default(),
@@ -159,6 +158,7 @@ pub async fn run(
         acl: acl.map_or_else(Vec::new, |acl| {
             super::object_acl::to_row(&acl, caller.owner())
         }),
+        storage_class,
         owner: caller.owner().to_owned(),
         modified_ms: store.now_ms()?,
         messages: put_object::messages_of(

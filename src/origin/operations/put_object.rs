@@ -12,13 +12,13 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::{add_checksum, add_version, field_value};
 use crate::origin::ask::Ask;
-use crate::origin::blobs::Tier;
+use crate::origin::blobs::{BlobWriter, Content, Tier};
 use crate::origin::checksums::{Algorithm, Checksum};
 use crate::origin::conditional::{WriteCondition, WriteDecision};
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
 use crate::origin::meta::{
-    Append, BucketRow, ChecksumType, Message, NewVersion, ObjectChecksum, Source, VersionId,
-    VersionKind,
+    Append, BucketRow, ChecksumType, Message, NewVersion, ObjectChecksum, Source, StorageClass,
+    VersionId, VersionKind,
 };
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::receive::{Arrived, ChecksumPlan, OBJECT_MAX_BYTES, Plan, UploadError, receive};
@@ -63,6 +63,8 @@ pub struct Upload {
     pub tags: String,
     /// As [`crate::origin::meta::VersionRow::acl`].
     pub acl: Vec<u8>,
+    /// The storage class, to whose disks the bytes come.
+    pub storage_class: StorageClass,
     /// Who writes it.
     pub owner: String,
     /// When, in milliseconds since 1970.
@@ -88,6 +90,7 @@ impl Upload {
             fields,
             tags: String::new(),
             acl: Vec::new(),
+            storage_class: StorageClass::default(),
             owner: store.inner.owner.clone(),
             modified_ms,
             messages: Box::new(|_, _| Vec::new()),
@@ -126,7 +129,7 @@ pub struct Committed {
 /// [`Fault`]; nothing was committed unless the fault is [`Fault::Meta`] with an unknown outcome.
 pub async fn run(mut ask: Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Reply, Fault> {
     let fields = ask.fields;
-    refuse_other_storage_class(&fields)?;
+    let storage_class = storage_class(ask.store, &fields)?;
     let condition = WriteCondition::from_fields(fields.headers)?;
     let plan = plan(
         &fields,
@@ -136,11 +139,15 @@ pub async fn run(mut ask: Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result
     let tags = super::object_tagging::from_header(&fields)?;
     let acl = super::object_acl::from_fields(&ask)?;
     let append = append_at(&fields)?;
+    if append.is_some() && storage_class != StorageClass::Standard {
+        return Err(Fault::StorageClass);
+    }
     // Everything that can be refused is refused before the first byte of the body is asked for.
     let row = refuse_early(ask.store, &bucket, &key, &condition).await?;
     let plan = Plan {
         // Joined with that of what is there or comes later, which only this one can be without reading.
         also: append.map(|_| Algorithm::Crc64Nvme),
+        tier: storage_class.tier(),
         ..plan
     };
     let upload = Upload {
@@ -149,6 +156,7 @@ pub async fn run(mut ask: Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result
         fields: stored,
         tags,
         acl,
+        storage_class,
         owner: ask.owner().to_owned(),
         modified_ms: ask.store.now_ms()?,
         messages: messages(&ask, &row, &key, "ObjectCreated:Put")?,
@@ -248,6 +256,7 @@ pub async fn commit(store: Store, upload: Upload, arrived: Arrived) -> Result<Co
             fields: upload.fields.to_row(),
             tags: upload.tags,
             acl: upload.acl,
+            storage_class: upload.storage_class,
             parts: Vec::new(),
             source: Source::Written(published.content),
             messages,
@@ -281,22 +290,35 @@ pub async fn commit(store: Store, upload: Upload, arrived: Arrived) -> Result<Co
     task.await.map_err(|_| Fault::TaskDied)?
 }
 
-/// Commits a version whose bytes are there already, and does what follows from it, in a task of its own.
+/// Commits a version whose bytes are there already, or have been `rewritten` and are published now, and does what
+/// follows from it, in a task of its own.
 ///
 /// # Errors
 /// What the commit decided, or trouble with it.
 pub(super) async fn commit_version(
     store: Store,
-    version: NewVersion,
+    mut version: NewVersion,
+    rewritten: Option<BlobWriter>,
 ) -> Result<Option<VersionId>, Fault> {
     let task = tokio::spawn(async move {
         let key = version.key.clone();
         let has_messages = !version.messages.is_empty();
-        let committed = store.inner.meta.put(version).await??;
+        let mut written = Content::Blobs(Vec::new());
+        if let Some(writer) = rewritten {
+            written = writer.publish().await?.content;
+            version.source = Source::Written(written.clone());
+        }
+        let changed = store.inner.meta.put(version).await;
+        let committed = store.settled(changed, written).await?;
         store.after_commit(committed.bucket, &key, committed.released, has_messages);
         Ok::<_, Fault>(committed.version_id)
     });
     task.await.map_err(|_| Fault::TaskDied)?
+}
+
+/// Takes bytes of another version in, on a thread that may block.
+pub(in crate::origin) fn write_on(writer: &mut BlobWriter, bytes: &[u8]) -> Result<(), Fault> {
+    Ok(writer.write(bytes)?)
 }
 
 /// Reads where the bytes go in an object that grows.
@@ -455,13 +477,17 @@ pub(super) fn checksum_plan(
     }
 }
 
-/// There is one storage class.
+/// The storage class that is asked for.
 ///
 /// # Errors
-/// [`Fault::StorageClass`].
-pub(super) fn refuse_other_storage_class(fields: &RequestFields<'_>) -> Result<(), Fault> {
+/// [`Fault::StorageClass`] for one that the store does not have.
+pub(super) fn storage_class(
+    store: &Store,
+    fields: &RequestFields<'_>,
+) -> Result<StorageClass, Fault> {
     match fields.amz("x-amz-storage-class")?.as_deref() {
-        None | Some("STANDARD" | "REDUCED_REDUNDANCY") => Ok(()),
+        None | Some("STANDARD" | "REDUCED_REDUNDANCY") => Ok(StorageClass::Standard),
+        Some("STANDARD_IA") if store.inner.blobs.has_cold() => Ok(StorageClass::StandardIa),
         Some(_) => Err(Fault::StorageClass),
     }
 }

@@ -32,7 +32,7 @@ pub async fn run(mut ask: Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Resu
     let number = part_number(ask.fields.query)?;
     let upload = find_upload(&ask, bucket, key).await?;
     let payload = std::mem::replace(&mut ask.payload, Payload::Unsigned);
-    let plan = with_checksum_of(&upload, super::put_object::plan(&ask.fields, payload)?)?;
+    let plan = as_of(&upload, super::put_object::plan(&ask.fields, payload)?)?;
     let modified_ms = ask.store.now_ms()?;
     let inner = &ask.store.inner;
     let arrived = receive(Arc::clone(&inner.blobs), ask.body, plan, &inner.stats).await?;
@@ -79,8 +79,8 @@ pub(super) fn part_number(query: &Query) -> Result<u16, Fault> {
         .ok_or(Fault::InvalidParameter { name })
 }
 
-/// Sees to it that the part has a checksum of the kind that the whole will need.
-fn with_checksum_of(upload: &UploadRow, plan: Plan) -> Result<Plan, Fault> {
+/// Sees to it that the part has a checksum of the kind that the whole will need, and lies where the whole will.
+fn as_of(upload: &UploadRow, plan: Plan) -> Result<Plan, Fault> {
     let needed = upload
         .checksum
         .map_or(Algorithm::Crc64Nvme, |(algorithm, _)| algorithm);
@@ -100,6 +100,7 @@ fn with_checksum_of(upload: &UploadRow, plan: Plan) -> Result<Plan, Fault> {
     Ok(Plan {
         checksum,
         also: (came != needed).then_some(needed),
+        tier: upload.storage_class.tier(),
         ..plan
     })
 }

@@ -1,6 +1,7 @@
 //! UploadPartCopy: `PUT /bucket/key?partNumber=N&uploadId=ID` with `x-amz-copy-source` (S3 API, UploadPartCopy).
 //!
-//! Bytes are read for their digests, which the part needs, and stay where they are.
+//! Bytes are read for their digests, which the part needs, and stay where they are, unless the upload is of another
+//! storage class.
 
 use std::ops::Range;
 
@@ -9,17 +10,18 @@ use md5::{Digest as _, Md5};
 
 use super::copy_source::CopySource;
 use super::get_object::read_through;
+use super::put_object::write_on;
 use super::upload_part::part_number;
 use super::{field_value, find_upload, told_version, xml_time};
 use crate::byte_range::{self, RangeRequest};
 use crate::origin::ask::Ask;
-use crate::origin::checksums::{Algorithm, Checksum, Running};
-use crate::origin::meta::{NewPart, PartRow, PartSource, VersionRow};
+use crate::origin::blobs::{BlobWriter, Content};
+use crate::origin::checksums::{Algorithm, Running};
+use crate::origin::meta::{NewPart, PartRow, PartSource};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::receive::{OBJECT_MAX_BYTES, UploadError};
 use crate::origin::reply::{self, Reply};
 use crate::origin::reply_error::Fault;
-use crate::origin::store::Store;
 use crate::origin::xml::{Document, NAMESPACE};
 
 /// Copies a range of an object into a part.
@@ -42,9 +44,21 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<
     let algorithm = upload
         .checksum
         .map_or(Algorithm::Crc64Nvme, |(algorithm, _)| algorithm);
-    let (md5, checksum) = digests(ask.store, &from, range.clone(), algorithm).await?;
+    let rewritten = if from.storage_class == upload.storage_class {
+        None
+    } else {
+        Some(ask.store.inner.blobs.writer(upload.storage_class.tier())?)
+    };
+    let taker = Taker {
+        md5: Md5::new(),
+        checksum: Running::new(algorithm),
+        rewritten,
+    };
+    let taken = read_through(ask.store, &from, range.clone(), taker, Taker::take).await?;
+    let md5 = hex::encode(taken.md5.finalize());
+    let checksum = taken.checksum.finish();
     let modified_ms = ask.store.now_ms()?;
-    let part = NewPart {
+    let mut part = NewPart {
         upload: upload.number,
         row: PartRow {
             number,
@@ -61,7 +75,13 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<
     };
     let store = ask.store.clone();
     let task = tokio::spawn(async move {
-        let released = store.inner.meta.put_part(part).await??;
+        let mut written = Content::Blobs(Vec::new());
+        if let Some(writer) = taken.rewritten {
+            written = writer.publish().await?.content;
+            part.source = PartSource::Written(written.clone());
+        }
+        let changed = store.inner.meta.put_part(part).await;
+        let released = store.settled(changed, written).await?;
         store.reclaim(released);
         Ok::<_, Fault>(())
     });
@@ -99,17 +119,21 @@ fn range(ask: &Ask<'_>, length_bytes: u64) -> Result<Range<u64>, Fault> {
     }
 }
 
-async fn digests(
-    store: &Store,
-    row: &VersionRow,
-    range: Range<u64>,
-    algorithm: Algorithm,
-) -> Result<(String, Checksum), Fault> {
-    let both = (Md5::new(), Running::new(algorithm));
-    let (md5, running) = read_through(store, row, range, both, |(md5, running), bytes| {
-        md5.update(bytes);
-        running.update(bytes);
-    })
-    .await?;
-    Ok((hex::encode(md5.finalize()), running.finish()))
+/// What the bytes of the part go through.
+struct Taker {
+    md5: Md5,
+    checksum: Running,
+    /// Where they have to be written anew.
+    rewritten: Option<BlobWriter>,
+}
+
+impl Taker {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        self.md5.update(bytes);
+        self.checksum.update(bytes);
+        match &mut self.rewritten {
+            Some(writer) => write_on(writer, bytes),
+            None => Ok(()),
+        }
+    }
 }

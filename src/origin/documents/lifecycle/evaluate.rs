@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{Expiration, LifecycleFilter, LifecycleRule, LifecycleRules};
+use super::{Expiration, LifecycleFilter, LifecycleRule, LifecycleRules, TransitionTime};
 use crate::origin::documents::Tags;
 
 const DAY_SECONDS: u64 = 86_400;
@@ -116,6 +116,36 @@ impl LifecycleRules {
                 }
             }
         })
+    }
+
+    /// Whether a version is to move to a storage class at `now`, wherever it is. Delete markers stay.
+    pub fn moves(&self, class: &str, version: &VersionFacts<'_>, now: SystemTime) -> bool {
+        let mut rules = self.active().filter(|rule| rule.filter.takes(version));
+        match version.kind {
+            VersionKind::Current => rules.any(|rule| {
+                let mut all = rule.transitions.iter();
+                all.any(|transition| {
+                    let due = match transition.when {
+                        TransitionTime::Days(days) => midnight_after(version.modified, days),
+                        TransitionTime::Date(date) => date,
+                    };
+                    transition.storage_class == class && now >= due
+                })
+            }),
+            VersionKind::Noncurrent {
+                is_marker: false,
+                since,
+                newer,
+            } => rules.any(|rule| {
+                let mut all = rule.noncurrent_transitions.iter();
+                all.any(|transition| {
+                    transition.storage_class == class
+                        && newer >= transition.newer_versions.unwrap_or(0)
+                        && now >= midnight_after(since, transition.days)
+                })
+            }),
+            VersionKind::CurrentMarker { .. } | VersionKind::Noncurrent { .. } => false,
+        }
     }
 
     /// When a current version expires and by which rule; the earliest counts.

@@ -1,7 +1,7 @@
 //! `LifecycleConfiguration`: when objects go by themselves (S3 user guide, "Managing the lifecycle of objects").
 //!
 //! [`LifecycleRules::parse`] refuses what S3 refuses. The rest is pure: the facts of a version and `now` go in, a
-//! verdict comes out. Transitions are read, checked and given back, and move nothing: there is one storage class.
+//! verdict comes out. Which of the storage classes that S3 lets a rule name there are is for whoever puts the document.
 
 mod evaluate;
 mod read;
@@ -86,7 +86,7 @@ pub struct Transition {
     pub storage_class: &'static str,
 }
 
-/// When the current version would move.
+/// When the current version moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransitionTime {
     /// `Days` since it was written.
@@ -107,6 +107,14 @@ pub struct NoncurrentTransition {
 }
 
 impl LifecycleRules {
+    /// The storage classes that transitions name, also those of rules that are not in force.
+    pub fn storage_classes(&self) -> impl Iterator<Item = &'static str> {
+        self.iter().flat_map(|rule| {
+            let current = rule.transitions.iter().map(|t| t.storage_class);
+            current.chain(rule.noncurrent_transitions.iter().map(|t| t.storage_class))
+        })
+    }
+
     /// The rules.
     pub fn iter(&self) -> impl Iterator<Item = &LifecycleRule> {
         self.0.iter()

@@ -416,6 +416,83 @@ fn delete_markers_go_when_they_hide_nothing() {
     assert_eq!(first_verdict(&objects, &current), None);
 }
 
+/// The second from which on a version moves; `None` when it never does within a thousand days.
+fn first_move(rules: &LifecycleRules, version: &VersionFacts<'_>) -> Option<u64> {
+    let moves = |seconds| rules.moves("STANDARD_IA", version, at(seconds));
+    let mut edges = (0..1000).flat_map(|days| [midnight(days) - 1, midnight(days)]);
+    edges.find(|seconds| moves(*seconds))
+}
+
+#[test]
+fn a_version_moves_by_the_days_or_the_date_of_any_rule_that_takes_it() {
+    let to = |when: &str, class: &str| {
+        format!("<Transition>{when}<StorageClass>{class}</StorageClass></Transition>")
+    };
+    let days = |days: u32| format!("<Days>{days}</Days>");
+    let (none, tag) = (Tags::default(), tags("k=v"));
+    for (rules, taken, expected) in [
+        (
+            all(&to(&days(30), "STANDARD_IA")),
+            &none,
+            Some(midnight(31)),
+        ),
+        (
+            all(&to("<Date>2030-01-20</Date>", "STANDARD_IA")),
+            &none,
+            Some(midnight(5)),
+        ),
+        (all(&to(&days(30), "GLACIER")), &none, None),
+        (
+            all(&(to(&days(60), "STANDARD_IA") + &to(&days(90), "GLACIER"))),
+            &tag,
+            Some(midnight(61)),
+        ),
+    ] {
+        let read = parse(&rules).unwrap();
+        let facts = version("a", 1, taken, VersionKind::Current);
+        assert_eq!(first_move(&read, &facts), expected, "{rules}");
+        let marker = VersionKind::CurrentMarker { is_alone: true };
+        assert_eq!(first_move(&read, &version("a", 0, &none, marker)), None);
+        let noncurrent = VersionKind::Noncurrent {
+            is_marker: false,
+            since: at(WRITTEN_SECONDS),
+            newer: 0,
+        };
+        assert_eq!(first_move(&read, &version("a", 1, &none, noncurrent)), None);
+    }
+}
+
+#[test]
+fn versions_that_are_not_current_move_by_age_and_number() {
+    let with = |newer: &str| {
+        all(&format!(
+            "<NoncurrentVersionTransition><NoncurrentDays>30</NoncurrentDays>{newer}\
+             <StorageClass>STANDARD_IA</StorageClass></NoncurrentVersionTransition>"
+        ))
+    };
+    let two = "<NewerNoncurrentVersions>2</NewerNoncurrentVersions>";
+    let none = Tags::default();
+    for (rules, newer, is_marker, expected) in [
+        (with(""), 0, false, Some(midnight(31))),
+        (with(""), 0, true, None),
+        (with(two), 1, false, None),
+        (with(two), 2, false, Some(midnight(31))),
+    ] {
+        let read = parse(&rules).unwrap();
+        let kind = VersionKind::Noncurrent {
+            is_marker,
+            since: at(WRITTEN_SECONDS + HOUR),
+            newer,
+        };
+        let mut facts = version("a", 1, &none, kind);
+        // Its own age does not count.
+        facts.modified = at(0);
+        assert_eq!(first_move(&read, &facts), expected, "{rules} {newer}");
+        let current = version("a", 1, &none, VersionKind::Current);
+        assert_eq!(first_move(&read, &current), None);
+    }
+}
+
 #[test]
 fn old_versions_go_by_age_and_number() {
     let with = |newer: &str| {

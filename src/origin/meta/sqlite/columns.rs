@@ -7,7 +7,8 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::super::rows::{
-    ChecksumType, ObjectChecksum, PartOfObject, Place, VersionKind, VersionRow, Versioning,
+    ChecksumType, ObjectChecksum, PartOfObject, Place, StorageClass, VersionKind, VersionRow,
+    Versioning,
 };
 use super::super::{MetaError, VersionId};
 use super::read_failed;
@@ -80,6 +81,26 @@ pub(super) fn kind(row: &SqliteRow) -> Result<VersionKind, MetaError> {
     }
 }
 
+pub(super) fn storage_class_number(class: StorageClass) -> i64 {
+    match class {
+        StorageClass::Standard => 0,
+        StorageClass::StandardIa => 1,
+    }
+}
+
+pub(super) fn storage_class(row: &SqliteRow) -> Result<StorageClass, MetaError> {
+    storage_class_of(get(row, "storage_class")?)
+}
+
+/// As [`storage_class`], of the column itself.
+pub(super) fn storage_class_of(number: i64) -> Result<StorageClass, MetaError> {
+    match number {
+        0 => Ok(StorageClass::Standard),
+        1 => Ok(StorageClass::StandardIa),
+        _ => Err(impossible("storage_class")),
+    }
+}
+
 pub(super) fn version_id(row: &SqliteRow) -> Result<VersionId, MetaError> {
     Ok(if get::<bool>(row, "is_null")? {
         VersionId::Null
@@ -126,7 +147,7 @@ macro_rules! version_sql {
     ($rest:literal) => {
         concat!(
             "SELECT v.id, v.key, v.is_null, v.kind, v.is_latest, v.size, v.etag, v.modified_ms, v.checksum_algorithm,
-                    v.checksum_type, v.checksum, v.owner, v.fields, v.tags, v.acl, v.parts, v.inline, v.blob,
+                    v.checksum_type, v.checksum, v.owner, v.fields, v.tags, v.acl, v.storage_class, v.parts, v.inline, v.blob,
                     b.length AS blob_length, b.place, b.block_crcs
              FROM versions v LEFT JOIN blobs b ON b.id = v.blob ",
             $rest
@@ -168,6 +189,7 @@ pub(super) fn version_row(row: &SqliteRow) -> Result<VersionRow, MetaError> {
         fields: get(row, "fields")?,
         tags: get(row, "tags")?,
         acl: get(row, "acl")?,
+        storage_class: storage_class(row)?,
         parts: parts_from_row(get(row, "parts")?).ok_or(impossible("parts"))?,
         place,
     })

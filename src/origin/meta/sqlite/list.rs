@@ -6,7 +6,8 @@ use super::super::{
     ListedObject, ListedVersion, MetaError, PartRow, UploadRow, VersionKind, VersionSeek,
 };
 use super::columns::{
-    algorithm, algorithm_of, get, impossible, kind, object_key, signed, unsigned, version_id,
+    algorithm, algorithm_of, get, impossible, kind, object_key, signed, storage_class,
+    storage_class_of, unsigned, version_id,
 };
 use super::read::upload_row;
 use super::read_failed;
@@ -22,6 +23,7 @@ fn listed_object(row: &SqliteRow) -> Result<ListedObject, MetaError> {
         modified_ms: get(row, "modified_ms")?,
         checksum: algorithm(row)?,
         owner: get(row, "owner")?,
+        storage_class: storage_class(row)?,
     })
 }
 
@@ -78,8 +80,10 @@ macro_rules! objects_sql {
     ($rest:literal) => {
         concat!(
             "SELECT json_group_array(json_array(
-                 CAST(key AS TEXT), size, etag, modified_ms, checksum_algorithm, checksum_type, owner)) AS page
-             FROM (SELECT key, size, etag, modified_ms, checksum_algorithm, checksum_type, owner FROM versions
+                 CAST(key AS TEXT), size, etag, modified_ms, checksum_algorithm, checksum_type, owner,
+                 storage_class)) AS page
+             FROM (SELECT key, size, etag, modified_ms, checksum_algorithm, checksum_type, owner, storage_class
+                   FROM versions
                    WHERE is_latest = 1 AND kind <> 1 AND bucket = ? AND ",
             $rest,
             " ORDER BY key LIMIT ?)"
@@ -96,6 +100,7 @@ type PageRow<'r> = (
     Option<&'r str>,
     Option<&'r str>,
     String,
+    i64,
 );
 
 pub(super) async fn objects(
@@ -121,17 +126,20 @@ pub(super) async fn objects(
     let page: &str = get(&row, "page")?;
     let rows: Vec<PageRow<'_>> = serde_json::from_str(page).map_err(|_| impossible("page"))?;
     rows.into_iter()
-        .map(|(key, size_bytes, etag, modified_ms, name, kind, owner)| {
-            let checksum = algorithm_of(name, kind)?;
-            Ok(ListedObject {
-                key: ObjectKey::new(key).map_err(|_| impossible("key"))?,
-                size_bytes,
-                etag,
-                modified_ms,
-                checksum,
-                owner,
-            })
-        })
+        .map(
+            |(key, size_bytes, etag, modified_ms, name, kind, owner, class)| {
+                let checksum = algorithm_of(name, kind)?;
+                Ok(ListedObject {
+                    key: ObjectKey::new(key).map_err(|_| impossible("key"))?,
+                    size_bytes,
+                    etag,
+                    modified_ms,
+                    checksum,
+                    owner,
+                    storage_class: storage_class_of(class)?,
+                })
+            },
+        )
         .collect()
 }
 
@@ -139,7 +147,7 @@ macro_rules! versions_sql {
     ($rest:literal) => {
         concat!(
             "SELECT id, key, is_null, kind, is_latest, size, etag, modified_ms, checksum_algorithm, checksum_type,
-                    owner, tags
+                    owner, tags, storage_class
              FROM versions WHERE bucket = ? AND ",
             $rest,
             " ORDER BY key, id DESC LIMIT ?"
@@ -177,7 +185,8 @@ fn listed_version(row: &SqliteRow) -> Result<ListedVersion, MetaError> {
 macro_rules! uploads_sql {
     ($rest:literal) => {
         concat!(
-            "SELECT id, bucket, key, started_ms, owner, fields, tags, acl, checksum_algorithm, checksum_type
+            "SELECT id, bucket, key, started_ms, owner, fields, tags, acl, checksum_algorithm, checksum_type,
+                    storage_class
              FROM uploads WHERE bucket = ? AND ",
             $rest,
             " ORDER BY key, id LIMIT ?"

@@ -25,8 +25,8 @@ use super::epochs::{Epochs, RowCache};
 use super::{
     Append, Appended, BucketCreated, BucketDeleted, BucketRow, Census, Changed, Committed,
     DeadLetter, Deleted, Deletion, DocumentKind, ListedObject, ListedVersion, Message, Meta,
-    MetaError, NewPart, NewUpload, NewVersion, PartRow, Piece, TaskRow, UploadRow, VersionId,
-    VersionRow, VersionSeek, VersionSetting, Versioning,
+    MetaError, NewPart, NewUpload, NewVersion, PartRow, Piece, TaskRow, Transition, UploadRow,
+    VersionId, VersionRow, VersionSeek, VersionSetting, Versioning,
 };
 use crate::origin::blobs::{BlobId, GENERATION_MAX, PackId, Place, StoredBlob};
 use crate::origin::latch::WriteLatch;
@@ -37,7 +37,7 @@ use changes::{buckets, objects, settings, uploads};
 use writer::Writer;
 
 /// The schema this code reads and writes, kept in SQLite's `user_version`.
-pub const SCHEMA_VERSION: i64 = 2;
+pub const SCHEMA_VERSION: i64 = 3;
 /// Connections that read. Each is a thread; more of them than cores only queue elsewhere.
 const READERS: u32 = 4;
 /// How long a reader waits for a connection before the request fails.
@@ -421,6 +421,11 @@ impl Meta for SqliteMeta {
             version_id,
             setting,
         };
+        self.writer.commit(change).await
+    }
+
+    async fn transition(&self, transition: Transition) -> Changed<Vec<StoredBlob>> {
+        let change = objects::Move(Box::new(transition));
         self.writer.commit(change).await
     }
 

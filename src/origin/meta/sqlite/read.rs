@@ -11,8 +11,8 @@ use super::super::{
     VersionId, VersionRow,
 };
 use super::columns::{
-    algorithm, blob_of, get, impossible, object_key, signed, unsigned, version_row, version_sql,
-    versioning,
+    algorithm, blob_of, get, impossible, object_key, signed, storage_class, unsigned, version_row,
+    version_sql, versioning,
 };
 use super::read_failed;
 use crate::origin::blobs::{BlobId, Extent, PackId, StoredBlob};
@@ -169,12 +169,14 @@ pub(super) fn upload_row(row: &SqliteRow) -> Result<UploadRow, MetaError> {
         tags: get(row, "tags")?,
         acl: get(row, "acl")?,
         checksum: algorithm(row)?,
+        storage_class: storage_class(row)?,
     })
 }
 
 pub(super) async fn upload(pool: &SqlitePool, number: i64) -> Result<Option<UploadRow>, MetaError> {
     let row = sqlx::query(
-        "SELECT id, bucket, key, started_ms, owner, fields, tags, acl, checksum_algorithm, checksum_type
+        "SELECT id, bucket, key, started_ms, owner, fields, tags, acl, checksum_algorithm, checksum_type,
+                storage_class
          FROM uploads WHERE id = ?",
     )
     .bind(number)
@@ -269,16 +271,20 @@ pub(super) async fn miscounted(
 pub(super) async fn census(pool: &SqlitePool) -> Result<Census, MetaError> {
     let row = sqlx::query(
         "SELECT (SELECT count(*) FROM buckets) AS buckets,
-                (SELECT count(*) FROM versions WHERE kind <> 1) AS versions,
-                (SELECT count(*) FROM versions WHERE kind = 1) AS delete_markers,
-                (SELECT coalesce(sum(size), 0) FROM versions) AS version_bytes,
+                of_versions.*,
                 (SELECT count(*) FROM blobs) AS blobs,
                 (SELECT coalesce(sum(length), 0) FROM blobs) AS blob_bytes,
                 (SELECT count(*) FROM garbage) AS garbage,
                 (SELECT coalesce(sum(length), 0) FROM garbage) AS garbage_bytes,
                 (SELECT count(*) FROM uploads) AS uploads,
                 (SELECT count(*) FROM tasks) AS tasks,
-                (SELECT count(*) FROM dead_letters) AS dead_letters",
+                (SELECT count(*) FROM dead_letters) AS dead_letters
+         FROM (SELECT count(*) FILTER (WHERE kind <> 1) AS versions,
+                      count(*) FILTER (WHERE kind = 1) AS delete_markers,
+                      coalesce(sum(size), 0) AS version_bytes,
+                      count(*) FILTER (WHERE storage_class = 1) AS cold_versions,
+                      coalesce(sum(size) FILTER (WHERE storage_class = 1), 0) AS cold_version_bytes
+               FROM versions) AS of_versions",
     )
     .fetch_one(pool)
     .await
@@ -292,6 +298,8 @@ pub(super) async fn census(pool: &SqlitePool) -> Result<Census, MetaError> {
         versions: number("versions")?,
         delete_markers: number("delete_markers")?,
         version_bytes: number("version_bytes")?,
+        cold_versions: number("cold_versions")?,
+        cold_version_bytes: number("cold_version_bytes")?,
         blobs: number("blobs")?,
         blob_bytes: number("blob_bytes")?,
         garbage: number("garbage")?,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _, Sqlite, Transaction};
 
 use super::{MetaOpenError, SCHEMA_VERSION};
 use crate::origin::blobs::Place;
@@ -76,12 +76,10 @@ CREATE TABLE versions (
     acl                BLOB    NOT NULL,
     parts              BLOB    NOT NULL,
     inline             BLOB,
-    blob               INTEGER
+    blob               INTEGER,
+    storage_class      INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX versions_by_key ON versions (bucket, key, id DESC);
-CREATE INDEX objects_listed ON versions
-    (bucket, key, size, etag, modified_ms, checksum_algorithm, checksum_type, owner)
-    WHERE is_latest = 1 AND kind <> 1;
 CREATE TABLE extents (
     holder   INTEGER NOT NULL,
     position INTEGER NOT NULL,
@@ -101,7 +99,8 @@ CREATE TABLE uploads (
     tags               TEXT    NOT NULL,
     acl                BLOB    NOT NULL,
     checksum_algorithm TEXT,
-    checksum_type      TEXT
+    checksum_type      TEXT,
+    storage_class      INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX uploads_by_key ON uploads (bucket, key, id);
 CREATE TABLE parts (
@@ -137,6 +136,20 @@ CREATE TABLE dead_letters (
     last_error TEXT
 );
 INSERT INTO counters (name, value) VALUES ('row', 0);
+";
+
+/// All that a listing of objects says of one, so that it needs no row.
+const OBJECTS_LISTED: &str = "
+CREATE INDEX objects_listed ON versions
+    (bucket, key, size, etag, modified_ms, checksum_algorithm, checksum_type, owner, storage_class)
+    WHERE is_latest = 1 AND kind <> 1;
+";
+
+/// What version 3 has beyond version 2; the index follows.
+const BRING_OVER_2: &str = "
+ALTER TABLE versions ADD COLUMN storage_class INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE uploads ADD COLUMN storage_class INTEGER NOT NULL DEFAULT 0;
+DROP INDEX objects_listed;
 ";
 
 /// Moves the tables of version 1 out of the way, and their rows into those of [`SCHEMA`] afterwards.
@@ -186,7 +199,8 @@ pub(super) async fn prepare(
     match (application, version) {
         (0, 0) if tables == 0 => create(connection).await.map_err(failed),
         (APPLICATION_ID, SCHEMA_VERSION) => Ok(()),
-        (APPLICATION_ID, 1) => bring_over(connection).await.map_err(failed),
+        (APPLICATION_ID, 1) => bring_over_1(connection).await.map_err(failed),
+        (APPLICATION_ID, 2) => bring_over_2(connection).await.map_err(failed),
         (APPLICATION_ID, found) => Err(MetaOpenError::SchemaVersion {
             path: path.to_owned(),
             found,
@@ -202,6 +216,9 @@ async fn create(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     // Both pragmas are part of the transaction, so a stop in between leaves an empty database.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await?;
+    sqlx::raw_sql(OBJECTS_LISTED)
+        .execute(&mut *transaction)
+        .await?;
     let stamp = format!(
         "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
     );
@@ -211,7 +228,7 @@ async fn create(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     transaction.commit().await
 }
 
-async fn bring_over(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+async fn bring_over_1(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     sqlx::raw_sql(SET_ASIDE_1)
         .execute(&mut *transaction)
@@ -242,9 +259,22 @@ async fn bring_over(connection: &mut SqliteConnection) -> Result<(), sqlx::Error
             .await?;
         }
     }
-    sqlx::raw_sql(BRING_OVER_1)
-        .execute(&mut *transaction)
-        .await?;
+    for sql in [BRING_OVER_1, OBJECTS_LISTED] {
+        sqlx::raw_sql(sql).execute(&mut *transaction).await?;
+    }
+    stamp(transaction).await
+}
+
+async fn bring_over_2(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    for sql in [BRING_OVER_2, OBJECTS_LISTED] {
+        sqlx::raw_sql(sql).execute(&mut *transaction).await?;
+    }
+    stamp(transaction).await
+}
+
+/// Ends a transaction that has brought the tables to the version of this code.
+async fn stamp(mut transaction: Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
     let stamp = format!("PRAGMA user_version = {SCHEMA_VERSION};");
     sqlx::raw_sql(AssertSqlSafe(stamp))
         .execute(&mut *transaction)
@@ -260,8 +290,55 @@ mod tests {
     use super::*;
     use crate::origin::blobs::{BlobId, StoredBlob};
     use crate::origin::latch::WriteLatch;
-    use crate::origin::meta::{Meta as _, Place as Bytes, VersionId, Versioning};
+    use crate::origin::listing::Seek;
+    use crate::origin::meta::{Meta as _, Place as Bytes, StorageClass, VersionId, Versioning};
     use crate::origin::names::{BucketName, ObjectKey};
+
+    #[tokio::test]
+    async fn a_database_of_the_second_version_gets_storage_classes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tg.db");
+        let url = format!("sqlite://{}?mode=rwc", path.display());
+        let mut old = SqliteConnection::connect(&url).await.unwrap();
+        // Version 2 had no column more and none less.
+        let tables = SCHEMA.replace(",\n    storage_class      INTEGER NOT NULL DEFAULT 0", "");
+        assert!(!tables.contains("storage_class"));
+        let index = OBJECTS_LISTED.replace(", storage_class", "");
+        let rows = "
+            INSERT INTO buckets VALUES (3, 'films', '', 1000, 0);
+            INSERT INTO versions VALUES
+                (1, 3, x'61', 1, 0, 1, 2, 'tag-a', 2000, 'CRC32', 'FULL_OBJECT', x'01020304', '', x'', '', x'', x'',
+                 x'0102', NULL);
+            INSERT INTO uploads VALUES (2, 3, x'62', 2000, '', x'', '', x'', NULL, NULL);
+            PRAGMA application_id = 1413967730;
+            PRAGMA user_version = 2;
+        ";
+        for sql in [tables, index, rows.to_owned()] {
+            sqlx::raw_sql(AssertSqlSafe(sql))
+                .execute(&mut old)
+                .await
+                .unwrap();
+        }
+        old.close().await.unwrap();
+
+        let opened = open(&path).await.unwrap();
+        let (meta, task) = opened.start(Arc::new(WriteLatch::default()));
+        let task = tokio::spawn(task);
+        let key = ObjectKey::new("a").unwrap();
+        let a = meta.latest(3, &key).await.unwrap().unwrap();
+        assert_eq!(a.storage_class, StorageClass::Standard);
+        assert_eq!(a.place, Bytes::Inline(bytes::Bytes::from_static(&[1, 2])));
+        let listed = meta.list(3, &Seek::From(Vec::new()), 10).await.unwrap();
+        assert_eq!(listed.len(), 1);
+        assert_eq!(listed[0].storage_class, StorageClass::Standard);
+        let upload = meta.upload(2).await.unwrap().unwrap();
+        assert_eq!(upload.storage_class, StorageClass::Standard);
+        meta.close().await;
+        task.await.unwrap();
+        // It is of this version now.
+        let again = open(&path).await.unwrap();
+        assert_eq!(again.generation, 2);
+    }
 
     /// The tables of version 1, with a bucket of two objects, one of which has no bytes.
     const VERSION_1: &str = "

@@ -4,10 +4,13 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::super::super::{
-    Committed, Deleted, Deletion, NewVersion, ObjectChecksum, Refused, Source, VersionId,
-    VersionKind, Versioning,
+    Committed, Deleted, Deletion, NewVersion, ObjectChecksum, Refused, Source, StorageClass,
+    Transition, VersionId, VersionKind, Versioning,
 };
-use super::super::columns::{kind, kind_number, parts_to_row, signed, undecodable, version_id};
+use super::super::columns::{
+    kind, kind_number, parts_to_row, signed, storage_class, storage_class_number, undecodable,
+    version_id,
+};
 use super::super::outbox::enqueue;
 use super::super::writer::Change;
 use super::content::{self, RowPlace};
@@ -24,13 +27,14 @@ pub(super) struct Existing {
     pub(super) is_latest: bool,
     pub(super) size: i64,
     pub(super) etag: String,
+    pub(super) storage_class: StorageClass,
     pub(super) place: RowPlace,
 }
 
 macro_rules! existing_sql {
     ($rest:literal) => {
         concat!(
-            "SELECT id, is_null, kind, is_latest, size, etag, inline, blob FROM versions ",
+            "SELECT id, is_null, kind, is_latest, size, etag, storage_class, inline, blob FROM versions ",
             $rest
         )
     };
@@ -44,6 +48,7 @@ fn existing(row: &SqliteRow) -> Result<Existing, sqlx::Error> {
         is_latest: row.try_get("is_latest")?,
         size: row.try_get("size")?,
         etag: row.try_get("etag")?,
+        storage_class: storage_class(row).map_err(undecodable)?,
         place: RowPlace::of(row)?,
     })
 }
@@ -120,7 +125,16 @@ impl Change for Put {
         }
         // Everything that can refuse comes before the first write: the rest of the batch goes on.
         let size = signed(new.size_bytes);
-        let source = match resolve(changes, new.source, bucket, &new.key, size).await? {
+        let source = match resolve(
+            changes,
+            new.source,
+            bucket,
+            &new.key,
+            size,
+            new.storage_class,
+        )
+        .await?
+        {
             Ok(source) => source,
             Err(refused) => return Ok(Err(refused)),
         };
@@ -152,6 +166,7 @@ impl Change for Put {
             fields: &new.fields,
             tags: &new.tags,
             acl: &new.acl,
+            storage_class: new.storage_class,
             parts: parts_to_row(&new.parts),
             place,
         };
@@ -162,6 +177,44 @@ impl Change for Put {
             version_id: (versioning != Versioning::Off).then_some(id),
             released,
         }))
+    }
+}
+
+pub(in super::super) struct Move(pub(in super::super) Box<Transition>);
+
+impl Change for Move {
+    type Outcome = Result<Vec<StoredBlob>, Refused>;
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<Self::Outcome, sqlx::Error> {
+        let new = *self.0;
+        let row = sqlx::query(existing_sql!("WHERE id = ?"))
+            .bind(new.number)
+            .fetch_optional(changes.sql())
+            .await?;
+        let Some(version) = row.as_ref().map(existing).transpose()? else {
+            return Ok(Err(Refused::NoSuchVersion));
+        };
+        // An object's bytes never change, so those that were written are still its own.
+        if version.kind != VersionKind::Object || version.storage_class != new.from {
+            return Ok(Err(Refused::NoSuchVersion));
+        }
+        changes.touch_object(new.bucket, &new.key);
+        let (place, released) = match new.content {
+            None => (version.place, Vec::new()),
+            Some(content) => {
+                let released = content::release(changes, new.number, &version.place).await?;
+                let place = content::name_written(changes, new.number, content).await?;
+                (place, released)
+            }
+        };
+        sqlx::query("UPDATE versions SET storage_class = ?, inline = ?, blob = ? WHERE id = ?")
+            .bind(storage_class_number(new.to))
+            .bind(place.inline)
+            .bind(place.blob)
+            .bind(new.number)
+            .execute(changes.sql())
+            .await?;
+        enqueue(changes, &new.messages, &version.version_id.to_string()).await?;
+        Ok(Ok(released))
     }
 }
 
@@ -178,6 +231,7 @@ async fn resolve(
     bucket: i64,
     key: &ObjectKey,
     size: i64,
+    class: StorageClass,
 ) -> Result<Result<Resolved, Refused>, sqlx::Error> {
     Ok(match source {
         Source::Written(content) => Ok(Resolved::Written(content)),
@@ -188,6 +242,7 @@ async fn resolve(
                 .await?;
             match row.as_ref().map(existing).transpose()? {
                 None => Err(Refused::NoSuchVersion),
+                Some(version) if version.storage_class != class => Err(Refused::Moved),
                 Some(version) => {
                     // A stream may have grown since it was looked at.
                     let extents = content::extents_of(
@@ -267,6 +322,7 @@ struct NewRow<'a> {
     fields: &'a [u8],
     tags: &'a str,
     acl: &'a [u8],
+    storage_class: StorageClass,
     parts: Vec<u8>,
     place: RowPlace,
 }
@@ -275,8 +331,8 @@ async fn insert(changes: &mut Changes<'_>, row: NewRow<'_>) -> Result<VersionId,
     let checksum = row.checksum;
     sqlx::query(
         "INSERT INTO versions (id, bucket, key, is_null, kind, is_latest, size, etag, modified_ms,
-            checksum_algorithm, checksum_type, checksum, owner, fields, tags, acl, parts, inline, blob)
-         VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            checksum_algorithm, checksum_type, checksum, owner, fields, tags, acl, storage_class, parts, inline, blob)
+         VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(row.number)
     .bind(row.bucket)
@@ -293,6 +349,7 @@ async fn insert(changes: &mut Changes<'_>, row: NewRow<'_>) -> Result<VersionId,
     .bind(row.fields)
     .bind(row.tags)
     .bind(row.acl)
+    .bind(storage_class_number(row.storage_class))
     .bind(row.parts)
     .bind(row.place.inline)
     .bind(row.place.blob)
@@ -404,6 +461,7 @@ async fn delete_latest(
         fields: &[],
         tags: "",
         acl: &[],
+        storage_class: StorageClass::default(),
         parts: Vec::new(),
         place: RowPlace::default(),
     };

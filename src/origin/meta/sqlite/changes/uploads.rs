@@ -3,7 +3,7 @@
 use sqlx::Row as _;
 
 use super::super::super::{NewPart, NewUpload, PartSource, Refused};
-use super::super::columns::signed;
+use super::super::columns::{signed, storage_class_number};
 use super::super::writer::Change;
 use super::Changes;
 use super::content::{self, RowExtent, RowPlace};
@@ -22,8 +22,8 @@ impl Change for Create {
         let number = changes.next_row().await?;
         sqlx::query(
             "INSERT INTO uploads (id, bucket, key, started_ms, owner, fields, tags, acl, checksum_algorithm,
-                checksum_type)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                checksum_type, storage_class)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(number)
         .bind(bucket)
@@ -35,6 +35,7 @@ impl Change for Create {
         .bind(&new.acl)
         .bind(new.checksum.map(|(algorithm, _)| algorithm.s3_name()))
         .bind(new.checksum.map(|(_, kind)| kind.name()))
+        .bind(storage_class_number(new.storage_class))
         .execute(changes.sql())
         .await?;
         Ok(Ok(number))
@@ -51,18 +52,19 @@ impl Change for PutPart {
             row,
             source,
         } = *self.0;
-        let alive: Option<i64> = sqlx::query_scalar("SELECT 1 FROM uploads WHERE id = ?")
-            .bind(upload)
-            .fetch_optional(changes.sql())
-            .await?;
-        if alive.is_none() {
+        let class: Option<i64> =
+            sqlx::query_scalar("SELECT storage_class FROM uploads WHERE id = ?")
+                .bind(upload)
+                .fetch_optional(changes.sql())
+                .await?;
+        let Some(class) = class else {
             return Ok(Err(Refused::NoSuchUpload));
-        }
+        };
         let shared = match &source {
             PartSource::Written(_) => None,
             PartSource::Version { number, start, end } => {
                 let found = sqlx::query(
-                    "SELECT size, inline, blob FROM versions WHERE id = ? AND kind <> 1",
+                    "SELECT size, storage_class, inline, blob FROM versions WHERE id = ? AND kind <> 1",
                 )
                 .bind(number)
                 .fetch_optional(changes.sql())
@@ -75,6 +77,9 @@ impl Change for PutPart {
                 let (start, end) = (signed(*start), signed(*end));
                 if end > size {
                     return Ok(Err(Refused::NoSuchVersion));
+                }
+                if found.try_get::<i64, _>("storage_class")? != class {
+                    return Ok(Err(Refused::Moved));
                 }
                 Some(content::extents_of(changes, *number, &place, start, end).await?)
             }
