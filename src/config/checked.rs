@@ -318,6 +318,8 @@ pub struct Origin {
     pub domain: Option<String>,
     /// `origin.webhooks`: what the URLs of webhooks may begin with; none by default.
     pub webhooks: Vec<String>,
+    /// `origin.webhook_ca_file`: authorities beside the system's that sign for webhooks; `None` = none.
+    pub webhook_ca_file: Option<PathBuf>,
     /// `origin.purge`: admin addresses of edges, beside this node's own, that forget an object when it changes.
     pub purge: Vec<SocketAddr>,
     /// `origin.credentials`, at least one.

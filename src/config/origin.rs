@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::checked::{ColdDisks, Credential, Origin, Redundancy, Scrub, StoreDisk};
 use super::parsers::{
-    address as parse_address, bucket_pattern, count, credential_part, duration, host, one_of,
-    or_none, path, secret_file, size, true_or_false, url_prefix,
+    address as parse_address, bucket_pattern, ca_file, count, credential_part, duration, host,
+    one_of, or_none, path, secret_file, size, true_or_false, url_prefix,
 };
 use super::problem::Reason;
 use super::reader::{Entries, Section};
@@ -52,6 +52,8 @@ pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Or
     let region = origin.or_default("region", "us-east-1", credential_part("a region"));
     let domain = origin.optional("domain", "path style only", host());
     let webhooks = origin.optional_scalars("webhooks", "none", url_prefix());
+    let ca = ca_file(relations.base_dir);
+    let webhook_ca_file = origin.optional("webhook_ca_file", "the system's authorities alone", ca);
     let purge = origin.optional_scalars("purge", "the edge of this node", parse_address());
     let mut ids = Names::default();
     let credentials = origin.list("credentials", Entries::AtLeastOne, |credential| {
@@ -84,6 +86,7 @@ pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Or
         region: region?,
         domain: domain?,
         webhooks: webhooks?.unwrap_or_default(),
+        webhook_ca_file: webhook_ca_file?,
         purge: purge?.unwrap_or_default(),
         credentials: credentials?,
     })

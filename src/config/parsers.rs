@@ -357,10 +357,11 @@ pub(super) fn path_prefix() -> Parser<'static, String> {
 
 /// What a URL begins with: scheme and server at least. Only plain HTTP is spoken.
 pub(super) fn url_prefix() -> Parser<'static, String> {
-    checked_text("what a http:// URL begins with", |text| {
+    checked_text("what a URL begins with", |text| {
         let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
         let server = text
             .strip_prefix("http://")
+            .or_else(|| text.strip_prefix("https://"))
             .and_then(|rest| rest.split_once('/'));
         match server {
             Some((server, _)) if visible && !server.is_empty() && !server.contains('@') => {

@@ -169,7 +169,9 @@ pub enum Reason {
     #[error("{0:?} is not a path: it must begin with / and hold no ?, #, space or dot segment")]
     NotAPath(String),
     /// No beginning of a webhook's URL.
-    #[error("{0:?} is not what a webhook's URL can begin with: give http://, a server and a /")]
+    #[error(
+        "{0:?} is not what a webhook's URL can begin with: give http:// or https://, a server and a /"
+    )]
     NotAUrlPrefix(String),
     /// An access key id or region that could not stand in a credential scope.
     #[error("{0:?} cannot stand in a credential: use letters, digits and . _ - only")]

@@ -347,6 +347,7 @@ mod tests {
             region: "us-east-1".to_owned(),
             domain: None,
             webhooks: Vec::new(),
+            webhook_ca_file: None,
             purge: Vec::new(),
             credentials: Vec::new(),
         }

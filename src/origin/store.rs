@@ -50,6 +50,8 @@ pub(super) struct Inner {
     pub(super) owner: String,
     /// What URLs of webhooks may begin with.
     pub(super) webhooks: Vec<String>,
+    /// Whom webhooks are trusted by.
+    pub(super) trust: jobs::Trust,
     /// Admin addresses of edges that are told to forget what changes.
     edges: RwLock<Vec<SocketAddr>>,
     /// What each key may do by itself.
@@ -197,6 +199,7 @@ impl Store {
                     .first()
                     .map_or_else(String::new, |key| key.access_key_id.clone()),
                 webhooks: config.webhooks.clone(),
+                trust: jobs::Trust::new(config.webhook_ca_file.clone()),
                 edges: RwLock::new(config.purge.clone()),
                 rights: config
                     .credentials

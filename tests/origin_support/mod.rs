@@ -65,6 +65,7 @@ pub fn config(data: &Path) -> Origin {
         region: REGION.to_owned(),
         domain: Some(DOMAIN.to_owned()),
         webhooks: Vec::new(),
+        webhook_ca_file: None,
         purge: Vec::new(),
         credentials: vec![Credential {
             access_key_id: KEY_ID.to_owned(),

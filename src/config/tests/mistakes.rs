@@ -28,12 +28,12 @@ fn every_kind_of_mistake_is_named_with_its_key_and_reason() {
         (
             "  data: data",
             "  data: data\n  bucket: x",
-            "origin.bucket: unknown key (known: address, data, disks, redundancy, cold, scrub, region, domain, webhooks, purge, credentials)",
+            "origin.bucket: unknown key (known: address, data, disks, redundancy, cold, scrub, region, domain, webhooks, webhook_ca_file, purge, credentials)",
         ),
         (
             "  data: data",
             "  data: data\n  '': x",
-            "origin.\"\": unknown key (known: address, data, disks, redundancy, cold, scrub, region, domain, webhooks, purge, credentials)",
+            "origin.\"\": unknown key (known: address, data, disks, redundancy, cold, scrub, region, domain, webhooks, webhook_ca_file, purge, credentials)",
         ),
         (
             "edge:",

@@ -33,6 +33,7 @@ use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 
 pub use compaction::Compacted;
+pub use delivery::Trust;
 pub use lifecycle::Applied;
 pub use purge::cache_tag;
 pub use scrub::{Pass, Progress, Scrubbed};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use aws_lc_rs::digest;
 use serde::Deserialize;
 
-use super::delivery::{Delivery, post};
+use super::delivery::{Delivery, Receiver, post};
 
 /// The tag of an object in `Cache-Tag`, by which an edge forgets it, whatever URL it is stored under: the bucket, and a
 /// digest of the key, because a key may hold what a tag may not.
@@ -27,5 +27,10 @@ pub(super) async fn handle(payload: &str) -> Delivery {
     };
     let body = serde_json::json!({ "tag": payload.tag }).to_string();
     let host = payload.edge.to_string();
-    post(&host, payload.edge, "/purge", body).await
+    let edge = Receiver {
+        authority: &host,
+        address: payload.edge,
+        tls: None,
+    };
+    post(edge, "/purge", body).await
 }

@@ -39,6 +39,7 @@ fn config(folder: &Path, redundancy: Redundancy) -> Origin {
         region: "us-east-1".to_owned(),
         domain: None,
         webhooks: Vec::new(),
+        webhook_ca_file: None,
         purge: Vec::new(),
         credentials: vec![Credential {
             access_key_id: "demo".to_owned(),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::Event;
-use super::delivery::{Delivery, post};
+use super::delivery::{Delivery, Receiver, Trust, post};
 use crate::origin::meta::BucketRow;
 use crate::origin::operations::event_time;
 
@@ -47,7 +47,7 @@ struct Payload {
 }
 
 /// Tells the server.
-pub(super) async fn handle(payload: &str) -> Delivery {
+pub(super) async fn handle(payload: &str, trust: &Trust) -> Delivery {
     let Ok(payload) = serde_json::from_str::<Payload>(payload) else {
         return Delivery::Hopeless("not a message of ours".to_owned());
     };
@@ -57,9 +57,13 @@ pub(super) async fn handle(payload: &str) -> Delivery {
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
         return Delivery::Hopeless(format!("{url} names no server"));
     };
-    if url.scheme() != "http" {
-        return Delivery::Hopeless(format!("{url} is not http"));
-    }
+    // In an URL the address of IPv6 stands in brackets, in a certificate without.
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    let tls = match url.scheme() {
+        "http" => None,
+        "https" => Some((name, trust)),
+        _ => return Delivery::Hopeless(format!("{url} is neither http nor https")),
+    };
     let authority = format!("{host}:{port}");
     let address = match tokio::net::lookup_host(&authority).await {
         Ok(mut addresses) => addresses.next(),
@@ -72,5 +76,10 @@ pub(super) async fn handle(payload: &str) -> Delivery {
         Some(query) => format!("{}?{query}", url.path()),
         None => url.path().to_owned(),
     };
-    post(&authority, address, &path, payload.body.to_string()).await
+    let receiver = Receiver {
+        authority: &authority,
+        address,
+        tls,
+    };
+    post(receiver, &path, payload.body.to_string()).await
 }

@@ -63,7 +63,7 @@ async fn round(store: &Store) -> Result<Option<Duration>, MetaError> {
         }
         let mut outcomes = futures_util::stream::iter(tasks)
             .map(|task| async move {
-                let delivery = handle(&task).await;
+                let delivery = handle(store, &task).await;
                 (task, delivery)
             })
             .buffer_unordered(AT_ONCE);
@@ -102,10 +102,10 @@ async fn round(store: &Store) -> Result<Option<Duration>, MetaError> {
     }
 }
 
-async fn handle(task: &TaskRow) -> Delivery {
+async fn handle(store: &Store, task: &TaskRow) -> Delivery {
     match task.kind.as_str() {
         PURGE => purge::handle(&task.payload).await,
-        WEBHOOK => webhook::handle(&task.payload).await,
+        WEBHOOK => webhook::handle(&task.payload, &store.inner.trust).await,
         other => Delivery::Hopeless(format!("nobody handles {other}")),
     }
 }
