@@ -1,7 +1,6 @@
 //! What the cache asks of an origin, as a trait, so that tests can script one.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,12 +68,15 @@ pub fn no_interim(_: InterimResponse) {}
 /// The body of a response, chunk by chunk.
 #[async_trait]
 pub trait OriginBody: Send {
-    /// The next bytes; `None` at a verified end, or at the end of the connection under
-    /// [`Framing::UntilClose`].
+    /// The next bytes, valid until the next call; `None` at a verified end, or at the end of the connection
+    /// under [`Framing::UntilClose`].
     ///
     /// # Errors
     /// [`FetchError`] when the body breaks off, stalls or is malformed.
-    async fn next(&mut self) -> Result<Option<Bytes>, FetchError>;
+    async fn next(&mut self) -> Result<Option<&[u8]>, FetchError>;
+
+    /// Lets go of a body whose verified end was read: its connection may serve another request.
+    async fn release(self: Box<Self>);
 }
 
 /// An origin: one or many servers behind one name.

@@ -404,18 +404,21 @@ impl FillWriter {
         self.fill.progress.notify_waiters();
     }
 
-    /// Waits until a reader wants bytes (`bounded-lead`) or nobody reads any more.
+    /// Waits until a reader wants more than was pushed and the `hidden_bytes` that the writer has at hand
+    /// (`bounded-lead`), or nobody reads any more.
     ///
     /// # Cancel safety
     /// May be dropped at any time.
-    pub async fn demand(&mut self) -> Demand {
+    pub async fn demand(&mut self, hidden_bytes: u64) -> Demand {
         let lead_bytes = self.fill.sizes.lead_bytes;
         loop {
             {
                 let state = self.fill.lock();
                 match state.positions().max() {
                     None => return Demand::Unread,
-                    Some(fastest) if state.next < fastest.saturating_add(lead_bytes) => {
+                    Some(fastest)
+                        if state.next + hidden_bytes < fastest.saturating_add(lead_bytes) =>
+                    {
                         return Demand::Wanted;
                     }
                     Some(_) => {}
@@ -547,7 +550,7 @@ mod tests {
         let mut reader = fill.reader();
         writer.push(Bytes::from(vec![0; SIZES.lead_bytes as usize]));
         let waiting = tokio::spawn(async move {
-            let demand = writer.demand().await;
+            let demand = writer.demand(0).await;
             (demand, writer)
         });
         tokio::task::yield_now().await;
@@ -556,7 +559,7 @@ mod tests {
         let (demand, mut writer) = waiting.await.unwrap();
         assert_eq!(demand, Demand::Wanted);
         drop(reader);
-        assert_eq!(writer.demand().await, Demand::Unread);
+        assert_eq!(writer.demand(0).await, Demand::Unread);
     }
 
     #[test]
@@ -609,7 +612,7 @@ mod tests {
         let mut reader = fill.reader();
         let mut pushed = 0;
         for len in [60_000, SIZES.lead_bytes as usize - 60_001, 200_000] {
-            assert_eq!(writer.demand().await, Demand::Wanted);
+            assert_eq!(writer.demand(0).await, Demand::Wanted);
             writer.push(Bytes::from(vec![0; len]));
             pushed += len;
         }

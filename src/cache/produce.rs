@@ -1,6 +1,7 @@
 //! Bringing responses in: the tasks that talk to the origin, decide what is stored, and [`pump`] bodies
 //! into fills and tiers.
 
+mod assembly;
 mod pump;
 
 use std::ops::Range;
@@ -136,6 +137,7 @@ impl Production {
         let limit = self.rules.max_object_bytes;
         let key = &self.flight.primary_key;
         let mut pump = Pump::new(&self.cache, key, &response, start, end, limit, at_end);
+        // An empty body is whole already.
         pump.settle();
         self.publish(response.clone(), forward_status, server);
         let forgetting = Forgetting {

@@ -241,14 +241,15 @@ impl BodyReader {
 
     /// A body whose end was not known when the reading began gets a length when it is whole.
     fn is_at_end(&self) -> bool {
-        let length = || match self.attached {
+        let body = &self.response.body;
+        let is_at = |end: u64| self.position >= end;
+        if self.attached.is_some() && body.has_its_length_from_its_end() {
             // The fill says when it has come to its end: by then it is stored, too.
-            Some(_) => None,
-            None => self.response.body.length(),
-        };
-        self.end
-            .or_else(length)
-            .is_some_and(|end| self.position >= end)
+            return self
+                .end
+                .is_some_and(|end| is_at(end) && body.length() != Some(end));
+        }
+        self.end.or_else(|| body.length()).is_some_and(is_at)
     }
 
     /// A fill without known end has finished: is that the end of the body?

@@ -268,6 +268,8 @@ pub struct Body {
     pub generation: Generation,
     /// Its length in bytes, once known.
     length: OnceLock<u64>,
+    /// It was known from the head.
+    is_length_announced: bool,
     /// All of it, when it fits one block.
     whole: OnceLock<MemoryBlock>,
     /// Fills under way.
@@ -292,6 +294,7 @@ impl Body {
         Body {
             generation,
             length: length.map(OnceLock::from).unwrap_or_default(),
+            is_length_announced: length.is_some(),
             whole: OnceLock::new(),
             fills: Mutex::new(Vec::new()),
             written: AtomicU64::new(0),
@@ -367,6 +370,11 @@ impl Body {
     /// The length, once known.
     pub fn length(&self) -> Option<u64> {
         self.length.get().copied()
+    }
+
+    /// Whether the length is told by the end of the fill that brings the body, and not by its head.
+    pub fn has_its_length_from_its_end(&self) -> bool {
+        !self.is_length_announced
     }
 
     /// Fixes the length; the first call wins.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode};
 use pingora::connectors::TransportConnector;
@@ -201,7 +200,7 @@ impl OriginClient {
                         requested: started,
                         received: self.clock.now(),
                         body: Box::new(PooledBody {
-                            session: Some(session),
+                            session,
                             idle: target.idle.clone(),
                             server: target.name.clone(),
                             read_timeout: self.timeouts.read,
@@ -344,10 +343,10 @@ impl Origin for OriginClient {
     }
 }
 
-/// A body on a pooled connection. The connection goes back to the pool after a clean end and is
+/// A body on a pooled connection. The connection goes back to the pool when it is released and is
 /// closed in every other case.
 struct PooledBody {
-    session: Option<HttpSession>,
+    session: HttpSession,
     idle: Arc<IdleConnections<Stream>>,
     server: Arc<str>,
     read_timeout: Duration,
@@ -355,38 +354,33 @@ struct PooledBody {
 
 #[async_trait]
 impl OriginBody for PooledBody {
-    async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
-        let Some(session) = &mut self.session else {
-            return Ok(None);
+    async fn next(&mut self) -> Result<Option<&[u8]>, FetchError> {
+        let broken = |error: Box<Error>| {
+            let server = self.server.clone();
+            let phase = Phase::ReadingBody;
+            match error.etype() {
+                ErrorType::ReadTimedout => FetchError::Timeout {
+                    server,
+                    after: self.read_timeout,
+                    phase,
+                },
+                _ => FetchError::Broken {
+                    server,
+                    phase,
+                    reason: error.root_cause().to_string(),
+                },
+            }
         };
-        match session.read_body_bytes().await {
-            Ok(Some(bytes)) => Ok(Some(bytes)),
-            Ok(None) => {
-                if let Some(mut session) = self.session.take() {
-                    session.respect_keepalive();
-                    if let Some(stream) = session.reuse().await {
-                        self.idle.put(stream);
-                    }
-                }
-                Ok(None)
-            }
-            Err(error) => {
-                self.session = None;
-                let server = self.server.clone();
-                let phase = Phase::ReadingBody;
-                Err(match error.etype() {
-                    ErrorType::ReadTimedout => FetchError::Timeout {
-                        server,
-                        after: self.read_timeout,
-                        phase,
-                    },
-                    _ => FetchError::Broken {
-                        server,
-                        phase,
-                        reason: error.root_cause().to_string(),
-                    },
-                })
-            }
+        self.session.read_body_ref().await.map_err(broken)
+    }
+
+    async fn release(self: Box<Self>) {
+        let PooledBody {
+            mut session, idle, ..
+        } = *self;
+        session.respect_keepalive();
+        if let Some(stream) = session.reuse().await {
+            idle.put(stream);
         }
     }
 }

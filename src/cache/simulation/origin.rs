@@ -394,6 +394,7 @@ impl SeededOrigin {
                 url,
                 span: start..start + bytes.len() as u64,
                 bytes,
+                given: Bytes::new(),
                 sent: 0,
                 chunk_limit: chunks,
                 longest_chunk: 0,
@@ -538,6 +539,8 @@ struct SeededBody {
     url: usize,
     span: std::ops::Range<u64>,
     bytes: Bytes,
+    /// What was given last.
+    given: Bytes,
     sent: u64,
     chunk_limit: u64,
     longest_chunk: u64,
@@ -561,7 +564,19 @@ impl SeededBody {
 
 #[async_trait]
 impl OriginBody for SeededBody {
-    async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+    async fn next(&mut self) -> Result<Option<&[u8]>, FetchError> {
+        match self.following().await? {
+            Some(chunk) => self.given = chunk,
+            None => return Ok(None),
+        }
+        Ok(Some(&self.given))
+    }
+
+    async fn release(self: Box<Self>) {}
+}
+
+impl SeededBody {
+    async fn following(&mut self) -> Result<Option<Bytes>, FetchError> {
         let offset = self.span.start + self.sent;
         self.ledger.judge_lead(
             self.url,
