@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use bytes::Bytes;
 use rustix::io::Errno;
 
 use super::disk::segments::Segment;
@@ -17,12 +18,14 @@ use super::memory::block::MemoryFile;
 ///
 /// Keeps its file open, and with it the room on disk of a segment that is reclaimed meanwhile: it should be
 /// sent or dropped soon.
+#[derive(Clone)]
 pub struct FileSpan {
     file: SpannedFile,
     offset: u64,
     length: u64,
 }
 
+#[derive(Clone)]
 enum SpannedFile {
     Segment {
         segment: Arc<Segment>,
@@ -75,6 +78,20 @@ impl FileSpan {
     /// Keeps the first `bytes`.
     pub fn truncate(&mut self, bytes: u64) {
         self.length = self.length.min(bytes);
+    }
+
+    /// Reads what is left of a segment of the disk tier; may wait for the disk.
+    ///
+    /// # Errors
+    /// What the system says; [`io::ErrorKind::Unsupported`] of a file of memory, whose bytes are at hand.
+    pub(super) fn read(&self) -> io::Result<Bytes> {
+        let SpannedFile::Segment { segment, .. } = &self.file else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        // A record is far shorter than 4 GiB.
+        let mut bytes = vec![0; self.length as usize];
+        segment.file().read_at(&mut bytes, self.offset)?;
+        Ok(bytes.into())
     }
 
     /// Sends what a socket takes at once, and goes on behind it.

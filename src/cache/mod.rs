@@ -459,7 +459,7 @@ impl Cache {
     /// it is only of use while every block is there.
     fn is_usable(&self, response: &StoredResponse) -> bool {
         let body = &response.body;
-        if body.whole().is_some() || response.head.part_validator().is_some() {
+        if body.is_in_one_piece() || response.head.part_validator().is_some() {
             return true;
         }
         body.length().is_some_and(|length| {
@@ -475,7 +475,7 @@ impl Cache {
     /// What is at hand of `span`. Looks at no more than the first 64 blocks: what follows is fetched
     /// while those are sent.
     pub fn holds(&self, response: &StoredResponse, span: &std::ops::Range<u64>) -> Holding {
-        if span.is_empty() || response.body.whole().is_some() {
+        if span.is_empty() || response.body.is_in_one_piece() {
             return Holding::Whole;
         }
         let generation = response.body.generation;
@@ -503,7 +503,7 @@ impl Cache {
     /// Bytes of the blocks around `span` that are not held, be they on their way or not. Of a long span
     /// the first 64 blocks are looked at; what follows counts as missing.
     pub fn missing_bytes(&self, response: &StoredResponse, span: &std::ops::Range<u64>) -> u64 {
-        if span.is_empty() || response.body.whole().is_some() {
+        if span.is_empty() || response.body.is_in_one_piece() {
             return 0;
         }
         let blocks = self.sizes.blocks;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::Cache;
 use super::disk::format::Kind;
-use super::disk::{DiskTier, Mark, Recalled, Response};
+use super::disk::{Bodies, DiskTier, Mark, Recalled, RecalledBody, Response};
 use super::file_span::FileSpan;
 use super::key::CacheKey;
 use super::memory::{Entry, Leaving};
@@ -159,11 +159,16 @@ impl Persistence {
     }
 
     /// The responses under `key` that the disk tier holds and no purge log has lost, the newest first.
-    async fn recall(&self, key: &CacheKey, purges: &PurgeLog) -> Vec<(Arc<StoredResponse>, Mark)> {
+    async fn recall(
+        &self,
+        key: &CacheKey,
+        bodies: Bodies,
+        purges: &PurgeLog,
+    ) -> Vec<(Arc<StoredResponse>, Mark)> {
         let now = self.clock.now();
         // Hardly ever more than one: a map would cost more than it saves.
         let mut groups: Vec<Group> = Vec::new();
-        for recalled in self.disk.responses(key.as_bytes()).await {
+        for recalled in self.disk.responses(key.as_bytes(), bodies).await {
             let Some(decoded) = decode(key, &recalled, now, purges) else {
                 continue;
             };
@@ -187,15 +192,15 @@ impl Persistence {
 struct Group {
     newest: Decoded,
     mark: Mark,
-    body: Option<Bytes>,
+    body: Option<RecalledBody>,
 }
 
 impl Group {
     fn of(decoded: Decoded, recalled: Recalled) -> Self {
         Group {
-            body: whole_body(&decoded, &recalled),
-            newest: decoded,
             mark: recalled.mark,
+            body: whole_body(&decoded, recalled),
+            newest: decoded,
         }
     }
 
@@ -204,17 +209,23 @@ impl Group {
     }
 
     fn add(&mut self, decoded: Decoded, recalled: Recalled) {
-        self.body = whole_body(&decoded, &recalled).or(self.body.take());
+        let mark = recalled.mark;
+        self.body = whole_body(&decoded, recalled).or(self.body.take());
         if self.newest.revision < decoded.revision {
-            (self.newest, self.mark) = (decoded, recalled.mark);
+            (self.newest, self.mark) = (decoded, mark);
         }
     }
 
     fn into_response(self) -> Option<(Arc<StoredResponse>, Mark)> {
         let decoded = self.newest;
         let generation = Generation::from_number(decoded.generation);
-        let whole = self.body.map(Into::into);
-        let body = Body::recalled(generation, decoded.length, whole).ok()?;
+        let body = match self.body {
+            Some(RecalledBody::InFile(span)) => Body::left_in_file(generation, span),
+            Some(RecalledBody::Read(bytes)) => {
+                Body::recalled(generation, decoded.length, Some(bytes.into())).ok()?
+            }
+            None => Body::recalled(generation, decoded.length, None).ok()?,
+        };
         body.set_written(decoded.revision);
         body.set_committed();
         let mut head = decoded.head;
@@ -224,19 +235,17 @@ impl Group {
 }
 
 /// The body that lies with a head, when it is all there.
-fn whole_body(decoded: &Decoded, recalled: &Recalled) -> Option<Bytes> {
-    let found = &recalled.found;
-    let is_whole = found.kind != Kind::Update && decoded.length == Some(found.body.len() as u64);
-    is_whole.then(|| found.body.clone())
+fn whole_body(decoded: &Decoded, recalled: Recalled) -> Option<RecalledBody> {
+    let is_whole = recalled.kind != Kind::Update && decoded.length == Some(recalled.body.bytes());
+    is_whole.then_some(recalled.body)
 }
 
 /// Reads the head of a record; `None` when it is another key's or cannot be trusted.
 fn decode(key: &CacheKey, recalled: &Recalled, now: Moment, purges: &PurgeLog) -> Option<Decoded> {
-    let found = &recalled.found;
-    if !matches!(found.kind, Kind::Response | Kind::Variant | Kind::Update) {
+    if !matches!(recalled.kind, Kind::Response | Kind::Variant | Kind::Update) {
         return None;
     }
-    let decoded = match stored_form::decode(&found.head, now) {
+    let decoded = match stored_form::decode(&recalled.head, now) {
         Ok(decoded) => decoded,
         Err(error) => {
             tracing::warn!(%error, "a stored head on disk cannot be read");
@@ -245,7 +254,7 @@ fn decode(key: &CacheKey, recalled: &Recalled, now: Moment, purges: &PurgeLog) -
     };
     // The purges that it has outlived are lost: it may have been purged since.
     let is_beyond_log = decoded.head.untouched_up_to() > purges.latest();
-    (decoded.key == *key && decoded.generation == found.generation && !is_beyond_log)
+    (decoded.key == *key && decoded.generation == recalled.generation && !is_beyond_log)
         .then_some(decoded)
 }
 
@@ -288,15 +297,22 @@ impl Recollection {
     pub fn entry(&self) -> &Arc<Entry> {
         &self.entry
     }
+
+    /// Whether a body of it was left in its file.
+    pub fn leaves_bodies_in_files(&self) -> bool {
+        let mut responses = self.recalled.iter().map(|(response, _)| response);
+        responses.any(|response| response.body.was_left_in_file())
+    }
 }
 
 impl Cache {
     /// What the disk tier holds under `key` besides what memory knows, merged with that; `None` when
-    /// memory knows all there is. Memory stays as it is: see [`Cache::take_in`].
+    /// memory knows all there is. Memory stays as it is: see [`Cache::take_in`]; what has bodies left in files
+    /// is not for it.
     ///
     /// # Cancel safety
     /// May be dropped at any time.
-    pub async fn recollect(&self, key: &CacheKey) -> Option<Recollection> {
+    pub async fn recollect(&self, key: &CacheKey, bodies: Bodies) -> Option<Recollection> {
         let persistence = self.persistence.as_ref()?;
         let known = self.memory.peek(key);
         if known.as_ref().is_some_and(|entry| entry.is_recalled)
@@ -304,7 +320,7 @@ impl Cache {
         {
             return None;
         }
-        let recalled = persistence.recall(key, &self.purges).await;
+        let recalled = persistence.recall(key, bodies, &self.purges).await;
         // Again: an answer may have been stored, or all forgotten, while the disk was read.
         let mut entry = self
             .memory
@@ -354,7 +370,7 @@ impl Cache {
     /// # Cancel safety
     /// May be dropped at any time.
     pub async fn recall(&self, key: &CacheKey) -> Option<Arc<Entry>> {
-        let recollection = self.recollect(key).await?;
+        let recollection = self.recollect(key, Bodies::Read).await?;
         Some(self.take_in(key, recollection))
     }
 

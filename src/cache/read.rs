@@ -68,6 +68,10 @@ pub struct BodyReader {
     just_recalled: bool,
     /// The last piece that was given out in a file lies on disk.
     last_file_on_disk: bool,
+    /// The whole body, left in its file.
+    whole_in_file: Option<FileSpan>,
+    /// What was read of it when it could not be sent from there.
+    read_from_file: Option<Bytes>,
     /// A block that the disk tier could not give after all.
     not_on_disk: Option<u64>,
     /// Bytes that were stored before this request.
@@ -93,6 +97,8 @@ impl BodyReader {
     ) -> Self {
         let mut reader = BodyReader {
             cache,
+            whole_in_file: response.body.take_file(),
+            read_from_file: None,
             response,
             position: start,
             end,
@@ -289,6 +295,7 @@ impl BodyReader {
         let in_memory = match body.whole() {
             // A body held in one piece is at most a block long.
             Some(whole) => Some(whole.in_file(&self.cache.files)?),
+            None if body.was_left_in_file() => None,
             None => {
                 (self.block_in_memory(number)).and_then(|block| block.in_file(&self.cache.files))
             }
@@ -296,6 +303,7 @@ impl BodyReader {
         let is_on_disk = in_memory.is_none();
         let mut span = match in_memory {
             Some(span) => span,
+            None if body.was_left_in_file() => self.whole_in_file.clone()?,
             None => self.cache.block_in_file(body.generation, number)?,
         };
         span.skip(self.position - blocks.start_of(number));
@@ -328,6 +336,9 @@ impl BodyReader {
 
     /// Takes what the disk tier holds at the position, unless a fill brings it.
     async fn take_from_disk(&mut self) -> Option<Bytes> {
+        if self.response.body.was_left_in_file() {
+            return self.read_left_in_file().await;
+        }
         let blocks = self.cache.sizes.blocks;
         let number = blocks.block_of(self.position);
         let generation = self.response.body.generation;
@@ -347,6 +358,19 @@ impl BodyReader {
                 None
             }
         }
+    }
+
+    /// Reads what could not be sent from its file after all, and lets that go.
+    async fn read_left_in_file(&mut self) -> Option<Bytes> {
+        if let Some(span) = self.whole_in_file.clone() {
+            let read = tokio::task::spawn_blocking(move || span.read()).await;
+            self.whole_in_file = None;
+            self.read_from_file = read.ok()?.ok();
+        }
+        // A body that is left in one piece is at most a block long.
+        let bytes = self.read_from_file.as_ref()?;
+        let bytes = bytes.slice(self.position as usize..);
+        Some(self.clip(bytes))
     }
 
     /// Takes what the tier holds at the position. While a fill brings these very bytes, the tier

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use super::file_span::FileSpan;
 use super::fill::Fill;
 use super::memory::block::MemoryBlock;
 use super::policy::conditional::EntityTag;
@@ -240,7 +241,8 @@ const FIELD_BYTES: usize = 112;
 const ALLOCATION_BYTES: usize = 32;
 
 impl StoredResponse {
-    /// Bytes of memory that it takes, with its body as far as that is held in one piece.
+    /// Bytes of memory that it takes, with its body as far as that is held in one piece; or that it would take,
+    /// when that was left in its file.
     pub fn memory_bytes(&self) -> u64 {
         let own = size_of::<StoredResponse>() + size_of::<Body>() + 2 * ALLOCATION_BYTES;
         let fields = self.head.fields.capacity() * FIELD_BYTES + ALLOCATION_BYTES;
@@ -248,7 +250,11 @@ impl StoredResponse {
         let whole = self.body.whole().map_or(0, |whole| {
             whole.memory_bytes() + 2 * ALLOCATION_BYTES as u64
         });
-        (own + fields + wire) as u64 + whole
+        let in_file = match self.body.was_left_in_file() {
+            true => self.body.length().unwrap_or(0),
+            false => 0,
+        };
+        (own + fields + wire) as u64 + whole + in_file
     }
 }
 
@@ -272,6 +278,10 @@ pub struct Body {
     is_length_announced: bool,
     /// All of it, when it fits one block.
     whole: OnceLock<MemoryBlock>,
+    /// All of it, in a file of the disk tier, until a reader takes it: of a response that was read for one request
+    /// and is not taken into memory.
+    in_file: Mutex<Option<FileSpan>>,
+    was_left_in_file: bool,
     /// Fills under way.
     fills: Mutex<Vec<Arc<Fill>>>,
     /// Which of its heads the disk tier was given: its revision and one; zero when none was.
@@ -296,6 +306,8 @@ impl Body {
             length: length.map(OnceLock::from).unwrap_or_default(),
             is_length_announced: length.is_some(),
             whole: OnceLock::new(),
+            in_file: Mutex::new(None),
+            was_left_in_file: false,
             fills: Mutex::new(Vec::new()),
             written: AtomicU64::new(0),
             used: AtomicBool::new(false),
@@ -324,6 +336,16 @@ impl Body {
             }
         }
         Ok(Arc::new(body))
+    }
+
+    /// A body that stays in its file on the disk tier, for one request.
+    pub fn left_in_file(generation: Generation, span: FileSpan) -> Arc<Self> {
+        let length = span.remaining();
+        Arc::new(Body {
+            in_file: Mutex::new(Some(span)),
+            was_left_in_file: true,
+            ..Body::of(generation, Some(length))
+        })
     }
 
     /// The revision of the head that the disk tier was given last; `None` when it was given none.
@@ -385,6 +407,25 @@ impl Body {
     /// The whole body, when it is held in one piece.
     pub fn whole(&self) -> Option<&MemoryBlock> {
         self.whole.get()
+    }
+
+    /// Whether all of it was left in its file.
+    pub fn was_left_in_file(&self) -> bool {
+        self.was_left_in_file
+    }
+
+    /// The whole body, when it was left in its file. It is given once, so that nobody else keeps the file.
+    pub fn take_file(&self) -> Option<FileSpan> {
+        if !self.was_left_in_file {
+            return None;
+        }
+        let mut in_file = self.in_file.lock().unwrap_or_else(PoisonError::into_inner);
+        in_file.take()
+    }
+
+    /// Whether all of it is at hand in one piece, in memory or in its file.
+    pub fn is_in_one_piece(&self) -> bool {
+        self.whole.get().is_some() || self.was_left_in_file
     }
 
     /// Keeps the whole body in one piece; the first call wins.

@@ -26,6 +26,7 @@ use crate::observe::Metrics;
 
 mod ending;
 mod explaining;
+mod left_in_files;
 mod take_over;
 
 /// A response that the script gives to the next request.
@@ -161,6 +162,14 @@ impl World {
     }
 
     fn with(clock: Arc<ManualClock>, tasks: Box<dyn tasks::Tasks>) -> Self {
+        Self::before(None, clock, tasks)
+    }
+
+    fn before(
+        disk: Option<Arc<disk::DiskTier>>,
+        clock: Arc<ManualClock>,
+        tasks: Box<dyn tasks::Tasks>,
+    ) -> Self {
         let config = config::Cache {
             memory_bytes: 64 << 20,
             disk: None,
@@ -173,7 +182,7 @@ impl World {
                 Arc::new(PurgeLog::in_memory()),
                 Metrics::new().purges(),
                 Places {
-                    disk: None,
+                    disk,
                     files: memory::block::MemoryFiles::at_most(64),
                 },
                 sizes::Sizes::STANDARD,

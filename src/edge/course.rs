@@ -92,7 +92,7 @@ impl Course {
     /// What answers, when it is whole and nothing will be added to it or changed: memory need not have it.
     pub(super) fn whole_answer(&self) -> Option<&StoredResponse> {
         match self {
-            Course::Serve(response, None) if response.body.whole().is_some() => Some(response),
+            Course::Serve(response, None) if response.body.is_in_one_piece() => Some(response),
             _ => None,
         }
     }

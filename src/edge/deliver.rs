@@ -285,7 +285,7 @@ impl Node {
 
     /// How to ask for what is missing of a body in blocks. A body in one piece needs no such thing.
     fn refetch(&self, visit: &Visit, response: &StoredResponse) -> Option<Refetch> {
-        if response.head.not_stored.is_some() || response.body.whole().is_some() {
+        if response.head.not_stored.is_some() || response.body.is_in_one_piece() {
             return None;
         }
         Some(Refetch {

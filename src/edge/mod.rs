@@ -92,6 +92,7 @@ pub use failure::Failure;
 pub use listen::{Edge, StartError};
 pub use request::Request;
 
+use crate::cache::disk::Bodies;
 use crate::cache::fetch::InterimResponse;
 use crate::cache::policy::cache_control::{RequestDirectives, list_items};
 use crate::cache::url::Url;
@@ -375,8 +376,12 @@ impl Node {
         };
         let mut course_taken = course(request, &directives, now, lookup);
         let mut recalled = false;
-        if course_taken.lacks_a_response()
-            && let Some(found) = self.cache.recollect(&visit.key).await
+        let mut bodies = match client.takes_files() {
+            true => Bodies::LeftInFiles,
+            false => Bodies::Read,
+        };
+        while course_taken.lacks_a_response()
+            && let Some(found) = self.cache.recollect(&visit.key, bodies).await
         {
             now = self.clock.now();
             let lookup = || {
@@ -384,14 +389,21 @@ impl Node {
                 self.cache
                     .lookup_in(Some(found.entry()), key, fields, &directives, now)
             };
-            course_taken = course(request, &directives, now, lookup);
-            recalled = true;
-            let stays_on_disk = course_taken
+            let seen = course(request, &directives, now, lookup);
+            let stays_on_disk = seen
                 .whole_answer()
                 .is_some_and(|response| !self.cache.wants_in_memory(&visit.key, response));
+            if !stays_on_disk && found.leaves_bodies_in_files() {
+                // What memory keeps, or the origin validates, is read.
+                bodies = Bodies::Read;
+                continue;
+            }
+            course_taken = seen;
+            recalled = true;
             if !stays_on_disk {
                 self.cache.take_in(&visit.key, found);
             }
+            break;
         }
         match course_taken {
             Course::Serve(response, stale) => {

@@ -55,6 +55,7 @@ class DiskHit(Scenario):
 
 def scenarios(scale):
     yield DiskHit("10 KiB", 10 * KIB, scale.pick(4096, 512), 32, 1.0)
+    yield DiskHit("100 KiB", scale.pick(100 * KIB, 20 * KIB), scale.pick(1024, 64), 16, None)
     yield DiskHit("1 MiB", scale.pick(MIB, 300 * KIB), scale.pick(128, 8), 8, None)
     yield DiskHit("10 MiB", scale.pick(10 * MIB, MIB), scale.pick(32, 8), 4, 1.05)
     yield DiskHit("100 MiB", scale.pick(100 * MIB, 2 * MIB), scale.pick(6, 2), 2, None)

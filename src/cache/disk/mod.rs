@@ -63,7 +63,7 @@ use log::{LogSizes, Record};
 use policy::{Admission, Policy, Room};
 use queue::{Full, Order, Queue};
 use reads::{NotRead, Reads};
-use shelf::{Found, Shelf, count};
+use shelf::{Found, FoundInFile, Shelf, count};
 use verify::Verified;
 
 use super::file_span::FileSpan;
@@ -154,10 +154,43 @@ impl Stats {
 
 /// A response found on disk, as it was written.
 pub struct Recalled {
+    /// What it is.
+    pub kind: Kind,
     /// See [`Found`].
-    pub found: Found,
+    pub generation: u64,
+    /// The stored head.
+    pub head: Bytes,
+    /// What lies with it of the body.
+    pub body: RecalledBody,
     /// What was erased when it was read.
     pub mark: Mark,
+}
+
+/// A body, or nothing, as it lay with a head.
+pub enum RecalledBody {
+    /// Read and verified.
+    Read(Bytes),
+    /// To be sent from its file.
+    InFile(FileSpan),
+}
+
+impl RecalledBody {
+    /// Its length.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            RecalledBody::Read(bytes) => bytes.len() as u64,
+            RecalledBody::InFile(span) => span.remaining(),
+        }
+    }
+}
+
+/// What to do with bodies that lie with their heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bodies {
+    /// They are read.
+    Read,
+    /// Where it is worth it and needs no disk, they are left in their files to be sent from there.
+    LeftInFiles,
 }
 
 impl DiskTier {
@@ -204,7 +237,7 @@ impl DiskTier {
     ///
     /// # Cancel safety
     /// May be dropped at any time.
-    pub async fn responses(&self, key: &[u8]) -> Vec<Recalled> {
+    pub async fn responses(&self, key: &[u8], bodies: Bodies) -> Vec<Recalled> {
         let Some(open) = self.shared.open.load_full() else {
             return Vec::new();
         };
@@ -212,8 +245,25 @@ impl DiskTier {
         let mark = self.shared.erasures.mark(hash);
         let mut recalled = Vec::new();
         for location in open.shelf.index.find(hash) {
-            if let Some(found) = self.read(&open, hash, location).await {
-                recalled.push(Recalled { found, mark });
+            if bodies == Bodies::LeftInFiles
+                && let Some(found) = open.shelf.in_file(hash, location)
+            {
+                open.shelf.index.note_hit(hash, location);
+                recalled.push(Recalled {
+                    kind: found.header.kind,
+                    generation: found.header.generation,
+                    head: found.head,
+                    body: RecalledBody::InFile(found.body),
+                    mark,
+                });
+            } else if let Some(found) = self.read(&open, hash, location).await {
+                recalled.push(Recalled {
+                    kind: found.kind,
+                    generation: found.generation,
+                    head: found.head,
+                    body: RecalledBody::Read(found.body),
+                    mark,
+                });
             }
         }
         recalled
@@ -272,9 +322,13 @@ impl DiskTier {
             .find(hash)
             .into_iter()
             .find_map(|location| {
-                let span = open.shelf.span(hash, location, (generation, number))?;
-                open.shelf.index.note_hit(hash, location);
-                Some(span)
+                let FoundInFile { header, body, .. } = open.shelf.in_file(hash, location)?;
+                let is_it = header.kind == Kind::Block
+                    && (header.generation, header.number) == (generation, number);
+                is_it.then(|| {
+                    open.shelf.index.note_hit(hash, location);
+                    body
+                })
             })
     }
 

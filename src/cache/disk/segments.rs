@@ -71,7 +71,9 @@ pub struct Segment {
 }
 
 /// No two records that are at least this long begin in the same piece of this length of a file.
-pub const VERIFIED_BYTES: u64 = 64 * 1024;
+///
+/// Shorter ones are read as soon as they are sent from their file.
+pub const VERIFIED_BYTES: u64 = 8 * 1024;
 
 impl Segment {
     /// The file.
@@ -121,7 +123,7 @@ impl Segment {
 /// Where the bit of a record at `offset` is: its word, and the bit in that.
 fn verified_bit(offset: u64) -> (usize, u64) {
     let piece = offset / VERIFIED_BYTES;
-    // A segment has at most 2^14 pieces.
+    // A segment has at most 2^17 pieces.
     ((piece / 64) as usize, 1 << (piece % 64))
 }
 

@@ -18,6 +18,20 @@ use super::segments::{Segment, Segments, VERIFIED_BYTES};
 /// Between two bytes of a block by which we tell whether it lies in the page cache.
 const PROBE_BYTES: usize = 64 * 1024;
 
+/// How much is read of a record whose body is left in its file: most stored heads are shorter.
+const BEGINNING_BYTES: usize = 1536;
+
+/// A record that was found right, and whose body was left where it is.
+#[derive(Debug)]
+pub struct FoundInFile {
+    /// What precedes it.
+    pub header: RecordHeader,
+    /// The stored head; empty for a block.
+    pub head: Bytes,
+    /// The body or the block.
+    pub body: FileSpan,
+}
+
 /// A record that was read and verified.
 #[derive(Debug, Clone)]
 pub struct Found {
@@ -59,7 +73,7 @@ pub struct Counters {
     pub read_records: AtomicU64,
     /// Bytes of those.
     pub read_bytes: AtomicU64,
-    /// Bytes of blocks that were sent from their files without being copied.
+    /// Bytes of bodies that were sent from their files without being copied.
     pub sent_bytes: Arc<AtomicU64>,
     /// Records that could not be read for the disk's fault.
     pub read_errors: AtomicU64,
@@ -120,9 +134,9 @@ impl Shelf {
         }
     }
 
-    /// The block `wanted` (its generation and number) at `location`, to be sent from its file, if that
-    /// needs no disk. It is read once since this process has the file, to find out whether it is right.
-    pub fn span(&self, hash: u64, location: Location, wanted: (u64, u64)) -> Option<FileSpan> {
+    /// The record at `location`, its body to be sent from its file, if that needs no disk and is worth it. It
+    /// is read once since this process has the file, to find out whether it is right.
+    pub fn in_file(&self, hash: u64, location: Location) -> Option<FoundInFile> {
         if !is_long(location) {
             return None;
         }
@@ -137,30 +151,34 @@ impl Shelf {
             // A disk that fails will say so again when the record is read.
             file.read_cached_at(buffer, offset).unwrap_or(false)
         };
-        let mut buffer = [0; UNIT_BYTES as usize];
-        if !is_cached(&mut buffer, start) {
+        // A long record is longer than its beginning.
+        let mut beginning = [0; BEGINNING_BYTES];
+        if !is_cached(&mut beginning, start) {
             return None;
         }
-        let header = RecordHeader::decode(&buffer, segment.header.sequence).ok()?;
-        let is_it = header.hash == hash
-            && header.kind == Kind::Block
-            && (header.generation, header.number) == wanted
-            && header.head_bytes == 0;
-        if !is_it {
+        let (header, payload) = beginning.split_at(UNIT_BYTES as usize);
+        let header = RecordHeader::decode(header, segment.header.sequence).ok()?;
+        if header.hash != hash {
             return None;
         }
-        let offset = start + UNIT_BYTES;
-        let length = u64::from(header.payload_bytes);
+        let head = payload.get(..header.head_bytes as usize)?;
+        let head = Bytes::copy_from_slice(head);
+        let offset = start + UNIT_BYTES + u64::from(header.head_bytes);
+        let length = u64::from(header.payload_bytes - header.head_bytes);
         // The system reads and forgets neighbouring pages together.
         let mut probes = (offset..offset + length)
             .step_by(PROBE_BYTES)
             .skip(1)
             .chain([offset + length - 1]);
-        if !probes.all(|probe| is_cached(&mut [0], probe)) {
+        if length == 0 || !probes.all(|probe| is_cached(&mut [0], probe)) {
             return None;
         }
         let sent = self.counters.sent_bytes.clone();
-        Some(FileSpan::on_disk(segment, offset, length, sent))
+        Some(FoundInFile {
+            header,
+            head,
+            body: FileSpan::on_disk(segment, offset, length, sent),
+        })
     }
 
     fn verify(

@@ -9,7 +9,7 @@ use crate::cache::disk::folder::Folder;
 use crate::cache::disk::format::Kind;
 use crate::cache::disk::log::LogSizes;
 use crate::cache::disk::stopped::{Stopped, StoppedFault};
-use crate::cache::disk::{DiskTier, Response};
+use crate::cache::disk::{Bodies, DiskTier, Response};
 use crate::clock::SystemClock;
 
 const SIZES: LogSizes = LogSizes {
@@ -39,13 +39,13 @@ async fn what_is_read_while_the_tier_is_cleared_is_not_taken_in() {
     assert!(tier.put_response(b"key", response(1)));
     tier.close(Vec::new()).await;
     let tier = open(&folder);
-    let recalled = tier.responses(b"key").await;
+    let recalled = tier.responses(b"key", Bodies::Read).await;
     assert_eq!(recalled.len(), 1);
     let mark = recalled[0].mark;
     assert!(tier.is_unerased(b"key", mark));
     tier.clear().await.unwrap();
     assert!(!tier.is_unerased(b"key", mark));
-    assert!(tier.responses(b"key").await.is_empty());
+    assert!(tier.responses(b"key", Bodies::Read).await.is_empty());
     assert_eq!(tier.stats().shown.bytes, 0);
 }
 
