@@ -64,17 +64,19 @@ pub(super) async fn serve(
     else {
         return;
     };
-    let Some(abuse) = accept(&shared, &mut connection, &writes).await else {
-        return;
-    };
-    if let Some(abuse) = abuse {
-        report(node, &shared.peer, abuse);
-        if matches!(abuse, Abuse::Flood(_) | Abuse::MalformedRequests) {
-            // Otherwise h2 has said why itself.
-            connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    let is_cut_off = match accept(&shared, &mut connection, &writes).await {
+        End::Idle => return,
+        End::ByClient => false,
+        End::CutOff(abuse) => {
+            report(node, &shared.peer, abuse);
+            if matches!(abuse, Abuse::Flood(_) | Abuse::MalformedRequests) {
+                // Otherwise h2 has said why itself.
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            }
+            true
         }
-    }
-    let _ = timeout(LINGER, end(&mut connection, &writes, abuse.is_some())).await;
+    };
+    let _ = timeout(LINGER, end(&mut connection, &writes, is_cut_off)).await;
 }
 
 /// What pingora's proxy may want to know of a connection.
@@ -87,13 +89,12 @@ fn digest_of(stream: &Stream) -> Digest {
     }
 }
 
-/// Answers streams until the connection is over, and tells why it was the client's fault; `None` when it was idle
-/// for too long.
+/// Answers streams until the connection is over.
 async fn accept<S: IO>(
     shared: &Arc<ConnectionH2>,
     connection: &mut ServerConnection<S>,
     writes: &GatheredWrites<S>,
-) -> Option<Option<Abuse>> {
+) -> End {
     let node = &shared.lanes.node;
     let activity = Arc::new(Activity::new(node.clock.clone()));
     let mut idle = pin!(activity.idle_for(node.timeouts.keep_alive));
@@ -111,7 +112,7 @@ async fn accept<S: IO>(
             if stopping.as_mut().poll(cx) == Poll::Ready(true) {
                 return Poll::Ready(Event::Stopping);
             }
-            idle.as_mut().poll(cx).map(|()| Event::Idle)
+            idle.as_mut().poll(cx).map(|()| Event::Ended(End::Idle))
         });
         match event.await {
             Event::Stream(request, respond) => {
@@ -120,7 +121,7 @@ async fn accept<S: IO>(
                     reject(respond, malformation);
                     malformed += 1;
                     if malformed >= MALFORMED_STREAMS {
-                        return Some(Some(Abuse::MalformedRequests));
+                        return End::CutOff(Abuse::MalformedRequests);
                     }
                     continue;
                 }
@@ -135,8 +136,7 @@ async fn accept<S: IO>(
                 }
             }
             Event::Stopping => connection.graceful_shutdown(),
-            Event::Idle => return None,
-            Event::Ended(abuse) => return Some(abuse),
+            Event::Ended(end) => return end,
         }
     }
 }
@@ -149,11 +149,20 @@ type ServerConnection<S> = Connection<GatheredStream<S>, Bytes>;
     reason = "a box would cost every request an allocation"
 )]
 enum Event {
+    /// The edge is to stop.
     Stopping,
-    Idle,
     Stream(Request<RecvStream>, SendResponse<Bytes>),
-    /// The connection is over, and why it was the client's fault.
-    Ended(Option<Abuse>),
+    Ended(End),
+}
+
+/// Why a connection is over.
+enum End {
+    /// There was no stream for too long.
+    Idle,
+    /// The client has left.
+    ByClient,
+    /// It has gone too far.
+    CutOff(Abuse),
 }
 
 /// What comes next on a connection; whenever that has to be waited for, sends what was written.
@@ -164,15 +173,17 @@ fn poll_event<S: IO>(
 ) -> Poll<Event> {
     match connection.poll_accept(cx) {
         Poll::Ready(Some(Ok((request, respond)))) => Poll::Ready(Event::Stream(request, respond)),
-        // The client has left.
-        Poll::Ready(None) => Poll::Ready(Event::Ended(None)),
+        Poll::Ready(None) => Poll::Ready(Event::Ended(End::ByClient)),
         // It has left in the middle of something, or what it sends is no HTTP/2.
-        Poll::Ready(Some(Err(error))) => Poll::Ready(Event::Ended(Abuse::of(&error))),
+        Poll::Ready(Some(Err(error))) => {
+            let end = Abuse::of(&error).map_or(End::ByClient, End::CutOff);
+            Poll::Ready(Event::Ended(end))
+        }
         Poll::Pending => {
             // An error comes back when the connection is read or written next.
             let _ = writes.poll_flush(cx);
             match writes.flood() {
-                Some(flood) => Poll::Ready(Event::Ended(Some(Abuse::Flood(flood)))),
+                Some(flood) => Poll::Ready(Event::Ended(End::CutOff(Abuse::Flood(flood)))),
                 None => Poll::Pending,
             }
         }
