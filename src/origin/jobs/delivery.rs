@@ -210,14 +210,16 @@ async fn talk(
     let mut connection = std::pin::pin!(connection);
     let mut exchange = std::pin::pin!(exchange);
     let mut open = true;
+    let mut broke_off = None;
     loop {
         tokio::select! {
-            status = &mut exchange => return status.map_err(Trouble::Exchange),
+            status = &mut exchange => {
+                return status.map_err(|error| Trouble::Exchange(broke_off.unwrap_or(error)));
+            }
+            // A server that hangs up without a word, as many do on TLS, may have answered before.
             ended = &mut connection, if open => {
                 open = false;
-                if let Err(error) = ended {
-                    return Err(Trouble::Exchange(error));
-                }
+                broke_off = ended.err();
             }
         }
     }
