@@ -5,6 +5,7 @@
 // A panic must name the invariant that is broken: `expect("…")` does, `unwrap` does not. Tests may (clippy.toml).
 #![deny(clippy::unwrap_used)]
 
+mod authorities;
 pub mod byte_range;
 pub mod cache;
 pub mod cli;
@@ -17,6 +18,7 @@ pub mod node;
 pub mod observe;
 pub mod origin;
 pub mod request_target;
+mod response_head;
 pub mod routing;
 pub mod secret;
 pub mod signing;

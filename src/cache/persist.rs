@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::Cache;
 use super::disk::format::Kind;
+use super::disk::shelf::Found;
 use super::disk::{Bodies, DiskTier, Mark, Recalled, RecalledBody, Response};
 use super::file_span::FileSpan;
 use super::key::CacheKey;
@@ -197,10 +198,11 @@ struct Group {
 
 impl Group {
     fn of(decoded: Decoded, recalled: Recalled) -> Self {
+        let Recalled { found, mark } = recalled;
         Group {
-            mark: recalled.mark,
-            body: whole_body(&decoded, recalled),
+            body: whole_body(&decoded, found),
             newest: decoded,
+            mark,
         }
     }
 
@@ -209,8 +211,8 @@ impl Group {
     }
 
     fn add(&mut self, decoded: Decoded, recalled: Recalled) {
-        let mark = recalled.mark;
-        self.body = whole_body(&decoded, recalled).or(self.body.take());
+        let Recalled { found, mark } = recalled;
+        self.body = whole_body(&decoded, found).or(self.body.take());
         if self.newest.revision < decoded.revision {
             (self.newest, self.mark) = (decoded, mark);
         }
@@ -235,17 +237,18 @@ impl Group {
 }
 
 /// The body that lies with a head, when it is all there.
-fn whole_body(decoded: &Decoded, recalled: Recalled) -> Option<RecalledBody> {
-    let is_whole = recalled.kind != Kind::Update && decoded.length == Some(recalled.body.bytes());
-    is_whole.then_some(recalled.body)
+fn whole_body(decoded: &Decoded, found: Found<RecalledBody>) -> Option<RecalledBody> {
+    let is_whole = found.kind != Kind::Update && decoded.length == Some(found.body.bytes());
+    is_whole.then_some(found.body)
 }
 
 /// Reads the head of a record; `None` when it is another key's or cannot be trusted.
 fn decode(key: &CacheKey, recalled: &Recalled, now: Moment, purges: &PurgeLog) -> Option<Decoded> {
-    if !matches!(recalled.kind, Kind::Response | Kind::Variant | Kind::Update) {
+    let found = &recalled.found;
+    if !matches!(found.kind, Kind::Response | Kind::Variant | Kind::Update) {
         return None;
     }
-    let decoded = match stored_form::decode(&recalled.head, now) {
+    let decoded = match stored_form::decode(&found.head, now) {
         Ok(decoded) => decoded,
         Err(error) => {
             tracing::warn!(%error, "a stored head on disk cannot be read");
@@ -254,7 +257,7 @@ fn decode(key: &CacheKey, recalled: &Recalled, now: Moment, purges: &PurgeLog) -
     };
     // The purges that it has outlived are lost: it may have been purged since.
     let is_beyond_log = decoded.head.untouched_up_to() > purges.latest();
-    (decoded.key == *key && decoded.generation == recalled.generation && !is_beyond_log)
+    (decoded.key == *key && decoded.generation == found.generation && !is_beyond_log)
         .then_some(decoded)
 }
 

@@ -286,26 +286,12 @@ impl BodyReader {
     /// Takes what can be sent from a file at the position, unless a fill brings it. What lies in memory and in no
     /// file there is better sent from the disk tier's, when that has it too, than copied.
     fn take_in_file(&mut self) -> Option<FileSpan> {
-        let body = &self.response.body;
         if self.attached.is_some() || self.is_at_end() {
             return None;
         }
         let blocks = self.cache.sizes.blocks;
         let number = blocks.block_of(self.position);
-        let in_memory = match body.whole() {
-            // A body held in one piece is at most a block long.
-            Some(whole) => Some(whole.in_file(&self.cache.files)?),
-            None if body.was_left_in_file() => None,
-            None => {
-                (self.block_in_memory(number)).and_then(|block| block.in_file(&self.cache.files))
-            }
-        };
-        let is_on_disk = in_memory.is_none();
-        let mut span = match in_memory {
-            Some(span) => span,
-            None if body.was_left_in_file() => self.whole_in_file.clone()?,
-            None => self.cache.block_in_file(body.generation, number)?,
-        };
+        let (mut span, is_on_disk) = self.block_file(number)?;
         span.skip(self.position - blocks.start_of(number));
         if let Some(end) = self.end {
             span.truncate(end - self.position);
@@ -322,6 +308,23 @@ impl BodyReader {
             false => *self.stored_counter() += bytes,
         }
         Some(span)
+    }
+
+    /// The file that a block can be sent from, and whether that lies on disk.
+    fn block_file(&self, number: u64) -> Option<(FileSpan, bool)> {
+        let body = &self.response.body;
+        // A body in one piece is at most a block long.
+        if body.was_left_in_file() {
+            return Some((self.whole_in_file.clone()?, true));
+        }
+        if let Some(whole) = body.whole() {
+            return Some((whole.in_file(&self.cache.files)?, false));
+        }
+        let block = self.block_in_memory(number);
+        match block.and_then(|block| block.in_file(&self.cache.files)) {
+            Some(span) => Some((span, false)),
+            None => Some((self.cache.block_in_file(body.generation, number)?, true)),
+        }
     }
 
     /// The block, when memory has it; it is offered to the disk tier then.

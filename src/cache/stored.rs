@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::file_span::FileSpan;
@@ -19,6 +19,7 @@ use super::policy::storable::NotStored;
 use super::policy::tags::{Tags, tags_of};
 use super::policy::vary::Selecting;
 use super::purge::Sequence;
+use crate::response_head::write_field;
 
 /// After a validation that failed, stale responses are served for this long before the origin is
 /// asked again.
@@ -201,10 +202,7 @@ impl Head {
 fn to_wire(fields: &HeaderMap) -> Bytes {
     let mut wire = BytesMut::with_capacity(fields.len() * 40);
     for (name, value) in fields {
-        wire.put_slice(name.as_str().as_bytes());
-        wire.put_slice(b": ");
-        wire.put_slice(value.as_bytes());
-        wire.put_slice(b"\r\n");
+        write_field(&mut wire, name.as_str(), value.as_bytes());
     }
     wire.freeze()
 }
@@ -278,10 +276,8 @@ pub struct Body {
     is_length_announced: bool,
     /// All of it, when it fits one block.
     whole: OnceLock<MemoryBlock>,
-    /// All of it, in a file of the disk tier, until a reader takes it: of a response that was read for one request
-    /// and is not taken into memory.
-    in_file: Mutex<Option<FileSpan>>,
-    was_left_in_file: bool,
+    /// Of a body that was left in its file on the disk tier, for one request: that file, until a reader takes it.
+    left_in_file: Option<Mutex<Option<FileSpan>>>,
     /// Fills under way.
     fills: Mutex<Vec<Arc<Fill>>>,
     /// Which of its heads the disk tier was given: its revision and one; zero when none was.
@@ -306,8 +302,7 @@ impl Body {
             length: length.map(OnceLock::from).unwrap_or_default(),
             is_length_announced: length.is_some(),
             whole: OnceLock::new(),
-            in_file: Mutex::new(None),
-            was_left_in_file: false,
+            left_in_file: None,
             fills: Mutex::new(Vec::new()),
             written: AtomicU64::new(0),
             used: AtomicBool::new(false),
@@ -342,8 +337,7 @@ impl Body {
     pub fn left_in_file(generation: Generation, span: FileSpan) -> Arc<Self> {
         let length = span.remaining();
         Arc::new(Body {
-            in_file: Mutex::new(Some(span)),
-            was_left_in_file: true,
+            left_in_file: Some(Mutex::new(Some(span))),
             ..Body::of(generation, Some(length))
         })
     }
@@ -411,21 +405,18 @@ impl Body {
 
     /// Whether all of it was left in its file.
     pub fn was_left_in_file(&self) -> bool {
-        self.was_left_in_file
+        self.left_in_file.is_some()
     }
 
     /// The whole body, when it was left in its file. It is given once, so that nobody else keeps the file.
     pub fn take_file(&self) -> Option<FileSpan> {
-        if !self.was_left_in_file {
-            return None;
-        }
-        let mut in_file = self.in_file.lock().unwrap_or_else(PoisonError::into_inner);
-        in_file.take()
+        let file = self.left_in_file.as_ref()?;
+        file.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Whether all of it is at hand in one piece, in memory or in its file.
     pub fn is_in_one_piece(&self) -> bool {
-        self.whole.get().is_some() || self.was_left_in_file
+        self.whole.get().is_some() || self.was_left_in_file()
     }
 
     /// Keeps the whole body in one piece; the first call wins.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::certificates::CertificateError;
 use super::tls::provider;
+use crate::authorities;
 use crate::config;
 
 /// Judges clients' certificates.
@@ -26,14 +26,7 @@ pub(super) fn client_verifier(
         reason,
     };
     let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(&clients.ca_file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| unusable(error.to_string()))?;
-    for certificate in certificates {
-        roots
-            .add(certificate)
-            .map_err(|error| unusable(error.to_string()))?;
-    }
+    authorities::add_from(&clients.ca_file, &mut roots).map_err(unusable)?;
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
     let builder = match clients.required {
         true => builder,

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
-use http::StatusCode;
 use pingora::apps::HttpServerApp;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
@@ -40,6 +39,7 @@ use crate::clock::{Moment, SharedClock};
 use crate::config::MinRate;
 use crate::next_request::{NextRequest, READ_BYTES};
 use crate::observe::Protocol;
+use crate::response_head::{write_field, write_status_line};
 
 /// A body up to this long is copied behind its head; a longer one leaves with it from where it lies.
 const COPIED_BYTES: usize = 4 * 1024;
@@ -573,14 +573,6 @@ fn write_chunk_size(out: &mut Vec<u8>, len: usize) {
     let _ = write!(out, "{len:x}\r\n");
 }
 
-fn write_status_line(out: &mut Vec<u8>, status: StatusCode) {
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
-
 fn write_head(out: &mut Vec<u8>, head: &ReplyHead<'_>, via: &str, framing: Framing) {
     use std::io::Write as _;
     write_status_line(out, head.status);
@@ -632,12 +624,5 @@ fn write_head(out: &mut Vec<u8>, head: &ReplyHead<'_>, via: &str, framing: Frami
         Framing::KeepAliveHttp10 => out.extend_from_slice(b"connection: keep-alive\r\n"),
         Framing::Close => out.extend_from_slice(b"connection: close\r\n"),
     }
-    out.extend_from_slice(b"\r\n");
-}
-
-fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }

@@ -9,7 +9,7 @@
 //! | authorize | [`authorize::Authorizer::judge`] | shared, origin only, or a refusal; without credentials from here on, and what is left is asked of the gate again |
 //! | cache key | [`CacheKey::new`] | the key |
 //! | lookup | [`Cache::lookup`], judged by `course::course` | hit, stale, or a miss |
-//! | recall | [`Cache::recollect`], [`Cache::take_in`] | what the disk tier holds, when memory could not answer: looked up again, and taken into memory where that is worth it |
+//! | recall | `Node::recall`: [`Cache::recollect`], [`Cache::take_in`] | what the disk tier holds, when memory could not answer: looked up again, and taken into memory where that is worth it |
 //! | credit | `range_cost` | enough for what a range costs the origin, or it is passed as it was asked |
 //! | fill | [`Cache::fetch`] | a response that is arriving, or a fetch error |
 //! | deliver | `deliver::Node::deliver` | 200, 206, 304, 416, or whatever the origin said |
@@ -376,34 +376,10 @@ impl Node {
         };
         let mut course_taken = course(request, &directives, now, lookup);
         let mut recalled = false;
-        let mut bodies = match client.takes_files() {
-            true => Bodies::LeftInFiles,
-            false => Bodies::Read,
-        };
-        while course_taken.lacks_a_response()
-            && let Some(found) = self.cache.recollect(&visit.key, bodies).await
+        if course_taken.lacks_a_response()
+            && let Some((seen, at)) = self.recall(visit, &directives, client.takes_files()).await
         {
-            now = self.clock.now();
-            let lookup = || {
-                let (key, fields) = (&visit.key, &request.fields);
-                self.cache
-                    .lookup_in(Some(found.entry()), key, fields, &directives, now)
-            };
-            let seen = course(request, &directives, now, lookup);
-            let stays_on_disk = seen
-                .whole_answer()
-                .is_some_and(|response| !self.cache.wants_in_memory(&visit.key, response));
-            if !stays_on_disk && found.leaves_bodies_in_files() {
-                // What memory keeps, or the origin validates, is read.
-                bodies = Bodies::Read;
-                continue;
-            }
-            course_taken = seen;
-            recalled = true;
-            if !stays_on_disk {
-                self.cache.take_in(&visit.key, found);
-            }
-            break;
+            (course_taken, now, recalled) = (seen, at, true);
         }
         match course_taken {
             Course::Serve(response, stale) => {
@@ -428,6 +404,41 @@ impl Node {
                 let shortfall = shortfall(outcome, stale, if_error);
                 self.fetch(visit, shortfall, client).await
             }
+        }
+    }
+
+    /// The course that what the disk tier holds allows, and when; `None` when memory knows all there is.
+    async fn recall(
+        &self,
+        visit: &Visit,
+        directives: &RequestDirectives,
+        takes_files: bool,
+    ) -> Option<(Course, Moment)> {
+        let (key, fields) = (&visit.key, &visit.request.fields);
+        let mut bodies = match takes_files {
+            true => Bodies::LeftInFiles,
+            false => Bodies::Read,
+        };
+        loop {
+            let found = self.cache.recollect(key, bodies).await?;
+            let now = self.clock.now();
+            let lookup = || {
+                let entry = Some(&**found.entry());
+                self.cache.lookup_in(entry, key, fields, directives, now)
+            };
+            let seen = course(&visit.request, directives, now, lookup);
+            let stays_on_disk = seen
+                .whole_answer()
+                .is_some_and(|response| !self.cache.wants_in_memory(key, response));
+            if stays_on_disk {
+                return Some((seen, now));
+            }
+            if !found.leaves_bodies_in_files() {
+                self.cache.take_in(key, found);
+                return Some((seen, now));
+            }
+            // What memory keeps, or the origin validates, is read.
+            bodies = Bodies::Read;
         }
     }
 

@@ -24,6 +24,7 @@ use super::reply::Reply;
 use super::serve::HEAD_WAIT;
 use super::store::Store;
 use crate::next_request::NextRequest;
+use crate::response_head::{write_field, write_status_line};
 
 /// More fields than ordinary clients send.
 const FIELDS_MAX: usize = 32;
@@ -160,7 +161,7 @@ async fn send(
     let length = body.size_hint().exact();
     let length = length.expect("only-what-is-followed-has-no-length");
     let mut out = Vec::with_capacity(HEAD_BYTES);
-    write_line(&mut out, parts.status);
+    write_status_line(&mut out, parts.status);
     for (name, value) in &parts.headers {
         if name != CONNECTION {
             write_field(&mut out, name.as_str(), value.as_bytes());
@@ -221,21 +222,6 @@ fn has_length(status: StatusCode, is_head: bool, length: u64) -> bool {
         StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => false,
         _ => !is_head || length > 0,
     }
-}
-
-fn write_line(out: &mut Vec<u8>, status: StatusCode) {
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
-
-fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
 }
 
 /// `Date`, written once a second.

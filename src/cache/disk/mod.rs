@@ -63,7 +63,7 @@ use log::{LogSizes, Record};
 use policy::{Admission, Policy, Room};
 use queue::{Full, Order, Queue};
 use reads::{NotRead, Reads};
-use shelf::{Found, FoundInFile, Shelf, count};
+use shelf::{Found, Shelf, count};
 use verify::Verified;
 
 use super::file_span::FileSpan;
@@ -154,14 +154,8 @@ impl Stats {
 
 /// A response found on disk, as it was written.
 pub struct Recalled {
-    /// What it is.
-    pub kind: Kind,
-    /// See [`Found`].
-    pub generation: u64,
-    /// The stored head.
-    pub head: Bytes,
-    /// What lies with it of the body.
-    pub body: RecalledBody,
+    /// The record; its body is what lies there of the response's.
+    pub found: Found<RecalledBody>,
     /// What was erased when it was read.
     pub mark: Mark,
 }
@@ -245,26 +239,21 @@ impl DiskTier {
         let mark = self.shared.erasures.mark(hash);
         let mut recalled = Vec::new();
         for location in open.shelf.index.find(hash) {
-            if bodies == Bodies::LeftInFiles
-                && let Some(found) = open.shelf.in_file(hash, location)
-            {
-                open.shelf.index.note_hit(hash, location);
-                recalled.push(Recalled {
-                    kind: found.header.kind,
-                    generation: found.header.generation,
-                    head: found.head,
-                    body: RecalledBody::InFile(found.body),
-                    mark,
-                });
-            } else if let Some(found) = self.read(&open, hash, location).await {
-                recalled.push(Recalled {
-                    kind: found.kind,
-                    generation: found.generation,
-                    head: found.head,
-                    body: RecalledBody::Read(found.body),
-                    mark,
-                });
-            }
+            let in_file = match bodies {
+                Bodies::LeftInFiles => open.shelf.in_file(hash, location),
+                Bodies::Read => None,
+            };
+            let found = match in_file {
+                Some(found) => {
+                    open.shelf.index.note_hit(hash, location);
+                    Some(found.map_body(RecalledBody::InFile))
+                }
+                None => {
+                    let read = self.read(&open, hash, location).await;
+                    read.map(|found| found.map_body(RecalledBody::Read))
+                }
+            };
+            recalled.extend(found.map(|found| Recalled { found, mark }));
         }
         recalled
     }
@@ -322,12 +311,12 @@ impl DiskTier {
             .find(hash)
             .into_iter()
             .find_map(|location| {
-                let FoundInFile { header, body, .. } = open.shelf.in_file(hash, location)?;
-                let is_it = header.kind == Kind::Block
-                    && (header.generation, header.number) == (generation, number);
+                let found = open.shelf.in_file(hash, location)?;
+                let is_it = found.kind == Kind::Block
+                    && (found.generation, found.number) == (generation, number);
                 is_it.then(|| {
                     open.shelf.index.note_hit(hash, location);
-                    body
+                    found.body
                 })
             })
     }

@@ -72,7 +72,7 @@ pub struct Segment {
 
 /// No two records that are at least this long begin in the same piece of this length of a file.
 ///
-/// Shorter ones are read as soon as they are sent from their file.
+/// Shorter ones are read: to send them from their file would take as long.
 pub const VERIFIED_BYTES: u64 = 8 * 1024;
 
 impl Segment {

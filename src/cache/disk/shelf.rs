@@ -21,20 +21,9 @@ const PROBE_BYTES: usize = 64 * 1024;
 /// How much is read of a record whose body is left in its file: most stored heads are shorter.
 const BEGINNING_BYTES: usize = 1536;
 
-/// A record that was found right, and whose body was left where it is.
-#[derive(Debug)]
-pub struct FoundInFile {
-    /// What precedes it.
-    pub header: RecordHeader,
-    /// The stored head; empty for a block.
-    pub head: Bytes,
-    /// The body or the block.
-    pub body: FileSpan,
-}
-
-/// A record that was read and verified.
+/// A record that was verified: its body was read, or left in its file.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct Found<B = Bytes> {
     /// What it is.
     pub kind: Kind,
     /// See [`RecordHeader::generation`].
@@ -44,9 +33,34 @@ pub struct Found {
     /// The stored head; empty for a block.
     pub head: Bytes,
     /// The body or the block.
-    pub body: Bytes,
+    pub body: B,
     /// See [`RecordHeader::place`].
     pub place: u64,
+}
+
+impl<B> Found<B> {
+    fn of(header: &RecordHeader, head: Bytes, body: B) -> Self {
+        Found {
+            kind: header.kind,
+            generation: header.generation,
+            number: header.number,
+            head,
+            body,
+            place: header.place,
+        }
+    }
+
+    /// The same record with another form of its body.
+    pub fn map_body<C>(self, form: impl FnOnce(B) -> C) -> Found<C> {
+        Found {
+            kind: self.kind,
+            generation: self.generation,
+            number: self.number,
+            head: self.head,
+            body: form(self.body),
+            place: self.place,
+        }
+    }
 }
 
 /// Why a record could not be read.
@@ -136,7 +150,7 @@ impl Shelf {
 
     /// The record at `location`, its body to be sent from its file, if that needs no disk and is worth it. It
     /// is read once since this process has the file, to find out whether it is right.
-    pub fn in_file(&self, hash: u64, location: Location) -> Option<FoundInFile> {
+    pub fn in_file(&self, hash: u64, location: Location) -> Option<Found<FileSpan>> {
         if !is_long(location) {
             return None;
         }
@@ -162,7 +176,6 @@ impl Shelf {
             return None;
         }
         let head = payload.get(..header.head_bytes as usize)?;
-        let head = Bytes::copy_from_slice(head);
         let offset = start + UNIT_BYTES + u64::from(header.head_bytes);
         let length = u64::from(header.payload_bytes - header.head_bytes);
         // The system reads and forgets neighbouring pages together.
@@ -174,11 +187,8 @@ impl Shelf {
             return None;
         }
         let sent = self.counters.sent_bytes.clone();
-        Some(FoundInFile {
-            header,
-            head,
-            body: FileSpan::on_disk(segment, offset, length, sent),
-        })
+        let body = FileSpan::on_disk(segment, offset, length, sent);
+        Some(Found::of(&header, Bytes::copy_from_slice(head), body))
     }
 
     fn verify(
@@ -213,14 +223,8 @@ impl Shelf {
         count(&self.counters.read_records, 1);
         count(&self.counters.read_bytes, header.record_bytes());
         let head_bytes = header.head_bytes as usize;
-        Ok(Found {
-            kind: header.kind,
-            generation: header.generation,
-            number: header.number,
-            head: payload.slice(..head_bytes),
-            body: payload.slice(head_bytes..),
-            place: header.place,
-        })
+        let (head, body) = (payload.slice(..head_bytes), payload.slice(head_bytes..));
+        Ok(Found::of(&header, head, body))
     }
 
     /// Takes a record that cannot be used out of the index.

@@ -11,12 +11,13 @@ use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+
+use crate::authorities;
 
 /// How long a server may take for all of it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -69,15 +70,8 @@ impl Trust {
             Err(error) => tracing::warn!(%error, "the system's authorities cannot be read"),
         }
         if let Some(file) = &self.ca_file {
-            let unusable = |error: String| format!("{}: {error}", file.display());
-            let own = CertificateDer::pem_file_iter(file)
-                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .map_err(|error| unusable(error.to_string()))?;
-            for certificate in own {
-                roots
-                    .add(certificate)
-                    .map_err(|error| unusable(error.to_string()))?;
-            }
+            authorities::add_from(file, &mut roots)
+                .map_err(|error| format!("{}: {error}", file.display()))?;
         }
         if roots.is_empty() {
             return Err("neither the system nor origin.webhook_ca_file has authorities".to_owned());
