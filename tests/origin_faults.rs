@@ -72,16 +72,13 @@ const fn kind(
     }
 }
 
-const fn long_kind(
-    calls: &'static str,
-    file: File,
-    error: &'static str,
-    most: u64,
-    meaning: Meaning,
-) -> Kind {
-    Kind {
-        is_long: true,
-        ..kind(calls, file, error, most, meaning)
+impl Kind {
+    /// The same, under a load of long objects.
+    const fn long(self) -> Self {
+        Kind {
+            is_long: true,
+            ..self
+        }
     }
 }
 
@@ -98,7 +95,7 @@ const KINDS: [Kind; 21] = [
     kind("rename", File::Any, "EIO", 3, Fatal),
     kind("fsync", File::BlobFolder, "EIO", 3, Fatal),
     kind("openat", File::Upload, "EIO", 3, Fatal),
-    long_kind("fdatasync", File::Upload, "EIO", 1, Fatal),
+    kind("fdatasync", File::Upload, "EIO", 1, Fatal).long(),
     // A sync that has no room has dropped what it should have kept.
     kind("fdatasync", File::Pack, "ENOSPC", 12, Fatal),
     kind("unlink", File::Any, "EIO", 2, Harmless),
@@ -107,7 +104,7 @@ const KINDS: [Kind; 21] = [
     kind("pwritev", File::Pack, "ENOSPC", 12, Full),
     kind("write,openat", File::Upload, "ENOSPC", 12, Full),
     // What it has dropped is of this upload alone, which fails with it.
-    long_kind("fdatasync", File::Upload, "ENOSPC", 1, Full),
+    kind("fdatasync", File::Upload, "ENOSPC", 1, Full).long(),
     // Not `openat`: a database that is there is opened on a full disk too, and is by those who read.
     kind(
         "pwrite64,pwritev,write,mkdir",

@@ -1,302 +1,23 @@
 //! The engine against a scripted origin: what every client may see, whatever happens meanwhile.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use tokio::sync::mpsc;
 
-use super::fetch::{
-    FetchError, Framing, InterimSink, Origin, OriginBody, OriginRequest, OriginResponse, Phase,
-};
+use super::fetch::{FetchError, Framing, Phase};
 use super::fill::FillError;
 use super::policy::blocks::BLOCK_BYTES;
-use super::policy::cache_control::RequestDirectives;
 use super::policy::storable::NotStored;
-use super::read::Refetch;
 use super::*;
 use crate::byte_range::{RangeRequest, RangeSpec};
-use crate::cache::purge::PurgeLog;
-use crate::clock::{Clock, ManualClock};
-use crate::observe::Metrics;
+use world::{FRESH, ScriptedOrigin, World, drain, noise};
 
 mod ending;
 mod explaining;
 mod left_in_files;
 mod take_over;
-
-/// A response that the script gives to the next request.
-struct Scripted {
-    status: u16,
-    fields: Vec<(&'static str, String)>,
-    framing: Framing,
-    /// What the body yields; the channel may be fed later.
-    body: mpsc::UnboundedReceiver<Result<Bytes, FetchError>>,
-}
-
-#[derive(Default)]
-struct ScriptedOrigin {
-    script: Mutex<VecDeque<Scripted>>,
-    seen: Mutex<Vec<HeaderMap>>,
-}
-
-struct ScriptedBody {
-    script: mpsc::UnboundedReceiver<Result<Bytes, FetchError>>,
-    /// What was given last.
-    given: Bytes,
-}
-
-#[async_trait]
-impl OriginBody for ScriptedBody {
-    async fn next(&mut self) -> Result<Option<&[u8]>, FetchError> {
-        match self.script.recv().await.transpose()? {
-            Some(bytes) => self.given = bytes,
-            None => return Ok(None),
-        }
-        Ok(Some(&self.given))
-    }
-
-    async fn release(self: Box<Self>) {}
-}
-
-#[async_trait]
-impl Origin for ScriptedOrigin {
-    async fn fetch(
-        &self,
-        request: &OriginRequest,
-        _: &InterimSink<'_>,
-    ) -> Result<OriginResponse, FetchError> {
-        self.seen.lock().unwrap().push(request.fields.clone());
-        let scripted = self.script.lock().unwrap().pop_front();
-        let scripted = scripted.expect("the script expected no further request");
-        let at = Moment {
-            wall: SystemTime::UNIX_EPOCH,
-            monotonic: Duration::ZERO,
-        };
-        Ok(OriginResponse {
-            status: StatusCode::from_u16(scripted.status).unwrap(),
-            fields: fields(&scripted.fields),
-            framing: scripted.framing,
-            body: Box::new(ScriptedBody {
-                script: scripted.body,
-                given: Bytes::new(),
-            }),
-            server: Arc::from("scripted"),
-            requested: at,
-            received: at,
-        })
-    }
-}
-
-fn fields(lines: &[(&'static str, String)]) -> HeaderMap {
-    lines
-        .iter()
-        .map(|(name, value)| {
-            (
-                HeaderName::from_static(name),
-                HeaderValue::from_str(value).unwrap(),
-            )
-        })
-        .collect()
-}
-
-type Feed = mpsc::UnboundedSender<Result<Bytes, FetchError>>;
-
-impl ScriptedOrigin {
-    /// Adds a response to the script; its body is what is sent into the feed until it is dropped.
-    fn respond(&self, status: u16, framing: Framing, fields: &[(&'static str, &str)]) -> Feed {
-        let (feed, body) = mpsc::unbounded_channel();
-        let fields = fields
-            .iter()
-            .map(|(name, value)| (*name, (*value).to_owned()));
-        self.script.lock().unwrap().push_back(Scripted {
-            status,
-            fields: fields.collect(),
-            framing,
-            body,
-        });
-        feed
-    }
-
-    /// A complete 206 for `span` of `body`.
-    fn respond_part(&self, body: &[u8], span: std::ops::Range<usize>, etag: &str) {
-        let range = format!("bytes {}-{}/{}", span.start, span.end - 1, body.len());
-        let framing = Framing::Length(span.len() as u64);
-        let fields = [
-            ("etag", etag),
-            ("cache-control", "max-age=60"),
-            ("content-range", &range),
-        ];
-        let feed = self.respond(206, framing, &fields);
-        feed.send(Ok(Bytes::copy_from_slice(&body[span]))).unwrap();
-    }
-
-    fn requests(&self) -> usize {
-        self.seen.lock().unwrap().len()
-    }
-
-    fn sent(&self, request: usize, name: &str) -> Option<String> {
-        let seen = self.seen.lock().unwrap();
-        let value = seen[request].get(name)?;
-        Some(value.to_str().unwrap().to_owned())
-    }
-}
-
-struct World {
-    cache: Arc<Cache>,
-    origin: Arc<ScriptedOrigin>,
-    clock: Arc<ManualClock>,
-    key: CacheKey,
-}
-
-impl World {
-    fn new() -> Self {
-        Self::with(
-            ManualClock::at(SystemTime::UNIX_EPOCH),
-            Box::new(tasks::OnTokio),
-        )
-    }
-
-    fn with(clock: Arc<ManualClock>, tasks: Box<dyn tasks::Tasks>) -> Self {
-        Self::before(None, clock, tasks)
-    }
-
-    fn before(
-        disk: Option<Arc<disk::DiskTier>>,
-        clock: Arc<ManualClock>,
-        tasks: Box<dyn tasks::Tasks>,
-    ) -> Self {
-        let config = config::Cache {
-            memory_bytes: 64 << 20,
-            disk: None,
-            default_ttl: Duration::from_secs(60),
-        };
-        World {
-            cache: Cache::with(
-                &config,
-                clock.clone(),
-                Arc::new(PurgeLog::in_memory()),
-                Metrics::new().purges(),
-                Places {
-                    disk,
-                    files: memory::block::MemoryFiles::at_most(64),
-                },
-                sizes::Sizes::STANDARD,
-                tasks,
-            ),
-            origin: Arc::default(),
-            clock,
-            key: CacheKey::new(Scheme::Http, "h", "/x", None),
-        }
-    }
-
-    fn request(&self, selecting: &[(&'static str, &str)]) -> OriginRequest {
-        let selecting: Vec<_> = selecting
-            .iter()
-            .map(|(name, value)| (*name, (*value).to_owned()))
-            .collect();
-        OriginRequest {
-            target: "/x".to_owned(),
-            fields: HeaderMap::new(),
-            selecting: fields(&selecting),
-            ring_key: self.key.as_bytes().into(),
-        }
-    }
-
-    fn ask(&self, selecting: &[(&'static str, &str)], range: RangeRequest) -> Ask {
-        Ask {
-            key: self.key.clone(),
-            request: self.request(selecting),
-            range,
-            if_range: None,
-            stale: None,
-            if_error: false,
-            directives: RequestDirectives::default(),
-            rules: Arc::default(),
-            interim: None,
-            alone: false,
-            origin: self.origin.clone(),
-        }
-    }
-
-    fn lookup(&self, selecting: &[(&'static str, &str)]) -> Lookup {
-        let request = self.request(selecting);
-        let directives = RequestDirectives::default();
-        let now = self.clock.now();
-        self.cache
-            .lookup(&self.key, &request.selecting, &directives, now)
-    }
-
-    fn hit(&self) -> Arc<StoredResponse> {
-        match self.lookup(&[]) {
-            Lookup::Hit(response) => response,
-            Lookup::Stale { .. } | Lookup::StaleHit(..) | Lookup::WhileRevalidating(_) => {
-                panic!("stale")
-            }
-            Lookup::Miss(miss) => panic!("{miss:?}"),
-        }
-    }
-
-    fn reader(&self, answer: Answer, span: std::ops::Range<u64>) -> BodyReader {
-        let Answer {
-            response, reader, ..
-        } = answer;
-        self.read(response, reader, span)
-    }
-
-    fn read(
-        &self,
-        response: Arc<StoredResponse>,
-        reader: Option<super::fill::FillReader>,
-        span: std::ops::Range<u64>,
-    ) -> BodyReader {
-        BodyReader::new(
-            self.cache.clone(),
-            response,
-            span.start,
-            Some(span.end),
-            reader,
-            Some(Refetch {
-                key: self.key.clone(),
-                request: self.request(&[]),
-                origin: self.origin.clone(),
-            }),
-        )
-    }
-
-    /// Waits until the fetch tasks have nothing left to do but wait for events.
-    async fn settle(&self) {
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-async fn drain(reader: &mut BodyReader) -> Result<Vec<u8>, BodyError> {
-    let mut all = Vec::new();
-    while let Some(bytes) = reader.next().await? {
-        all.extend_from_slice(&bytes);
-    }
-    Ok(all)
-}
-
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    (0..len)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as u8
-        })
-        .collect()
-}
-
-const FRESH: (&str, &str) = ("cache-control", "max-age=60");
+mod world;
 
 fn range(first: u64, last: u64) -> RangeRequest {
     RangeRequest::Single(RangeSpec::From {
@@ -311,11 +32,7 @@ async fn concurrent_misses_make_one_request_and_all_stream() {
     let feed = world.origin.respond(200, Framing::Length(6), &[FRESH]);
     let mut readers = Vec::new();
     for client in 0..20 {
-        let answer = world
-            .cache
-            .fetch(world.ask(&[], RangeRequest::Whole))
-            .await
-            .unwrap();
+        let answer = world.fetch_whole().await;
         assert_eq!(answer.collapsed, client > 0);
         readers.push(world.reader(answer, 0..6));
     }
@@ -346,11 +63,7 @@ async fn a_client_that_comes_in_the_middle_of_a_block_shares_the_fill() {
     let len = body.len() as u64;
     let fields = [FRESH, ("etag", "\"v1\"")];
     let feed = world.origin.respond(200, Framing::Length(len), &fields);
-    let answer = world
-        .cache
-        .fetch(world.ask(&[], RangeRequest::Whole))
-        .await
-        .unwrap();
+    let answer = world.fetch_whole().await;
     let mut first = world.reader(answer, 0..len);
     let parts: Vec<_> = body.chunks(100_000).map(Bytes::copy_from_slice).collect();
     let mut late = Vec::new();
@@ -382,11 +95,7 @@ async fn a_client_that_comes_in_the_middle_of_a_block_shares_the_fill() {
 async fn a_reader_that_knows_an_end_from_the_body_itself_still_hears_of_it_from_the_fill() {
     let world = World::new();
     let feed = world.origin.respond(200, Framing::Chunked, &[FRESH]);
-    let answer = world
-        .cache
-        .fetch(world.ask(&[], RangeRequest::Whole))
-        .await
-        .unwrap();
+    let answer = world.fetch_whole().await;
     // Whoever asks for the length a moment before the response is stored finds it already.
     let response = answer.response.clone();
     let mut reader = world.reader(answer, 0..3);
@@ -408,11 +117,7 @@ async fn bytes_that_arrived_are_shown_when_the_origin_pauses_and_before_it_fails
             if stored { "max-age=60" } else { "no-store" },
         )];
         let feed = world.origin.respond(200, Framing::Length(12), &fields);
-        let answer = world
-            .cache
-            .fetch(world.ask(&[], RangeRequest::Whole))
-            .await
-            .unwrap();
+        let answer = world.fetch_whole().await;
         let mut reader = world.reader(answer, 0..12);
         let mut seen = Vec::new();
         for part in ["abc", "def"] {
@@ -436,11 +141,7 @@ async fn a_body_that_breaks_off_is_an_error_for_its_readers_and_is_not_stored() 
     for framing in [Framing::Length(6), Framing::Chunked] {
         let world = World::new();
         let feed = world.origin.respond(200, framing, &[FRESH]);
-        let answer = world
-            .cache
-            .fetch(world.ask(&[], RangeRequest::Whole))
-            .await
-            .unwrap();
+        let answer = world.fetch_whole().await;
         let mut reader = world.reader(answer, 0..6);
         feed.send(Ok(Bytes::from_static(b"abc"))).unwrap();
         assert_eq!(reader.next().await.unwrap().unwrap(), "abc");
@@ -471,11 +172,7 @@ async fn a_body_shorter_or_longer_than_announced_never_looks_complete() {
             feed.send(Ok(Bytes::from_static(chunk.as_bytes()))).unwrap();
         }
         drop(feed);
-        let answer = world
-            .cache
-            .fetch(world.ask(&[], RangeRequest::Whole))
-            .await
-            .unwrap();
+        let answer = world.fetch_whole().await;
         let mut reader = world.reader(answer, 0..6);
         let error = drain(&mut reader).await.unwrap_err();
         if sent == ["abc"] {
@@ -572,11 +269,7 @@ async fn a_stale_response_is_validated_once_and_keeps_its_body() {
     let feed = world.origin.respond(200, Framing::Length(3), &stored);
     feed.send(Ok(Bytes::from_static(b"abc"))).unwrap();
     drop(feed);
-    let answer = world
-        .cache
-        .fetch(world.ask(&[], RangeRequest::Whole))
-        .await
-        .unwrap();
+    let answer = world.fetch_whole().await;
     drain(&mut world.reader(answer, 0..3)).await.unwrap();
     world.settle().await;
     world.clock.advance(Duration::from_secs(61));
@@ -612,11 +305,7 @@ async fn a_stale_response_is_validated_once_and_keeps_its_body() {
 async fn what_is_invalidated_while_it_arrives_is_not_stored() {
     let world = World::new();
     let feed = world.origin.respond(200, Framing::Length(3), &[FRESH]);
-    let answer = world
-        .cache
-        .fetch(world.ask(&[], RangeRequest::Whole))
-        .await
-        .unwrap();
+    let answer = world.fetch_whole().await;
     world.cache.invalidate(&world.key);
     feed.send(Ok(Bytes::from_static(b"old"))).unwrap();
     drop(feed);
@@ -688,16 +377,8 @@ async fn variants_are_kept_apart_even_while_they_arrive() {
 async fn a_fill_outlives_the_client_that_started_it() {
     let world = World::new();
     let feed = world.origin.respond(200, Framing::Length(6), &[FRESH]);
-    let starter = world
-        .cache
-        .fetch(world.ask(&[], RangeRequest::Whole))
-        .await
-        .unwrap();
-    let waiter = world
-        .cache
-        .fetch(world.ask(&[], RangeRequest::Whole))
-        .await
-        .unwrap();
+    let starter = world.fetch_whole().await;
+    let waiter = world.fetch_whole().await;
     drop(starter);
     let mut reader = world.reader(waiter, 0..6);
     feed.send(Ok(Bytes::from_static(b"abc"))).unwrap();
@@ -722,11 +403,7 @@ async fn a_fill_that_nobody_reads_is_abandoned_when_much_is_missing() {
     let feed = world
         .origin
         .respond(200, Framing::Length(length), &[FRESH, ("etag", "\"a\"")]);
-    let answer = world
-        .cache
-        .fetch(world.ask(&[], RangeRequest::Whole))
-        .await
-        .unwrap();
+    let answer = world.fetch_whole().await;
     feed.send(Ok(Bytes::from(vec![0; 1000]))).unwrap();
     drop(answer);
     feed.closed().await;
@@ -743,10 +420,6 @@ async fn an_origin_that_fails_fails_everyone_who_waits_and_nobody_after() {
     let feed = world.origin.respond(200, Framing::Length(1), &[FRESH]);
     feed.send(Ok(Bytes::from_static(b"a"))).unwrap();
     drop(feed);
-    let answer = world
-        .cache
-        .fetch(world.ask(&[], RangeRequest::Whole))
-        .await
-        .unwrap();
+    let answer = world.fetch_whole().await;
     assert_eq!(drain(&mut world.reader(answer, 0..1)).await.unwrap(), b"a");
 }

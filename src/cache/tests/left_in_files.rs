@@ -13,7 +13,6 @@ use super::super::fetch::Framing;
 use super::super::read::Piece;
 use super::super::{BodyReader, Lookup, StoredResponse, tasks};
 use super::{FRESH, World, drain, noise};
-use crate::byte_range::RangeRequest;
 use crate::cache::policy::cache_control::RequestDirectives;
 use crate::clock::{Clock, ManualClock};
 
@@ -38,11 +37,7 @@ async fn stored(body: &[u8]) -> tempfile::TempDir {
     let feed = world.origin.respond(200, framing, &[FRESH]);
     feed.send(Ok(Bytes::copy_from_slice(body))).unwrap();
     drop(feed);
-    let answer = world
-        .cache
-        .fetch(world.ask(&[], RangeRequest::Whole))
-        .await
-        .unwrap();
+    let answer = world.fetch_whole().await;
     let mut reader = world.reader(answer, 0..body.len() as u64);
     assert!(drain(&mut reader).await.unwrap() == body);
     world.cache.close().await;

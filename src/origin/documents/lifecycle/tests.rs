@@ -307,6 +307,19 @@ fn version<'a>(
     }
 }
 
+/// A version that was overwritten an hour after the others were written; its own age does not count.
+fn overwritten(newer: u32, is_marker: bool, tags: &Tags) -> VersionFacts<'_> {
+    let kind = VersionKind::Noncurrent {
+        is_marker,
+        since: at(WRITTEN_SECONDS + HOUR),
+        newer,
+    };
+    VersionFacts {
+        modified: at(0),
+        ..version("a", 1, tags, kind)
+    }
+}
+
 /// The second at which a verdict first comes; `None` within the next thousand days.
 fn first_verdict(rules: &LifecycleRules, version: &VersionFacts<'_>) -> Option<u64> {
     let comes = |seconds| rules.verdict(version, at(seconds)).is_some();
@@ -479,14 +492,7 @@ fn versions_that_are_not_current_move_by_age_and_number() {
         (with(two), 2, false, Some(midnight(31))),
     ] {
         let read = parse(&rules).unwrap();
-        let kind = VersionKind::Noncurrent {
-            is_marker,
-            since: at(WRITTEN_SECONDS + HOUR),
-            newer,
-        };
-        let mut facts = version("a", 1, &none, kind);
-        // Its own age does not count.
-        facts.modified = at(0);
+        let facts = overwritten(newer, is_marker, &none);
         assert_eq!(first_move(&read, &facts), expected, "{rules} {newer}");
         let current = version("a", 1, &none, VersionKind::Current);
         assert_eq!(first_move(&read, &current), None);
@@ -510,14 +516,7 @@ fn old_versions_go_by_age_and_number() {
         (with(two), 3, true, Some(midnight(3))),
     ] {
         let read = parse(&rules).unwrap();
-        let kind = VersionKind::Noncurrent {
-            is_marker,
-            since: at(WRITTEN_SECONDS + HOUR),
-            newer,
-        };
-        let mut facts = version("a", 1, &none, kind);
-        // Its own age does not count.
-        facts.modified = at(0);
+        let facts = overwritten(newer, is_marker, &none);
         assert_eq!(first_verdict(&read, &facts), expected, "{rules} {newer}");
     }
     let current = version("a", 1, &none, VersionKind::Current);
