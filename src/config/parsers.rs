@@ -355,7 +355,7 @@ pub(super) fn path_prefix() -> Parser<'static, String> {
     })
 }
 
-/// What a URL begins with: scheme and server at least. Only plain HTTP is spoken.
+/// What a URL begins with: scheme and server at least.
 pub(super) fn url_prefix() -> Parser<'static, String> {
     checked_text("what a URL begins with", |text| {
         let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
