@@ -195,8 +195,9 @@ impl Ledger {
         }
     }
 
-    /// Whether the origin may be asked for the byte at `offset` of a body of `url` that began at
-    /// `start`, ends at `end`, and comes in chunks of up to `chunk` bytes (`bounded-lead`).
+    /// Whether the origin may be asked for the byte at `offset` of a body of `url` that spans `span` and comes in
+    /// chunks of up to `chunk` bytes (`bounded-lead`). A reader is at the end of the piece that it took last,
+    /// also when its client wants only the beginning of it; pieces are chunks, or what was gathered of a block.
     pub(super) fn judge_lead(
         &self,
         url: usize,
@@ -213,7 +214,8 @@ impl Ledger {
             .map(|visit| visit.position.unwrap_or(span.start));
         let fastest = positions.max();
         drop(state);
-        let reach = fastest.map(|fastest| fastest.max(span.start) + sizes.lead_bytes + chunk);
+        let piece = chunk.max(sizes.blocks.bytes());
+        let reach = fastest.map(|fastest| fastest.max(span.start) + sizes.lead_bytes + piece);
         let nearly_done = span.end.saturating_sub(offset) <= sizes.finish_anyway_bytes;
         if !nearly_done && reach.is_none_or(|reach| offset > reach) {
             self.violation(format!(
