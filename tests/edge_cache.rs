@@ -2,6 +2,8 @@
 
 mod harness;
 
+use std::time::{Duration, SystemTime};
+
 use harness::{AnsweringOrigin, Client, Edge, Origin, Request, Response, Setup};
 
 /// A 200 with `fields` (whole lines) and `body`.
@@ -119,6 +121,29 @@ async fn stale_response_is_validated_and_a_304_freshens_it() {
     assert!(third.is_hit() && third.text() == "one", "{third:?}");
     assert_eq!(third.field("x-new"), Some("yes"));
     assert_eq!(origin.count(), 2);
+}
+
+#[tokio::test]
+async fn response_without_a_date_gets_the_time_at_which_it_was_received() {
+    // RFC 9110 §6.6.1. What is passed on gets pingora's.
+    let (edge, mut origin) = {
+        let origin = Origin::start().await;
+        (Edge::before(&origin).await, origin)
+    };
+    let fields = "Cache-Control: max-age=0\r\nETag: \"a\"\r\n";
+    let theirs = format!("{fields}Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
+    let (first, _) = get_answered(&edge, &mut origin, "/a", "", &ok(&theirs, "x")).await;
+    assert_eq!(first.field("date"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+    let not_modified = format!("HTTP/1.1 304 Not Modified\r\n{fields}\r\n");
+    let (validated, _) = get_answered(&edge, &mut origin, "/a", "", &not_modified).await;
+    let (fetched, _) = get_answered(&edge, &mut origin, "/b", "", &ok(fields, "x")).await;
+    for response in [validated, fetched] {
+        let date = httpdate::parse_http_date(response.field("date").unwrap()).unwrap();
+        let since = SystemTime::now().duration_since(date).unwrap();
+        assert!(since < Duration::from_secs(60), "{response:?}");
+        let age: u64 = response.field("age").map_or(0, |age| age.parse().unwrap());
+        assert!(age < 60, "{response:?}");
+    }
 }
 
 #[tokio::test]

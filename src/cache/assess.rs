@@ -63,6 +63,7 @@ pub(super) fn assess(received: Received<'_>, rules: &CacheRules) -> Head {
     .err();
     let selecting = Selecting::of(received.request, &received.fields, rules);
     let mut kept = fields::stored(received.fields);
+    fields::date(&mut kept, received.received.wall);
     if received.partial {
         kept.remove(CONTENT_RANGE);
     }
@@ -93,13 +94,14 @@ fn can_be_verified(received: &Received<'_>, rules: &CacheRules) -> Result<(), No
 /// A stored head brought up to date by a 304, or by a 200 to a HEAD (RFC 9111 §4.3.4, §4.3.5).
 pub(super) fn freshen(
     stored: &Head,
-    validation: HeaderMap,
+    mut validation: HeaderMap,
     requested: Moment,
     received: Moment,
     rules: &CacheRules,
 ) -> Head {
     // The age fields of the validation count, not those of the response that it validates.
     let age = validation.get(http::header::AGE).cloned();
+    fields::date(&mut validation, received.wall);
     let mut fields = fields::freshen(&stored.fields, validation);
     let directives = ResponseDirectives::of(&fields);
     let lifetime = lifetime(stored.status, &fields, &directives, received.wall, rules);

@@ -23,6 +23,7 @@ use super::request::Request;
 use super::{Node, Visit};
 use crate::byte_range::ContentRange;
 use crate::cache::fill::FillReader;
+use crate::cache::policy::http_date;
 use crate::cache::read::Refetch;
 use crate::cache::turn::Turn;
 use crate::cache::{BodyError, BodyReader, Piece, StoredResponse};
@@ -304,9 +305,8 @@ impl Node {
         client: &mut D,
     ) {
         let Preflight { status, mut fields } = preflight;
-        if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(self.clock.wall())) {
-            fields.push((DATE, date));
-        }
+        let date = http_date::value(self.clock.wall());
+        fields.extend(date.map(|date| (DATE, date)));
         if let Some(policy) = &self.routes[route].policy {
             policy.add_to_own(request, &mut fields);
         }
@@ -427,9 +427,7 @@ pub(super) fn failure_fields(
             HeaderValue::from_static("no-store"),
         ),
     ];
-    if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(now)) {
-        fields.push((DATE, date));
-    }
+    fields.extend(http_date::value(now).map(|date| (DATE, date)));
     if let Some(seconds) = reply.retry_after_seconds {
         fields.push((RETRY_AFTER, HeaderValue::from(seconds)));
     }

@@ -2,12 +2,11 @@
 
 use bytes::Bytes;
 use http::header::{
-    AGE, CONTENT_LENGTH, CONTENT_RANGE, DATE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, VIA,
+    AGE, CONTENT_LENGTH, CONTENT_RANGE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, VIA,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, Uri};
 use pingora::protocols::http::authority::{RawTargetAuthority, raw_target_authority};
-use pingora::protocols::http::date::get_cached_date;
 
 use super::X_REQUEST_ID;
 use super::admit::{GateRefusal, RawHead};
@@ -141,12 +140,7 @@ const OWN_FIELDS: usize = 8;
 /// The head of a response as the h2 crate takes it; `None` when there are more fields than it can.
 pub(super) fn response_head(head: &ReplyHead<'_>) -> Option<Response<()>> {
     let mut fields = stored_fields(head)?;
-    // RFC 9110 §6.6.1: who forwards a response without one adds it.
-    let has_date = fields.contains_key(DATE) || head.fields.iter().any(|(name, _)| *name == DATE);
     let mut add = |name: HeaderName, value: HeaderValue| fields.try_append(name, value).ok();
-    if !has_date {
-        add(DATE, get_cached_date())?;
-    }
     for (name, value) in head.fields {
         add(name.clone(), value.clone())?;
     }

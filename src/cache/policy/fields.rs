@@ -1,12 +1,15 @@
 //! Which fields travel: hop-by-hop fields, fields of one message only, fields that poison caches.
 
+use std::time::SystemTime;
+
 use http::HeaderMap;
 use http::header::{
-    AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName,
+    AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderName,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 use super::cache_control::{ResponseDirectives, list_items};
+use super::http_date;
 
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
@@ -112,6 +115,13 @@ pub fn withhold(fields: &mut HeaderMap, directives: &ResponseDirectives) -> Head
         fields.remove(name);
     }
     withheld
+}
+
+/// Gives a response that came without a `Date` the time at which it was received (RFC 9110 §6.6.1).
+pub fn date(fields: &mut HeaderMap, received: SystemTime) {
+    if !fields.contains_key(DATE) {
+        fields.extend(http_date::value(received).map(|value| (DATE, value)));
+    }
 }
 
 /// Takes the fields of a 304, or of a 200 to a HEAD, into a stored response (RFC 9111 §3.2, §4.3.4):

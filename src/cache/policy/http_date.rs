@@ -6,6 +6,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use http::HeaderValue;
+
 /// A year in two digits that seems to lie further than this in the future lies in the past century
 /// (RFC 9110 §5.6.7).
 const TWO_DIGIT_YEARS_AHEAD: u64 = 50;
@@ -18,6 +20,15 @@ pub fn parse(text: &[u8], now: SystemTime) -> Option<SystemTime> {
         .or_else(|| rfc850(text, now))
         .or_else(|| asctime(text))?;
     civil.instant()
+}
+
+/// Writes a date as an IMF-fixdate. `None` for a year of five digits, which the format cannot say.
+pub fn value(date: SystemTime) -> Option<HeaderValue> {
+    const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
+    if date.duration_since(SystemTime::UNIX_EPOCH).ok()? >= YEAR_10000 {
+        return None;
+    }
+    HeaderValue::try_from(httpdate::fmt_http_date(date)).ok()
 }
 
 struct Civil {
