@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 use tidegate::config::Redundancy;
 use tidegate::origin::blobs::{
-    BlobError, Blobs, DiskState, Layout, LayoutError, PackId, Place, StoredBlob, Tier, Verdict,
+    BlobError, DiskBlobs, DiskState, Layout, LayoutError, PackId, Place, StoredBlob, Tier, Verdict,
 };
 
 const NONE: Redundancy = Redundancy::None;
@@ -105,7 +105,7 @@ impl Model {
         }
     }
 
-    async fn step(&mut self, blobs: &Blobs) {
+    async fn step(&mut self, blobs: &DiskBlobs) {
         match self.chance.below(8) {
             0 if !self.objects.is_empty() => {
                 let index = self.chance.below(self.objects.len() as u64) as usize;
@@ -145,7 +145,7 @@ impl Model {
     }
 
     /// Moves what is alive out of the pack of some object.
-    async fn compact(&mut self, blobs: &Blobs) {
+    async fn compact(&mut self, blobs: &DiskBlobs) {
         let packs = (self.objects.iter()).filter_map(|(rows, _)| rows[0].place.pack());
         let packs: Vec<PackId> = packs.filter(|pack| blobs.compactable(*pack)).collect();
         if packs.is_empty() {
@@ -168,7 +168,7 @@ impl Model {
     }
 
     /// What holds after every start.
-    fn check(&self, blobs: &Blobs) {
+    fn check(&self, blobs: &DiskBlobs) {
         let rows = || self.objects.iter().flat_map(|(rows, _)| rows);
         blobs
             .sweep(&|id| rows().any(|row| row.id == id), &|pack| {
@@ -200,7 +200,7 @@ impl Model {
         }
     }
 
-    fn readable(&self, blobs: &Blobs) {
+    fn readable(&self, blobs: &DiskBlobs) {
         for (rows, bytes) in &self.objects {
             match read(blobs, rows) {
                 Ok(read) => assert!(read == *bytes, "{rows:?} has other bytes"),

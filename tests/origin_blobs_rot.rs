@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use blobs_support::{Chance, folder, layout, number, publish, read, rows, start_soundly, tree};
 use tempfile::TempDir;
 use tidegate::config::Redundancy;
-use tidegate::origin::blobs::{BlobError, Blobs, Layout, StoredBlob, Verdict};
+use tidegate::origin::blobs::{BlobError, DiskBlobs, Layout, StoredBlob, Verdict};
 
 const TWO_COPIES: Redundancy = Redundancy::Copies(2);
 const FOUR_AND_TWO: Redundancy = Redundancy::Shards { data: 4, parity: 2 };
 
 /// A store whose every byte some row names.
 struct Filled {
-    blobs: Blobs,
+    blobs: DiskBlobs,
     layout: Layout,
     objects: Vec<(Vec<StoredBlob>, Vec<u8>)>,
     sound: Vec<(PathBuf, Vec<u8>)>,

@@ -265,7 +265,7 @@ async fn state(store: &Store) -> Result<Value, StoreRefusal> {
     let inner = &store.inner;
     let census = inner.meta.census().await?;
     let (under_way, last) = jobs::scrub_progress(store).await?;
-    let blobs = Arc::clone(&inner.blobs);
+    let blobs = Arc::clone(&inner.disks);
     let usage = tokio::task::spawn_blocking(move || blobs.usage()).await;
     let usage = usage
         .map_err(|_| JobError::Died)?

@@ -8,7 +8,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::blobs::{BlobError, BlobId, Blobs, Layout, StoredBlob, Verdict};
+use super::blobs::{BlobError, BlobId, DiskBlobs, Layout, StoredBlob, Verdict};
 use super::disk::RealDisk;
 use super::latch::WriteLatch;
 use super::meta::sqlite::{self, SqliteMeta};
@@ -180,7 +180,7 @@ pub async fn check(
     let latch = Arc::new(WriteLatch::default());
     let (layout, of_blobs) = (Layout::of(config), Arc::clone(&latch));
     let blobs = blocking(move || {
-        Blobs::start(&layout, generation, Arc::new(RealDisk), of_blobs).map_err(OpenError::from)
+        DiskBlobs::start(&layout, generation, Arc::new(RealDisk), of_blobs).map_err(OpenError::from)
     });
     let blobs = Arc::new(blobs.await?);
     let (meta, writer) = opened.start(latch);
@@ -203,7 +203,7 @@ pub async fn check(
 
 struct Check<'a> {
     meta: &'a SqliteMeta,
-    blobs: Arc<Blobs>,
+    blobs: Arc<DiskBlobs>,
     listener: &'a mut dyn Listener,
     seen: Seen,
     /// Blobs with files of their own, ascending, and the bytes of each on one disk.

@@ -32,6 +32,7 @@ pub mod call;
 pub mod check;
 pub mod checksums;
 pub mod conditional;
+pub mod coord;
 pub mod disk;
 pub mod documents;
 pub mod fields;

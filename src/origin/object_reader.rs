@@ -19,7 +19,7 @@ struct Part {
 
 enum Source {
     Inline(Bytes),
-    Blob(BlobReader),
+    Blob(Box<dyn BlobReader>),
 }
 
 impl ObjectReader {
@@ -27,7 +27,7 @@ impl ObjectReader {
     ///
     /// # Errors
     /// As [`Blobs::open`].
-    pub fn open(blobs: &Blobs, pieces: Vec<Piece>) -> Result<Self, BlobError> {
+    pub fn open(blobs: &dyn Blobs, pieces: Vec<Piece>) -> Result<Self, BlobError> {
         let open = |piece: Piece| {
             let end = piece.position + piece.length_bytes();
             let source = match piece.bytes {
@@ -46,7 +46,7 @@ impl ObjectReader {
     /// Opens a part of one blob and reads the beginning of `range`, if nobody has to wait for a disk; `None` = do it in the
     /// other way. Does not block.
     pub fn open_at_once(
-        blobs: &Blobs,
+        blobs: &dyn Blobs,
         extent: &Extent,
         range: Range<u64>,
     ) -> Option<(Self, Bytes)> {

@@ -186,7 +186,7 @@ impl Arrived {
 /// # Errors
 /// [`UploadError`]; nothing is left behind.
 pub async fn receive<B>(
-    blobs: Arc<Blobs>,
+    blobs: Arc<dyn Blobs>,
     body: B,
     plan: Plan,
     stats: &Stats,
@@ -339,9 +339,9 @@ struct Intake {
 
 /// Writes.
 struct Writing {
-    blobs: Arc<Blobs>,
+    blobs: Arc<dyn Blobs>,
     tier: Tier,
-    writer: Option<BlobWriter>,
+    writer: Option<Box<dyn BlobWriter>>,
 }
 
 /// Hashes and checks.
@@ -355,7 +355,7 @@ struct Hashing {
 }
 
 impl Intake {
-    fn new(blobs: Arc<Blobs>, plan: Plan) -> Self {
+    fn new(blobs: Arc<dyn Blobs>, plan: Plan) -> Self {
         let algorithm = match &plan.checksum {
             ChecksumPlan::Compute(algorithm) | ChecksumPlan::InTrailer(algorithm) => *algorithm,
             ChecksumPlan::Given(checksum) => checksum.algorithm(),
@@ -417,15 +417,18 @@ impl Writing {
 
     /// Whether taking in more does not touch the disk.
     fn is_in_memory(&self) -> bool {
-        self.writer.as_ref().is_none_or(BlobWriter::buffers_only)
+        self.writer
+            .as_ref()
+            .is_none_or(|writer| writer.is_in_memory())
     }
 
     /// It comes into being with the first byte, or at the end of an empty object.
-    fn writer(&mut self) -> Result<&mut BlobWriter, BlobError> {
+    fn writer(&mut self) -> Result<&mut dyn BlobWriter, BlobError> {
         if self.writer.is_none() {
             self.writer = Some(self.blobs.writer(self.tier)?);
         }
-        Ok(self.writer.as_mut().expect("the writer was just made"))
+        let writer = self.writer.as_mut().expect("the writer was just made");
+        Ok(writer.as_mut())
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::store::Store;
-use super::{answer, plain_reads};
+use super::{answer, coord, jobs, plain_reads};
 
 /// The longest request head in bytes, and the most fields in it.
 const HEAD_MAX_BYTES: usize = 32 * 1024;
@@ -29,7 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves the store on `listener` until `shutdown` holds true or its sender is gone; then stops accepting,
 /// lets the requests in flight finish and returns. Dropped earlier, it cuts every connection.
 pub async fn serve(store: Store, listener: TcpListener, mut shutdown: watch::Receiver<bool>) {
-    let jobs = tokio::spawn(super::jobs::run(store.clone(), shutdown.clone()));
+    let jobs = tokio::spawn(look_after(store.clone(), shutdown.clone()));
     let _stop_jobs = AbortOnDrop(jobs.abort_handle());
     // Owns the connections, so that dropping this future ends them.
     let mut connections = JoinSet::new();
@@ -52,6 +52,16 @@ pub async fn serve(store: Store, listener: TcpListener, mut shutdown: watch::Rec
     drop(listener);
     store.inner.followers.close();
     while connections.join_next().await.is_some() {}
+}
+
+/// Does the jobs whenever this process is the one that does them.
+async fn look_after(store: Store, mut shutdown: watch::Receiver<bool>) {
+    let coord = store.inner.coord.as_ref();
+    let until_stopped = shutdown.clone();
+    tokio::select! {
+        () = coord::in_terms(coord, || jobs::run(store.clone(), until_stopped.clone())) => {}
+        () = stopped(&mut shutdown) => {}
+    }
 }
 
 /// Ends the jobs when the serving is dropped.

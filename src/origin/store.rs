@@ -15,8 +15,9 @@ use http::HeaderValue;
 use http_body_util::Full;
 
 use super::blobs::{
-    self, Amount, BlobId, Blobs, Content, Layout, LayoutError, PackId, StoredBlob, Swept,
+    self, Amount, BlobId, Blobs, Content, DiskBlobs, Layout, LayoutError, PackId, StoredBlob, Swept,
 };
+use super::coord::{Alone, Coord};
 use super::disk::{Disk, RealDisk};
 use super::fields::StoredFields;
 use super::followers::Followers;
@@ -44,7 +45,10 @@ pub struct Store {
 
 pub(super) struct Inner {
     pub(super) meta: Arc<dyn Meta>,
-    pub(super) blobs: Arc<Blobs>,
+    pub(super) blobs: Arc<dyn Blobs>,
+    /// The same, for what looks after the disks of this machine.
+    pub(super) disks: Arc<DiskBlobs>,
+    pub(super) coord: Arc<dyn Coord>,
     pub(super) keyring: Keyring,
     /// Whoever owns what the program itself puts: the first of the credentials.
     pub(super) owner: String,
@@ -67,7 +71,6 @@ pub(super) struct Inner {
     latch: Arc<WriteLatch>,
     swept: Swept,
     next_request: AtomicU64,
-    lock: Arc<File>,
 }
 
 /// Why the store did not open. Nothing on disk was harmed.
@@ -149,21 +152,22 @@ impl Store {
             blocking(move || lock_folder(&data, disk.as_ref())).await?
         };
         let mut opened = sqlite::open(&config.data.join("meta/tg.db")).await?;
-        let generation = opened.generation;
+        let coord = Alone::new(Arc::clone(&lock), opened.generation);
+        let epoch = coord.epoch();
         let latch = Arc::new(WriteLatch::default());
         let (blobs, swept) = {
             let (layout, latch) = (Layout::of(config), Arc::clone(&latch));
             let named = std::mem::take(&mut opened.named_blobs);
             let packs = std::mem::take(&mut opened.named_packs);
             blocking(move || {
-                let blobs = Blobs::start(&layout, generation, disk, latch)?;
+                let blobs = DiskBlobs::start(&layout, epoch, disk, latch)?;
                 let swept = sweep(&blobs, &layout, &named, &packs)?;
                 Ok((blobs, swept))
             })
             .await?
         };
         tracing::info!(
-            generation,
+            generation = epoch,
             unfinished = swept.unfinished,
             orphans = swept.orphans,
             packs = swept.packs,
@@ -172,10 +176,9 @@ impl Store {
         );
         let (meta, task) = opened.start(Arc::clone(&latch));
         // The lock lives as long as anything that can commit.
-        let lock_of_writer = Arc::clone(&lock);
         tokio::spawn(async move {
             task.await;
-            drop(lock_of_writer);
+            drop(lock);
         });
         // The sweep took it: nobody names it, and its writers are dead.
         let garbage = meta.garbage(usize::MAX >> 1).await?;
@@ -183,6 +186,7 @@ impl Store {
             let gone = garbage.into_iter().map(|blob| blob.id).collect();
             meta.forget_garbage(gone).await?;
         }
+        let disks = Arc::new(blobs);
         let keys = config.credentials.iter();
         let keyring = Keyring::new(keys.map(|key| (key.access_key_id.clone(), key.secret.clone())));
         let sigv2 = config.credentials.iter().filter(|key| key.allow_sigv2);
@@ -192,7 +196,9 @@ impl Store {
         Ok(Store {
             inner: Arc::new(Inner {
                 meta: Arc::new(meta),
-                blobs: Arc::new(blobs),
+                blobs: Arc::clone(&disks) as Arc<dyn Blobs>,
+                disks,
+                coord: Arc::new(coord),
                 keyring,
                 owner: config
                     .credentials
@@ -217,7 +223,6 @@ impl Store {
                 latch,
                 swept,
                 next_request: AtomicU64::new(random_u64()?),
-                lock,
             }),
         })
     }
@@ -311,7 +316,7 @@ impl Store {
     /// Commits what waits and lets go of the folder. Requests still in flight on other clones fail.
     pub async fn close(self) {
         self.inner.meta.close().await;
-        if let Err(error) = self.inner.lock.unlock() {
+        if let Err(error) = self.inner.coord.resign() {
             tracing::warn!(%error, "the lock is held until the process ends");
         }
     }
@@ -387,12 +392,12 @@ impl Store {
             let mut amount = Amount::default();
             for blob in unnamed {
                 match blobs.remove(&blob) {
-                    Ok(()) if blob.place.pack().is_none() => {
+                    Ok(true) => {
                         amount.files += 1;
                         amount.bytes += blob.length_bytes;
                         gone.push(blob.id);
                     }
-                    Ok(()) => {}
+                    Ok(false) => {}
                     Err(error) => tracing::warn!(%error, "a released blob stays for a later try"),
                 }
             }
@@ -475,7 +480,7 @@ fn make_folder(path: &Path, disk: &dyn Disk) -> Result<(), OpenError> {
 
 /// Removes what dead writers left behind. Both lists are ascending.
 fn sweep(
-    blobs: &Blobs,
+    blobs: &DiskBlobs,
     layout: &Layout,
     named: &[BlobId],
     packs: &[PackId],

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tempfile::TempDir;
 use tidegate::config::Redundancy;
 use tidegate::origin::blobs::{
-    BlobError, BlobReader, Blobs, Content, DiskGroup, Extent, Layout, LayoutError, Place,
+    BlobError, Content, DiskBlobs, DiskGroup, DiskReader, Extent, Layout, LayoutError, Place,
     Published, StoredBlob, Tier,
 };
 use tidegate::origin::disk::{Disk, RealDisk};
@@ -85,12 +85,16 @@ pub fn layout(folder: &Path, disks: usize, redundancy: Redundancy) -> Layout {
 }
 
 /// A generation of writers.
-pub fn start(layout: &Layout, generation: i64, disk: Arc<dyn Disk>) -> Result<Blobs, LayoutError> {
-    Blobs::start(layout, generation, disk, Arc::new(WriteLatch::default()))
+pub fn start(
+    layout: &Layout,
+    generation: i64,
+    disk: Arc<dyn Disk>,
+) -> Result<DiskBlobs, LayoutError> {
+    DiskBlobs::start(layout, generation, disk, Arc::new(WriteLatch::default()))
 }
 
 /// On a disk that does as it is told, and is not asked to outlive a power loss.
-pub fn start_soundly(layout: &Layout, generation: i64) -> Blobs {
+pub fn start_soundly(layout: &Layout, generation: i64) -> DiskBlobs {
     start(layout, generation, Arc::new(UnsyncedDisk)).unwrap()
 }
 
@@ -111,7 +115,7 @@ impl Disk for UnsyncedDisk {
     }
 }
 
-pub async fn publish(blobs: &Blobs, bytes: &[u8]) -> Result<Published, BlobError> {
+pub async fn publish(blobs: &DiskBlobs, bytes: &[u8]) -> Result<Published, BlobError> {
     let mut writer = blobs.writer(Tier::Data)?;
     for part in bytes.chunks(300_000) {
         writer.write(part)?;
@@ -133,7 +137,7 @@ pub fn rows(published: Published) -> Vec<StoredBlob> {
     }
 }
 
-pub fn open(blobs: &Blobs, rows: &[StoredBlob]) -> Result<BlobReader, BlobError> {
+pub fn open(blobs: &DiskBlobs, rows: &[StoredBlob]) -> Result<DiskReader, BlobError> {
     let extents = rows.iter().map(|blob| Extent {
         blob: blob.clone(),
         skip_bytes: 0,
@@ -142,7 +146,7 @@ pub fn open(blobs: &Blobs, rows: &[StoredBlob]) -> Result<BlobReader, BlobError>
     blobs.open(extents.collect())
 }
 
-pub fn read(blobs: &Blobs, rows: &[StoredBlob]) -> Result<Vec<u8>, BlobError> {
+pub fn read(blobs: &DiskBlobs, rows: &[StoredBlob]) -> Result<Vec<u8>, BlobError> {
     let reader = open(blobs, rows)?;
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < reader.length_bytes() {

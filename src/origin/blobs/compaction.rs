@@ -2,11 +2,11 @@
 //!
 //! The order that makes it safe (`delete-needs-proof`):
 //!
-//! 1. [`Blobs::compactable`] tells whether a pack can be taken.
-//! 2. [`Blobs::compact`] copies the blobs of the rows that name the pack, verified, to where new ones of their tier go.
+//! 1. [`DiskBlobs::compactable`] tells whether a pack can be taken.
+//! 2. [`DiskBlobs::compact`] copies the blobs of the rows that name the pack, verified, to where new ones of their tier go.
 //! 3. One transaction gives each of these rows its new place, and finds that no row names the pack any more. It must
 //!    look: a row may have been committed after the rows were listed.
-//! 4. Only after that commit [`Blobs::remove_pack`] removes the files, when their last readers are done.
+//! 4. Only after that commit [`DiskBlobs::remove_pack`] removes the files, when their last readers are done.
 //!
 //! A stop in between leaves copies that no row names, or a pack that none names: the next sweep or compaction has them.
 
@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use super::parts::Parts;
 use super::pins::Pin;
-use super::{BlobError, BlobId, Blobs, Inner, PackId, Place, StoredBlob};
+use super::{BlobError, BlobId, DiskBlobs, Inner, PackId, Place, StoredBlob};
 
 /// Blobs that are in memory at a time, and share a sync.
 const BATCH: usize = 32;
@@ -31,7 +31,7 @@ pub struct NewPlace {
     pub place: Place,
 }
 
-impl Blobs {
+impl DiskBlobs {
     /// Whether nothing is added to a pack any more, and no publication is on its way to a row that would name it.
     pub fn compactable(&self, pack: PackId) -> bool {
         !self.inner.packs.is_busy(pack)
@@ -40,7 +40,7 @@ impl Blobs {
     /// Copies blobs out of a pack, each durable on return. `live` are those of the rows that name it.
     ///
     /// # Errors
-    /// [`BlobError::Write`] with [`io::ErrorKind::ResourceBusy`] when the pack is not [`Blobs::compactable`];
+    /// [`BlobError::Write`] with [`io::ErrorKind::ResourceBusy`] when the pack is not [`DiskBlobs::compactable`];
     /// the error of a read when a blob is lost, in which case the pack must stay; or that of a publication.
     pub async fn compact(
         &self,
@@ -79,7 +79,7 @@ impl Blobs {
     /// Removes a pack that no committed row names any more, when its last reader is done. Blocks.
     ///
     /// # Errors
-    /// [`BlobError::Write`]: with [`io::ErrorKind::ResourceBusy`] when the pack is not [`Blobs::compactable`], else
+    /// [`BlobError::Write`]: with [`io::ErrorKind::ResourceBusy`] when the pack is not [`DiskBlobs::compactable`], else
     /// it costs space, not truth, and the next sweep repeats it.
     pub fn remove_pack(&self, pack: PackId) -> Result<(), BlobError> {
         let inner = &self.inner;

@@ -1,13 +1,13 @@
 //! Blobs: the bytes of objects, immutable, under ids that are never reused, spread over one or several disks.
 //!
-//! - `durable-before-visible`: [`BlobWriter::publish`] returns only after the bytes are synced on every disk of their
+//! - `durable-before-visible`: [`DiskWriter::publish`] returns only after the bytes are synced on every disk of their
 //!   set, and the names of their files too; its result is what a metadata row needs, so no row can be written earlier.
-//! - `delete-needs-proof`: [`Blobs::remove`] takes a blob that a committed transaction has just released,
-//!   [`Blobs::remove_pack`] a pack that no committed row names any more, and [`Blobs::sweep`] removes only what no row
+//! - `delete-needs-proof`: [`DiskBlobs::remove`] takes a blob that a committed transaction has just released,
+//!   [`DiskBlobs::remove_pack`] a pack that no committed row names any more, and [`DiskBlobs::sweep`] removes only what no row
 //!   names and whose writer is not the live one.
-//! - `verify-on-read`: [`BlobReader`] hands out no block whose CRC32C it has not compared with the row's.
+//! - `verify-on-read`: [`DiskReader`] hands out no block whose CRC32C it has not compared with the row's.
 //!
-//! How many bytes there are decides where they go:
+//! [`Blobs`] is what the operations know of it. How many bytes there are decides where [`DiskBlobs`] puts them:
 //!
 //! | up to | where | one sync for |
 //! |---|---|---|
@@ -16,7 +16,7 @@
 //! | | files of at most [`EXTENT_MAX_BYTES`] (`writing.rs`) | each |
 //!
 //! With redundancy every disk of a set has the same bytes, or one shard of every block (`stripes.rs`). A read that meets
-//! damage goes on with what the other disks have and reports the blob ([`Repairs`]), so that [`Blobs::repair`] can mend it.
+//! damage goes on with what the other disks have and reports the blob ([`Repairs`]), so that [`DiskBlobs::repair`] can mend it.
 //!
 //! Layout of a data folder:
 //!
@@ -42,6 +42,7 @@ mod place;
 mod reading;
 mod record;
 mod repair;
+mod seam;
 mod stripes;
 #[cfg(test)]
 mod tests;
@@ -61,9 +62,10 @@ pub use folder::{Amount, DiskUsage, PackOnDisk, Swept, make_private_folder};
 pub use identity::StoreId;
 pub use ids::{BlobId, GENERATION_MAX, PackId};
 pub use place::Place;
-pub use reading::BlobReader;
+pub use reading::DiskReader;
 pub use repair::{RepairReport, Repairs, Verdict};
-pub use writing::BlobWriter;
+pub use seam::{BlobReader, BlobWriter, Blobs};
+pub use writing::DiskWriter;
 
 use super::disk::Disk;
 use super::latch::WriteLatch;
@@ -80,7 +82,7 @@ use place::Spot;
 pub const BLOCK_BYTES: usize = 64 * 1024;
 /// Bytes that a reader takes from the disk at a time: a multiple of [`BLOCK_BYTES`].
 pub const READ_BYTES: usize = 4 * BLOCK_BYTES;
-/// The longest content that [`BlobWriter::publish`] gives back instead of storing it.
+/// The longest content that [`DiskWriter::publish`] gives back instead of storing it.
 pub const INLINE_MAX_BYTES: usize = 4 * 1024;
 /// The longest content that goes into a pack. A writer keeps so much in memory.
 pub const PACKED_MAX_BYTES: usize = 1024 * 1024;
@@ -163,11 +165,11 @@ pub struct ReadDamage {
 }
 
 /// The blobs of a store.
-pub struct Blobs {
+pub struct DiskBlobs {
     inner: Arc<Inner>,
 }
 
-/// What readers and writers share with [`Blobs`].
+/// What readers and writers share with [`DiskBlobs`].
 struct Inner {
     disks: Arc<Disks>,
     generation: i64,
@@ -221,7 +223,7 @@ fn same_error(error: &io::Error) -> io::Error {
     }
 }
 
-impl Blobs {
+impl DiskBlobs {
     /// Recognises the data folders, makes those that are new, and begins to take blobs. New ids belong to
     /// `generation`, which must never have written here before. Blocks.
     ///
@@ -234,7 +236,7 @@ impl Blobs {
         latch: Arc<WriteLatch>,
     ) -> Result<Self, LayoutError> {
         let disks = Arc::new(Disks::open(layout, disk, latch)?);
-        Ok(Blobs {
+        Ok(DiskBlobs {
             inner: Arc::new(Inner {
                 packs: Packs::new(Arc::clone(&disks), generation),
                 disks,
@@ -272,11 +274,11 @@ impl Blobs {
     ///
     /// # Errors
     /// [`BlobError::WritesRefused`], also when the tier has no disks.
-    pub fn writer(&self, tier: Tier) -> Result<BlobWriter, BlobError> {
+    pub fn writer(&self, tier: Tier) -> Result<DiskWriter, BlobError> {
         if self.inner.disks.refuses_writes(tier) {
             return Err(BlobError::WritesRefused);
         }
-        Ok(BlobWriter::new(Arc::clone(&self.inner), tier))
+        Ok(DiskWriter::new(Arc::clone(&self.inner), tier))
     }
 
     /// Whether there are cold disks.
@@ -288,14 +290,14 @@ impl Blobs {
     ///
     /// # Errors
     /// [`BlobError::Missing`], [`BlobError::Length`], [`BlobError::ChecksumCount`] or [`BlobError::Read`].
-    pub fn open(&self, extents: Vec<Extent>) -> Result<BlobReader, BlobError> {
-        BlobReader::open(Arc::clone(&self.inner), extents)
+    pub fn open(&self, extents: Vec<Extent>) -> Result<DiskReader, BlobError> {
+        DiskReader::open(Arc::clone(&self.inner), extents)
     }
 
-    /// As [`Blobs::open`] for a part of one blob, if nobody has to wait for a disk; `None` = open it in the other way, which
+    /// As [`DiskBlobs::open`] for a part of one blob, if nobody has to wait for a disk; `None` = open it in the other way, which
     /// also says what is wrong with it. Does not block.
-    pub fn open_at_once(&self, extent: &Extent) -> Option<BlobReader> {
-        BlobReader::open_at_once(&self.inner, extent)
+    pub fn open_at_once(&self, extent: &Extent) -> Option<DiskReader> {
+        DiskReader::open_at_once(&self.inner, extent)
     }
 
     /// Reads `range` of a blob in a pack if one read is enough for all of it, nobody has to wait for a disk, and it is right;

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// An open concatenation of parts of blobs.
-pub struct BlobReader {
+pub struct DiskReader {
     inner: Arc<Inner>,
     extents: Vec<Placed>,
     length_bytes: u64,
@@ -61,7 +61,7 @@ struct Placed {
     extent: Extent,
 }
 
-impl BlobReader {
+impl DiskReader {
     pub(super) fn open(inner: Arc<Inner>, extents: Vec<Extent>) -> Result<Self, BlobError> {
         let mut placed = Vec::with_capacity(extents.len());
         let mut length_bytes = 0;
@@ -90,7 +90,7 @@ impl BlobReader {
                 Pin::Pack(pack) => pack.0,
             },
         })?;
-        let reader = BlobReader {
+        let reader = DiskReader {
             current: Mutex::new(None),
             inner,
             extents: placed,
@@ -120,7 +120,7 @@ impl BlobReader {
         inner.pins.hold(&pins).ok()?;
         // From here on the pins go with the reader.
         let parts = Arc::new(Parts::new(extent.blob.clone(), Arc::clone(&inner.disks)));
-        let reader = BlobReader {
+        let reader = DiskReader {
             current: Mutex::new(Some((0, Arc::clone(&parts)))),
             inner: Arc::clone(inner),
             length_bytes: extent.length_bytes,
@@ -160,7 +160,7 @@ impl BlobReader {
         Ok(buffer.into_bytes().slice(span.wanted))
     }
 
-    /// As [`BlobReader::read`], if all of it is in memory and right; `None` = read it in the other way, which also finds
+    /// As [`DiskReader::read`], if all of it is in memory and right; `None` = read it in the other way, which also finds
     /// out what is wrong. Does not block.
     pub fn read_at_once(&self, range: Range<u64>) -> Option<Bytes> {
         let (index, span) = self.span(range)?;
@@ -206,7 +206,7 @@ impl BlobReader {
     }
 }
 
-impl Drop for BlobReader {
+impl Drop for DiskReader {
     fn drop(&mut self) {
         self.inner.unpin(&self.pins);
     }
@@ -238,7 +238,7 @@ impl Inner {
     }
 }
 
-/// See [`super::Blobs::read_at_once`].
+/// See [`super::DiskBlobs::read_at_once`].
 pub(super) fn read_at_once(inner: &Inner, blob: &StoredBlob, range: Range<u64>) -> Option<Bytes> {
     let (Form::Copies, Spot::Pack { pack, offset }) = (blob.place.form, blob.place.spot) else {
         return None;

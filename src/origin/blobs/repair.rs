@@ -15,7 +15,7 @@ use super::parts::Parts;
 use super::place::Spot;
 use super::reading::pin_of;
 use super::record::{HEADER_BYTES, header};
-use super::{BlobError, BlobId, Blobs, Inner, StoredBlob};
+use super::{BlobError, BlobId, DiskBlobs, Inner, StoredBlob};
 
 /// Blobs that wait to be mended. More are not remembered: the next scrub finds them.
 const WAITING_MAX: usize = 10_000;
@@ -98,7 +98,7 @@ impl Damage {
     }
 }
 
-impl Blobs {
+impl DiskBlobs {
     /// Reads a blob on all of its disks and compares every byte. Blocks.
     pub fn verify(&self, blob: &StoredBlob) -> Verdict {
         let parts = Parts::new(blob.clone(), Arc::clone(&self.inner.disks));

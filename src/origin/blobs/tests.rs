@@ -51,11 +51,16 @@ impl Disk for Warm {
     }
 }
 
-fn start(folder: &Path, redundancy: Redundancy, generation: i64) -> Blobs {
+fn start(folder: &Path, redundancy: Redundancy, generation: i64) -> DiskBlobs {
     start_on(Arc::new(Quick), folder, redundancy, generation)
 }
 
-fn start_on(disk: Arc<dyn Disk>, folder: &Path, redundancy: Redundancy, generation: i64) -> Blobs {
+fn start_on(
+    disk: Arc<dyn Disk>,
+    folder: &Path,
+    redundancy: Redundancy,
+    generation: i64,
+) -> DiskBlobs {
     let layout = Layout {
         home: folder.to_owned(),
         data: DiskGroup {
@@ -66,10 +71,10 @@ fn start_on(disk: Arc<dyn Disk>, folder: &Path, redundancy: Redundancy, generati
         },
         cold: DiskGroup::default(),
     };
-    Blobs::start(&layout, generation, disk, Arc::default()).unwrap()
+    DiskBlobs::start(&layout, generation, disk, Arc::default()).unwrap()
 }
 
-fn blobs(redundancy: Redundancy) -> (TempDir, Blobs) {
+fn blobs(redundancy: Redundancy) -> (TempDir, DiskBlobs) {
     // In memory where the machine has such: a store makes hundreds of folders.
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() {
@@ -87,11 +92,11 @@ fn pattern(length: usize) -> Vec<u8> {
         .collect()
 }
 
-async fn publish(blobs: &Blobs, bytes: &[u8], piece: usize) -> Published {
+async fn publish(blobs: &DiskBlobs, bytes: &[u8], piece: usize) -> Published {
     publish_to(blobs, Tier::Data, bytes, piece).await
 }
 
-async fn publish_to(blobs: &Blobs, tier: Tier, bytes: &[u8], piece: usize) -> Published {
+async fn publish_to(blobs: &DiskBlobs, tier: Tier, bytes: &[u8], piece: usize) -> Published {
     let mut writer = blobs.writer(tier).unwrap();
     for part in bytes.chunks(piece) {
         writer.write(part).unwrap();
@@ -115,7 +120,7 @@ fn extents(published: Published) -> Vec<Extent> {
     }
 }
 
-fn read(reader: &BlobReader, range: std::ops::Range<u64>) -> Vec<u8> {
+fn read(reader: &DiskReader, range: std::ops::Range<u64>) -> Vec<u8> {
     let mut read = Vec::new();
     let mut at = range.start;
     while at < range.end {
@@ -474,8 +479,9 @@ fn with_cold(folder: &Path) -> Layout {
 async fn each_tier_has_disks_and_a_redundancy_of_its_own_and_compaction_leaves_blobs_in_theirs() {
     let folder = tempfile::tempdir().unwrap();
     let layout = with_cold(folder.path());
-    let start =
-        |generation| Blobs::start(&layout, generation, Arc::new(Quick), Arc::default()).unwrap();
+    let start = |generation| {
+        DiskBlobs::start(&layout, generation, Arc::new(Quick), Arc::default()).unwrap()
+    };
     let blobs = start(1);
     let bytes = pattern(PACKED_MAX_BYTES + 1);
     let mut packed = Vec::new();
@@ -517,7 +523,7 @@ async fn cold_disks_that_fail_refuse_what_goes_to_them_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let latch = Arc::<WriteLatch>::default();
     let layout = with_cold(folder.path());
-    let blobs = Blobs::start(&layout, 1, Arc::new(Quick), Arc::clone(&latch)).unwrap();
+    let blobs = DiskBlobs::start(&layout, 1, Arc::new(Quick), Arc::clone(&latch)).unwrap();
     let kept = publish_to(&blobs, Tier::Cold, &pattern(10_000), 10_000).await;
     blobs.inner.disks.fail(129, &io::ErrorKind::Other.into());
     assert!(blobs.writer(Tier::Cold).is_err());
@@ -534,7 +540,7 @@ async fn cold_disks_that_were_used_must_stay_configured() {
     let folder = tempfile::tempdir().unwrap();
     let layout = with_cold(folder.path());
     let start = |layout: &Layout, generation| {
-        Blobs::start(layout, generation, Arc::new(Quick), Arc::default())
+        DiskBlobs::start(layout, generation, Arc::new(Quick), Arc::default())
     };
     // A store of before there were any takes them, and then needs them.
     let before = Layout {

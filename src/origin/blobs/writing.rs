@@ -19,8 +19,8 @@ use super::{
 /// Bytes of a file that are synced together while more of them come.
 const SYNC_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Bytes being taken in. Dropped before [`BlobWriter::publish`] they leave nothing behind.
-pub struct BlobWriter {
+/// Bytes being taken in. Dropped before [`DiskWriter::publish`] they leave nothing behind.
+pub struct DiskWriter {
     inner: Arc<Inner>,
     tier: Tier,
     length_bytes: u64,
@@ -30,9 +30,9 @@ pub struct BlobWriter {
     extents: Option<Extents>,
 }
 
-impl BlobWriter {
+impl DiskWriter {
     pub(super) fn new(inner: Arc<Inner>, tier: Tier) -> Self {
-        BlobWriter {
+        DiskWriter {
             buffer: inner.gathering.gather(),
             inner,
             tier,
@@ -41,7 +41,7 @@ impl BlobWriter {
         }
     }
 
-    /// Appends. Blocks, unless [`BlobWriter::has_room_for`] says that it does not.
+    /// Appends. Blocks, unless [`DiskWriter::has_room_for`] says that it does not.
     ///
     /// # Errors
     /// [`BlobError::NoSpace`], [`BlobError::WritesRefused`] or [`BlobError::Write`]; the bytes are lost either way.
@@ -86,7 +86,7 @@ impl BlobWriter {
     /// # Cancel safety
     /// Dropped half-way it may leave a record that no row names in a pack. Files of blobs are removed.
     pub async fn publish(self) -> Result<Published, BlobError> {
-        let BlobWriter {
+        let DiskWriter {
             inner,
             tier,
             length_bytes,

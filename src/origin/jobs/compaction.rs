@@ -33,7 +33,7 @@ fn is_worth_it(live_bytes: u64, capacity_bytes: u64) -> bool {
 
 /// Writes anew every pack that is mostly dead, and removes those that no row names.
 pub(super) async fn compact(store: &Store) -> Result<Compacted, JobError> {
-    let blobs = Arc::clone(&store.inner.blobs);
+    let blobs = Arc::clone(&store.inner.disks);
     let packs = on_disks(move || blobs.packs())
         .await?
         .map_err(JobError::Folder)?;
@@ -93,14 +93,14 @@ pub(super) async fn compact(store: &Store) -> Result<Compacted, JobError> {
 async fn compact_one(store: &Store, pack: PackOnDisk) -> Result<Option<(u64, u64)>, JobError> {
     let inner = &store.inner;
     // Before the rows are read: from here on no new row can come to name the pack.
-    if !inner.blobs.compactable(pack.id) {
+    if !inner.disks.compactable(pack.id) {
         return Ok(None);
     }
     let live = inner.meta.blobs_in_pack(pack.id).await?;
     let blobs = live.len() as u64;
     let bytes = live.iter().map(|blob| blob.length_bytes).sum();
     if !live.is_empty() {
-        let places = match inner.blobs.compact(pack.id, live).await {
+        let places = match inner.disks.compact(pack.id, live).await {
             Ok(places) => places,
             Err(error) if is_busy(&error) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -115,7 +115,7 @@ async fn compact_one(store: &Store, pack: PackOnDisk) -> Result<Option<(u64, u64
     if !is_unnamed(store, pack).await? {
         return Ok(None);
     }
-    let all = Arc::clone(&inner.blobs);
+    let all = Arc::clone(&inner.disks);
     match on_disks(move || all.remove_pack(pack.id)).await? {
         Ok(()) => {
             inner.stats.add(Care::RemovedPacks, 1);

@@ -27,7 +27,7 @@ pub(super) enum Found {
 /// Mends what readers report, for ever.
 pub(super) async fn run(store: &Store) {
     loop {
-        let id = store.inner.blobs.repairs().next().await;
+        let id = store.inner.disks.repairs().next().await;
         if let Err(error) = look_again(store, id).await {
             tracing::warn!(blob = id.row(), %error, "a damaged blob waits for the scrub");
         }
@@ -51,7 +51,7 @@ async fn row(store: &Store, id: BlobId) -> Result<Option<StoredBlob>, MetaError>
 pub(super) async fn look_at(store: &Store, mut blob: StoredBlob) -> Result<Found, JobError> {
     let stats = store.stats();
     loop {
-        let (blobs, looked_at) = (Arc::clone(&store.inner.blobs), blob.clone());
+        let (blobs, looked_at) = (Arc::clone(&store.inner.disks), blob.clone());
         let verdict = on_disks(move || blobs.verify(&looked_at)).await?;
         stats.add(Care::VerifiedBlobs, 1);
         stats.add(Care::VerifiedBytes, blob.length_bytes);
@@ -78,7 +78,7 @@ pub(super) async fn look_at(store: &Store, mut blob: StoredBlob) -> Result<Found
 }
 
 async fn repair(store: &Store, blob: StoredBlob) -> Result<Found, JobError> {
-    let blobs = Arc::clone(&store.inner.blobs);
+    let blobs = Arc::clone(&store.inner.disks);
     let id = blob.id;
     match on_disks(move || blobs.repair(&blob)).await? {
         Ok(report) if report.left.is_empty() => {

@@ -74,7 +74,7 @@ async fn rows(store: &Store) -> Vec<StoredBlob> {
 /// That every blob that a row names is what it was when it was written.
 async fn all_are_intact(store: &Store) {
     for blob in rows(store).await {
-        let verdict = store.inner.blobs.verify(&blob);
+        let verdict = store.inner.disks.verify(&blob);
         assert!(matches!(verdict, Verdict::Intact), "{blob:?}: {verdict:?}");
     }
 }
@@ -276,10 +276,10 @@ async fn what_a_reader_reports_is_mended_at_once() {
     let damaged = rows(&store).await[1].id;
     store
         .inner
-        .blobs
+        .disks
         .repairs()
         .report(BlobId::from_row(damaged.row() + 1000));
-    store.inner.blobs.repairs().report(damaged);
+    store.inner.disks.repairs().report(damaged);
     let mended = async {
         while store.stats().care(Care::RepairedBlobs) == 0 {
             tokio::task::yield_now().await;

@@ -286,7 +286,8 @@ pub(super) async fn open_range(
                 length_bytes: row.size_bytes,
             };
             // What is in memory anyway needs no other thread, and the way there and back costs more than the reading.
-            if let Some(opened) = ObjectReader::open_at_once(&blobs, &extent, range.clone()) {
+            if let Some(opened) = ObjectReader::open_at_once(blobs.as_ref(), &extent, range.clone())
+            {
                 return Ok(opened);
             }
             vec![crate::origin::meta::Piece {
@@ -296,7 +297,7 @@ pub(super) async fn open_range(
         }
     };
     let task = tokio::task::spawn_blocking(move || {
-        let reader = ObjectReader::open(&blobs, pieces)?;
+        let reader = ObjectReader::open(blobs.as_ref(), pieces)?;
         let first = reader.read(range.clone())?;
         if first.is_empty() {
             // The row went between the two looks at it.

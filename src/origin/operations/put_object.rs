@@ -298,7 +298,7 @@ pub async fn commit(store: Store, upload: Upload, arrived: Arrived) -> Result<Co
 pub(super) async fn commit_version(
     store: Store,
     mut version: NewVersion,
-    rewritten: Option<BlobWriter>,
+    rewritten: Option<Box<dyn BlobWriter>>,
 ) -> Result<Option<VersionId>, Fault> {
     let task = tokio::spawn(async move {
         let key = version.key.clone();
@@ -317,7 +317,10 @@ pub(super) async fn commit_version(
 }
 
 /// Takes bytes of another version in, on a thread that may block.
-pub(in crate::origin) fn write_on(writer: &mut BlobWriter, bytes: &[u8]) -> Result<(), Fault> {
+pub(in crate::origin) fn write_on(
+    writer: &mut Box<dyn BlobWriter>,
+    bytes: &[u8],
+) -> Result<(), Fault> {
     Ok(writer.write(bytes)?)
 }
 

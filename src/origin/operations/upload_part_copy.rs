@@ -124,7 +124,7 @@ struct Taker {
     md5: Md5,
     checksum: Running,
     /// Where they have to be written anew.
-    rewritten: Option<BlobWriter>,
+    rewritten: Option<Box<dyn BlobWriter>>,
 }
 
 impl Taker {
