@@ -40,6 +40,7 @@ pub mod followers;
 pub mod form_data;
 mod import;
 pub mod jobs;
+mod lane;
 pub mod latch;
 pub mod listing;
 mod listing_markers;

@@ -1,8 +1,8 @@
 //! An upload on its way in: from the body of a request to a verified, unpublished blob.
 //!
-//! Bytes are gathered into batches; each batch is hashed and written on blocking threads while the next one
-//! arrives, so an upload holds two batches in memory and no runtime thread waits for MD5 or the disk. Every
-//! promise of the client about its bytes (length, digests, signatures) is compared in [`Arrived::finish`]
+//! Bytes are gathered into batches, which are hashed and written on blocking threads while more arrive: no runtime thread
+//! waits for MD5 or the disk, and neither of them for the other. An upload holds [`LEAD_BYTES`] and two batches in memory
+//! at most. Every promise of the client about its bytes (length, digests, signatures) is compared in [`Arrived::finish`]
 //! before the blob gets its name: a mismatch leaves nothing behind.
 
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::blobs::{BlobError, BlobWriter, Blobs, Published, Tier};
 use super::checksums::{Algorithm, Checksum, ChecksumError, Running};
+use super::lane::{Lane, LaneError, Worker};
 use super::stats::Stats;
 use super::upload_body::{ChunkDecoder, Framing, FramingError, Piece, Trailer};
 use crate::signing::{ChunkSigner, Refusal};
@@ -25,6 +26,8 @@ use crate::signing::{ChunkSigner, Refusal};
 pub const OBJECT_MAX_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 /// Bytes gathered before a batch goes to the blocking thread.
 const BATCH_BYTES: usize = 256 * 1024;
+/// Bytes that may wait to be hashed, or to be written, when the next batch is handed over.
+const LEAD_BYTES: usize = 1024 * 1024;
 /// Bytes that are hashed on a thread of the runtime when they are all there is.
 const HASHED_HERE_BYTES: usize = 64 * 1024;
 /// The longest silence of a client in the middle of its body.
@@ -158,7 +161,7 @@ pub struct Received {
 
 /// An upload whose bytes have all come, the last of them not yet hashed and written.
 pub struct Arrived {
-    intake: Box<Intake>,
+    stage: Stage,
     rest: Vec<Piece>,
 }
 
@@ -168,16 +171,19 @@ impl Arrived {
     /// # Errors
     /// [`UploadError`]; nothing is left behind.
     pub async fn finish(self) -> Result<Received, UploadError> {
-        let Arrived { mut intake, rest } = self;
+        let Arrived { stage, rest } = self;
         let bytes: usize = rest.iter().map(Piece::data_bytes).sum();
-        let absorbed = if bytes <= HASHED_HERE_BYTES && intake.writing.is_in_memory() {
+        let stage = match stage {
             // Shorter than the way to another thread and back.
-            intake.absorb(rest)?;
-            intake
-        } else {
-            Stage::start(intake, rest).idle().await?
+            Stage::Idle(mut intake)
+                if bytes <= HASHED_HERE_BYTES && intake.writing.is_in_memory() =>
+            {
+                intake.absorb(rest)?;
+                Stage::Idle(intake)
+            }
+            stage => stage.take_in(rest, bytes).await?,
         };
-        absorbed.finish().await
+        stage.idle().await?.finish().await
     }
 }
 
@@ -228,8 +234,8 @@ where
             }
         }
         if gathered_bytes >= BATCH_BYTES {
-            let intake = stage.idle().await?;
-            stage = Stage::start(intake, std::mem::take(&mut pieces));
+            let batch = std::mem::take(&mut pieces);
+            stage = stage.take_in(batch, gathered_bytes).await?;
             gathered_bytes = 0;
         }
     }
@@ -237,7 +243,7 @@ where
         decoder.finish()?;
     }
     Ok(Arrived {
-        intake: stage.idle().await?,
+        stage,
         rest: pieces,
     })
 }
@@ -273,67 +279,71 @@ where
     }
 }
 
-/// Where the intake is: here, or with a batch on a blocking thread, or on two when the bytes go to a disk: MD5 takes as
-/// long as all else together.
+/// Where the intake is: here, or with a batch on a blocking thread, or in two lanes when the bytes go to a disk: MD5 takes
+/// as long as all else together.
 enum Stage {
     Idle(Box<Intake>),
     Busy(JoinHandle<Result<Box<Intake>, UploadError>>),
-    Apart(
-        JoinHandle<Result<Box<Hashing>, UploadError>>,
-        JoinHandle<Result<Writing, BlobError>>,
-    ),
+    Apart {
+        hashing: Lane<Hashing>,
+        writing: Lane<Writing>,
+    },
 }
 
 impl Stage {
-    fn start(mut intake: Box<Intake>, pieces: Vec<Piece>) -> Self {
-        if intake.writing.is_in_memory() {
-            return Stage::Busy(tokio::task::spawn_blocking(move || {
-                intake.absorb(pieces)?;
-                Ok(intake)
-            }));
-        }
-        let Intake {
-            mut hashing,
-            mut writing,
-        } = *intake;
+    /// Hands a batch of `bytes` over, once few enough wait before it.
+    async fn take_in(self, pieces: Vec<Piece>, bytes: usize) -> Result<Self, UploadError> {
+        let (hashing, writing) = match self {
+            Stage::Apart { hashing, writing } => (hashing, writing),
+            Stage::Idle(_) | Stage::Busy(_) => {
+                let mut intake = self.idle().await?;
+                if intake.writing.is_in_memory() {
+                    return Ok(Stage::Busy(tokio::task::spawn_blocking(move || {
+                        intake.absorb(pieces)?;
+                        Ok(intake)
+                    })));
+                }
+                (Lane::new(intake.hashing), Lane::new(intake.writing))
+            }
+        };
+        hashing.room(LEAD_BYTES).await?;
+        writing.room(LEAD_BYTES).await?;
         let of_data = |piece: &Piece| match piece {
             Piece::Data(bytes) => Some(bytes.clone()),
             Piece::ChunkEnd(_) | Piece::Trailer(_) => None,
         };
-        let data: Vec<Bytes> = pieces.iter().filter_map(of_data).collect();
-        let written = tokio::task::spawn_blocking(move || {
-            for bytes in data {
-                writing.take_in(&bytes)?;
-            }
-            Ok(writing)
-        });
-        let hashed = tokio::task::spawn_blocking(move || {
-            for piece in pieces {
-                hashing.take_in(piece)?;
-            }
-            Ok(hashing)
-        });
-        Stage::Apart(hashed, written)
+        writing.push(pieces.iter().filter_map(of_data).collect(), bytes);
+        hashing.push(pieces, bytes);
+        Ok(Stage::Apart { hashing, writing })
     }
 
     async fn idle(self) -> Result<Box<Intake>, UploadError> {
         match self {
             Stage::Idle(intake) => Ok(intake),
             Stage::Busy(handle) => handle.await.map_err(|_| UploadError::WriterDied)?,
-            Stage::Apart(hashed, written) => {
-                let (hashed, written) = tokio::join!(hashed, written);
+            Stage::Apart { hashing, writing } => {
+                let (hashing, writing) = tokio::join!(hashing.finish(), writing.finish());
                 Ok(Box::new(Intake {
-                    hashing: hashed.map_err(|_| UploadError::WriterDied)??,
-                    writing: written.map_err(|_| UploadError::WriterDied)??,
+                    hashing: hashing?,
+                    writing: writing?,
                 }))
             }
         }
     }
 }
 
+impl<E: Into<UploadError>> From<LaneError<E>> for UploadError {
+    fn from(error: LaneError<E>) -> Self {
+        match error {
+            LaneError::Failed(error) => error.into(),
+            LaneError::Died => UploadError::WriterDied,
+        }
+    }
+}
+
 /// Hashes, checks and writes. Taking in bytes blocks.
 struct Intake {
-    hashing: Box<Hashing>,
+    hashing: Hashing,
     writing: Writing,
 }
 
@@ -360,7 +370,7 @@ impl Intake {
             ChecksumPlan::Compute(algorithm) | ChecksumPlan::InTrailer(algorithm) => *algorithm,
             ChecksumPlan::Given(checksum) => checksum.algorithm(),
         };
-        let hashing = Box::new(Hashing {
+        let hashing = Hashing {
             md5: Md5::new(),
             sha256: plan
                 .sha256
@@ -370,7 +380,7 @@ impl Intake {
             checksum: Running::new(algorithm),
             also: plan.also.map(Running::new),
             plan,
-        });
+        };
         let tier = hashing.plan.tier;
         Intake {
             hashing,
@@ -385,7 +395,7 @@ impl Intake {
     fn absorb(&mut self, pieces: Vec<Piece>) -> Result<(), UploadError> {
         for piece in pieces {
             if let Piece::Data(bytes) = &piece {
-                self.writing.take_in(bytes)?;
+                self.writing.write(bytes)?;
             }
             self.hashing.take_in(piece)?;
         }
@@ -410,8 +420,17 @@ impl Intake {
     }
 }
 
+impl Worker for Writing {
+    type Piece = Bytes;
+    type Error = BlobError;
+
+    fn take_in(&mut self, bytes: Bytes) -> Result<(), BlobError> {
+        self.write(&bytes)
+    }
+}
+
 impl Writing {
-    fn take_in(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
         self.writer()?.write(bytes)
     }
 
@@ -432,7 +451,10 @@ impl Writing {
     }
 }
 
-impl Hashing {
+impl Worker for Hashing {
+    type Piece = Piece;
+    type Error = UploadError;
+
     fn take_in(&mut self, piece: Piece) -> Result<(), UploadError> {
         match piece {
             Piece::Data(bytes) => self.hash(&bytes),
@@ -441,7 +463,9 @@ impl Hashing {
         }
         Ok(())
     }
+}
 
+impl Hashing {
     fn hash(&mut self, bytes: &[u8]) {
         self.md5.update(bytes);
         self.checksum.update(bytes);
