@@ -2,11 +2,14 @@
 
 mod origin_support;
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use origin_support::{Call, Client, Server, config, folder};
+use origin_support::{Call, Client, Response, Server, config, folder};
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tidegate::clock::SystemClock;
 use tidegate::origin::disk::RealDisk;
 
@@ -61,6 +64,30 @@ fn a_follower_gets_what_is_appended_until_the_stream_is_sealed() {
     server.stop();
 }
 
+/// Asks for messages about new objects of `/films` whose keys begin with an `a`.
+fn configure(server: &Server, url: &str) -> Response {
+    let document = format!(
+        "<NotificationConfiguration><TopicConfiguration><Id>one</Id><Topic>{url}</Topic>\
+         <Event>s3:ObjectCreated:*</Event><Filter><S3Key><FilterRule><Name>prefix</Name><Value>a</Value>\
+         </FilterRule></S3Key></Filter></TopicConfiguration></NotificationConfiguration>"
+    );
+    server.put("/films?notification", document.as_bytes())
+}
+
+/// Takes a message and answers it.
+fn told(stream: &mut (impl Read + Write), answer: &str) -> String {
+    let mut request = Vec::new();
+    let mut part = [0; 4096];
+    while !request.ends_with(b"]}") {
+        let read = stream.read(&mut part).unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&request));
+        request.extend_from_slice(&part[..read]);
+    }
+    stream.write_all(answer.as_bytes()).unwrap();
+    stream.flush().unwrap();
+    String::from_utf8(request).unwrap()
+}
+
 #[test]
 fn a_webhook_is_told_of_what_it_asked_for_and_asked_again_when_it_fails() {
     let data = folder();
@@ -70,34 +97,15 @@ fn a_webhook_is_told_of_what_it_asked_for_and_asked_again_when_it_fails() {
     config.webhooks = vec![url.clone()];
     let server = Server::with(&config, SystemClock::shared(), Arc::new(RealDisk)).unwrap();
     server.put("/films", b"");
-    let configure = |url: &str| {
-        let document = format!(
-            "<NotificationConfiguration><TopicConfiguration><Id>one</Id><Topic>{url}</Topic>\
-             <Event>s3:ObjectCreated:*</Event><Filter><S3Key><FilterRule><Name>prefix</Name><Value>a</Value>\
-             </FilterRule></S3Key></Filter></TopicConfiguration></NotificationConfiguration>"
-        );
-        server.put("/films?notification", document.as_bytes())
-    };
-    let elsewhere = configure("http://127.0.0.1:1/hooks/x");
+    let elsewhere = configure(&server, "http://127.0.0.1:1/hooks/x");
     assert_eq!(
         (elsewhere.status, elsewhere.code().as_str()),
         (400, "InvalidArgument")
     );
-    assert_eq!(configure(&format!("{url}x")).status, 200);
+    assert_eq!(configure(&server, &format!("{url}x")).status, 200);
     server.put("/films/b", b"nobody asked for this");
     server.put("/films/a%20b", b"12345");
-    let told = |answer: &str| {
-        let (mut stream, _) = hook.accept().unwrap();
-        let mut request = Vec::new();
-        let mut part = [0; 4096];
-        while !request.ends_with(b"]}") {
-            let read = stream.read(&mut part).unwrap();
-            assert!(read > 0, "{}", String::from_utf8_lossy(&request));
-            request.extend_from_slice(&part[..read]);
-        }
-        stream.write_all(answer.as_bytes()).unwrap();
-        String::from_utf8(request).unwrap()
-    };
+    let told = |answer: &str| told(&mut hook.accept().unwrap().0, answer);
     let first = told("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n");
     let second = told("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     assert_eq!(first, second, "the same message again");
@@ -121,5 +129,42 @@ fn a_webhook_is_told_of_what_it_asked_for_and_asked_again_when_it_fails() {
             "{third}"
         );
     }
+    server.stop();
+}
+
+#[test]
+fn a_webhook_over_https_is_told_when_the_configured_authority_speaks_for_it() {
+    let (data, trusted) = (folder(), folder());
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    let certificate = certificate.self_signed(&key).unwrap();
+    let file = trusted.path().join("ca.pem");
+    std::fs::write(&file, certificate.pem()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let tls = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key);
+    let tls = Arc::new(tls.unwrap());
+    let hook = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/hooks/x", hook.local_addr().unwrap());
+    let mut config = config(data.path());
+    config.webhooks = vec![url.clone()];
+    config.webhook_ca_file = Some(file);
+    let server = Server::with(&config, SystemClock::shared(), Arc::new(RealDisk)).unwrap();
+    server.put("/films", b"");
+    assert_eq!(configure(&server, &url).status, 200);
+    server.put("/films/a", b"12345");
+    let (stream, _) = hook.accept().unwrap();
+    let connection = ServerConnection::new(tls).unwrap();
+    let mut stream = StreamOwned::new(connection, stream);
+    let message = told(&mut stream, "HTTP/1.1 204 No Content\r\n\r\n");
+    assert!(
+        message.starts_with("POST /hooks/x HTTP/1.1\r\n"),
+        "{message}"
+    );
+    assert!(message.contains(r#""key":"a""#), "{message}");
     server.stop();
 }
