@@ -1,7 +1,7 @@
 # One target per thing that a person or a machine wants of this repository; `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check advisories suites simulate soak compare bench-store fuzz deps fmt
+.PHONY: help run test check advisories suites simulate soak compare bench-store garage fuzz deps fmt
 
 TOOLS := target/tools/bin
 VENV := target/venv/bin
@@ -52,10 +52,14 @@ compare: ## CPU per request beside nginx, Varnish, Traffic Server and HAProxy; C
 	cargo build --release --locked
 	python3 benches/compare
 
-bench-store: ## The store: PUT, GET, LIST and memory beside disk, hash, database and nginx; BENCH_STORE="gets" runs only that
+bench-store: ## The store: PUT, GET, LIST and memory beside disk, hash, database, nginx and Garage; BENCH_STORE="gets" runs only that
 	@scripts/deps.sh build compare
 	cargo build --release --locked
 	python3 benches/store $(BENCH_STORE)
+
+garage: ## Build Garage (20 minutes), so that bench-store measures it, too
+	@scripts/deps.sh build
+	cargo install --locked --root target/rivals garage@2.5.0
 
 fuzz: ## Look for inputs that break a parser, FUZZ_SECONDS (60) for each
 	@scripts/deps.sh build fuzz

@@ -1,6 +1,8 @@
-"""The store beside what its disk, its database and its hash allow, and beside nginx: durable PUTs, GETs, LIST, memory.
+"""The store beside what its disk, its database and its hash allow, beside Garage and beside nginx: durable PUTs, GETs,
+LIST, memory.
 
-`make bench-store` runs all of it in about five minutes on a machine that does nothing else; parts named on the command
+`make bench-store` runs all of it in about five minutes on a machine that does nothing else, ten with Garage, which takes
+part when it is built (`make garage`); parts named on the command
 line (limits, puts, gets, keys) run alone. --quick shows in a few seconds that everything works; its figures mean nothing.
 """
 
@@ -18,7 +20,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "compare")]
 
 import measure  # noqa: E402
 from place import REPOSITORY, CompareError, Place, raise_open_files  # noqa: E402
-from stores import Nginx, Tidegate  # noqa: E402
+from stores import Garage, Nginx, Tidegate  # noqa: E402
 from works import MIB, PARTS, Bench, Scale  # noqa: E402
 
 
@@ -49,12 +51,16 @@ def measured(options, scale):
     place.folder.mkdir(parents=True, exist_ok=True)
     raise_open_files()
     parts = _chosen(options.parts)
+    Garage.binary = options.garage.resolve()
     store, nginx = Tidegate(place), Nginx(place, server_core)
+    rival = Garage(place) if Garage.version(place) else None
+    if rival is None:
+        print(f"  without Garage: {Garage.binary} is not there", file=sys.stderr, flush=True)
     rows = []
-    bench = Bench(place, scale, store, nginx, rows)
+    bench = Bench(place, scale, store, rival, nginx, rows)
     try:
-        store.start()
-        nginx.start()
+        for server in (*bench.stores, nginx):
+            server.start()
         for name in parts:
             print(f"  {name}", file=sys.stderr, flush=True)
             for row in PARTS[name](bench):
@@ -63,9 +69,11 @@ def measured(options, scale):
                 _write(options.json or place.folder / "store.json", rows, place, scale)
         store.expect_running()
     finally:
-        nginx.stop()
-        store.stop()
-        store.remove_data()
+        bench.all()
+        for server in (nginx, *bench.stores):
+            server.stop()
+        for server in bench.stores:
+            server.remove_data()
     print(_table(rows))
 
 
@@ -75,6 +83,9 @@ def _options():
     parser.add_argument("--quick", action="store_true", help="little of everything, one round, no meaning")
     parser.add_argument(
         "--tidegate", type=Path, default=REPOSITORY / "target/release/tidegate", help="the binary to measure"
+    )
+    parser.add_argument(
+        "--garage", type=Path, default=REPOSITORY / "target/rivals/bin/garage", help="Garage's binary, if it is there"
     )
     parser.add_argument("--folder", type=Path, default=REPOSITORY / "target/bench-store", help="for all that it writes")
     parser.add_argument("--json", type=Path, help="the report; default FOLDER/store.json")
@@ -100,7 +111,7 @@ def _write(path, rows, place, scale):
         "command": shlex.join(["python3", "benches/store", *sys.argv[1:]]),
         "quick": scale.quick,
         "machine": measure.machine(),
-        "versions": {kind.name: kind.version(place) for kind in (Tidegate, Nginx)},
+        "versions": {kind.name: kind.version(place) for kind in (Tidegate, Garage, Nginx)},
         "rows": [
             {"what": row.what, "who": row.who, "unit": row.unit, "median": row.value, "rounds": row.values}
             | {"aim": row.aim, **row.more}

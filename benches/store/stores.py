@@ -1,10 +1,12 @@
-"""Who is measured: Tidegate's store, and nginx that serves the same bytes from files."""
+"""Who is measured: Tidegate's store, Garage where it is built, and nginx that serves the same bytes from files."""
 
 import http.client
 import json
 import os
 import re
+import secrets
 import shutil
+import subprocess
 import urllib.request
 from pathlib import Path
 
@@ -24,6 +26,12 @@ READABLE = {
         {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{BUCKET}/*"},
     ],
 }
+
+
+def write_config(name, path, values):
+    """Writes a configuration of `config` with values for what stands between @ there."""
+    template = (HERE / "config" / name).read_text()
+    path.write_text(re.sub(r"@(\w+)@", lambda found: str(values[found.group(1)]), template))
 
 
 class Store(Process):
@@ -46,6 +54,18 @@ class Store(Process):
 
     def launch(self):
         raise NotImplementedError
+
+    def puts_answered(self):
+        """How many PUTs were answered with a success so far, as the store itself counts them."""
+        raise NotImplementedError
+
+    def counted(self, address, pattern):
+        """The sum of the samples of its metrics that match."""
+        connection = http.client.HTTPConnection(address, timeout=60)
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+        return sum(map(int, re.findall(pattern, text, re.M)))
 
     def pin(self, core):
         """Binds it to one core, so that its time can be set beside another server's; None: to none."""
@@ -103,6 +123,10 @@ class Tidegate(Store):
             self.call("PUT", f"/{bucket}")
         self.call("PUT", f"/{BUCKET}", {"policy": ""}, json.dumps(READABLE).encode())
 
+    def puts_answered(self):
+        name = r'tidegate_store_requests_total\{[^}]*operation="PutObject"[^}]*status="200"[^}]*\}'
+        return self.counted(self.admin, rf"^{name} (\d+)")
+
     def _is_ready(self):
         self.expect_running()
         try:
@@ -110,6 +134,56 @@ class Tidegate(Store):
                 return answer.status == 200
         except OSError:
             return False
+
+
+class Garage(Store):
+    """Garage as one node without replicas, its data and metadata synced, and uncompressed as ours is."""
+
+    name = "Garage"
+    # Its program; whoever measures says which.
+    binary = None
+    # Of the form that it wants.
+    access_key_id = "GK0123456789abcdef01234567"
+    secret = "0123456789abcdef" * 4
+
+    @classmethod
+    def version_command(cls, place):
+        return [cls.binary, "--version"]
+
+    def launch(self):
+        self.admin, rpc = (f"127.0.0.1:{free_port()}" for _ in range(2))
+        values = {"folder": self.folder / "data", "address": self.address, "admin": self.admin, "rpc": rpc}
+        values |= {"region": self.region, "secret": secrets.token_hex(32)}
+        self._config = self.folder / "garage.toml"
+        write_config("garage.toml", self._config, values)
+        self.spawn([self.binary, "--config", self._config, "server"])
+        wait_until(self._is_ready, "Garage is ready")
+        node = self._tell("node", "id", "--quiet").split("@")[0]
+        self._tell("layout", "assign", "--zone", "here", "--capacity", "100G", node)
+        self._tell("layout", "apply", "--version", "1")
+        self._tell("key", "import", "--yes", self.access_key_id, self.secret)
+        for bucket in (BUCKET, KEYS_BUCKET):
+            self._tell("bucket", "create", bucket)
+            self._tell("bucket", "allow", "--read", "--write", "--key", self.access_key_id, bucket)
+
+    def puts_answered(self):
+        asked = self.counted(self.admin, r'^api_s3_request_counter\{[^}]*api_endpoint="PutObject"[^}]*\} (\d+)')
+        return asked - self.counted(self.admin, r'^api_s3_error_counter\{[^}]*api_endpoint="PutObject"[^}]*\} (\d+)')
+
+    def _is_ready(self):
+        self.expect_running()
+        done = self._run("status")
+        return done.returncode == 0
+
+    def _run(self, *words):
+        command = [self.binary, "--config", self._config, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    def _tell(self, *words):
+        done = self._run(*words)
+        if done.returncode:
+            raise CompareError(f"garage {' '.join(words)} ended with {done.returncode}: {done.stderr}")
+        return done.stdout.strip()
 
 
 class Nginx(Process):
@@ -128,9 +202,8 @@ class Nginx(Process):
         files.mkdir()
         values = {"folder": self.folder, "user": nginx_user(), "files": files}
         values |= {"port": self.port, "reading_port": self.reading_port}
-        template = (HERE / "config/nginx.conf").read_text()
         config = self.folder / "nginx.conf"
-        config.write_text(re.sub(r"@(\w+)@", lambda found: str(values[found.group(1)]), template))
+        write_config("nginx.conf", config, values)
         self.spawn(["nginx", "-e", self.folder / "error.log", "-c", config])
         self.wait_for_port(self.port)
 

@@ -55,11 +55,13 @@ class Row:
 
 @dataclass
 class Bench:
-    """What every part needs. `beside` runs clients on any core, `apart` on the core that no server has."""
+    """What every part needs. `rival` is another store, or None. `beside` runs clients on any core, `apart` on the core that
+    no server has."""
 
     place: Place
     scale: Scale
     store: object
+    rival: object
     nginx: object
     rows: list
 
@@ -68,14 +70,29 @@ class Bench:
         self.beside, self.apart = Generator(free), Generator(self.place)
         self._lists = 0
 
+    def only(self, server):
+        """Holds every server still but this one."""
+        for other in (*self.stores, self.nginx):
+            other.pause()
+        server.resume()
+
+    def all(self):
+        """Lets every server go on."""
+        for server in (*self.stores, self.nginx):
+            server.resume()
+
+    @property
+    def stores(self):
+        return [self.store] if self.rival is None else [self.store, self.rival]
+
     def value_of(self, what):
         return next(row.value for row in self.rows if row.what == what)
 
-    def targets(self, method, bucket, prefix, count):
+    def targets(self, store, method, bucket, prefix, count):
         """A file of presigned targets with keys that nobody had before."""
         self._lists += 1
         path = self.place.folder / f"targets-{self._lists}"
-        target = self.store.signer.target
+        target = store.signer.target
         with path.open("w") as file:
             for number in range(count):
                 file.write(target(method, f"/{bucket}/{prefix}{self._lists}/{number:09}") + "\n")
@@ -106,31 +123,35 @@ def limits(bench):
 def puts(bench):
     """Durable PUTs of new keys, the clients on the same cores."""
     ceiling = min(bench.value_of("synced disk, one file"), bench.value_of("MD5, one core"))
-    yield _put_row(bench, "PUT 16 KiB, 64 clients", 16 * KIB, 64, 20_000, aim=6000)
-    row = _put_row(bench, "PUT 1 MiB, 8 clients", MIB, 8, 1500, aim=0.6 * ceiling)
-    row.values, row.unit = [value * MIB / MIB for value in row.values], "MiB/s"
-    yield row
-    yield _large_put_row(bench, 1, aim=0.6 * ceiling)
-    yield _large_put_row(bench, 2)
+    for store in bench.stores:
+        bench.only(store)
+        share, rate = (0.6 * ceiling, 6000) if store is bench.store else (None, None)
+        yield _put_row(bench, store, "PUT 16 KiB, 64 clients", 16 * KIB, 64, 20_000, aim=rate)
+        row = _put_row(bench, store, "PUT 1 MiB, 8 clients", MIB, 8, 1500, aim=share)
+        row.unit = "MiB/s"
+        yield row
+        yield _large_put_row(bench, store, 1, aim=share)
+        yield _large_put_row(bench, store, 2)
+    bench.all()
 
 
-def _put_row(bench, what, size, clients, most_per_second, aim):
+def _put_row(bench, store, what, size, clients, most_per_second, aim):
     rates, cpu, p50, p99 = [], [], [], []
     for _ in range(bench.scale.rounds):
         count = math.ceil(bench.scale.seconds * most_per_second)
-        targets = bench.targets("PUT", BUCKET, f"put-{size}-", count)
-        load, spent = _loaded(bench, bench.beside, "/", clients, PUT_SCRIPT, [targets, size])
+        targets = bench.targets(store, "PUT", BUCKET, f"put-{size}-", count)
+        load, spent = _loaded(bench, store, clients, [targets, size])
         rates.append(load.requests / load.seconds)
         cpu.append(spent / load.requests / 1000)
         p50.append(load.p50_us)
         p99.append(load.p99_us)
-        _expect_some(bench, targets, size, clients)
+        _expect_some(store, targets, size, clients)
         targets.unlink()
     more = {"cpu_us_per_request": median(cpu), "p50_us": median(p50), "p99_us": median(p99)}
-    return Row(what, bench.store.name, "/s", rates, aim, more)
+    return Row(what, store.name, "/s", rates, aim, more)
 
 
-def _expect_some(bench, targets, size, clients):
+def _expect_some(store, targets, size, clients):
     """Of what was put first, all that was answered is there with its bytes: a store that forgets is no store."""
     expected = (b"0123456789abcdef" * math.ceil(size / 16))[:size]
     found = 0
@@ -138,7 +159,7 @@ def _expect_some(bench, targets, size, clients):
         # One for wrk to look at, and one for each client, any of which may have come too late.
         for line in itertools.islice(file, clients + 1):
             path = line.split("?")[0]
-            data = bench.store.call("GET", path, missing_is_none=True)
+            data = store.call("GET", path, missing_is_none=True)
             if data not in (None, expected):
                 raise CompareError(f"{path} has other bytes than were put")
             found += data is not None
@@ -146,7 +167,7 @@ def _expect_some(bench, targets, size, clients):
         raise CompareError(f"nothing of {targets} was stored")
 
 
-def _large_put_row(bench, clients, aim=None):
+def _large_put_row(bench, store, clients, aim=None):
     size = bench.scale.large_bytes
     file = bench.place.folder / "large"
     with file.open("wb") as out:
@@ -156,23 +177,23 @@ def _large_put_row(bench, clients, aim=None):
     for number in range(bench.scale.rounds):
         paths = [f"/{BUCKET}/large-{clients}-{number}-{client}" for client in range(clients)]
         began = time.monotonic()
-        uploads = [_upload(bench, file, path) for path in paths]
+        uploads = [_upload(store, file, path) for path in paths]
         for upload in uploads:
             output, _ = upload.communicate(timeout=120)
             if upload.returncode or output.strip() != "200":
                 raise CompareError(f"curl ended with {upload.returncode}: {output}")
         rates.append(clients * size / MIB / (time.monotonic() - began))
-        if bench.store.call("GET", paths[0]) != file.read_bytes():
+        if store.call("GET", paths[0]) != file.read_bytes():
             raise CompareError(f"{paths[0]} has other bytes than were put")
         for path in paths:
-            bench.store.call("DELETE", path)
+            store.call("DELETE", path)
     file.unlink()
     title = f"PUT {size // MIB} MiB, {clients} at a time" if size >= MIB else f"PUT {size // KIB} KiB, {clients} at a time"
-    return Row(title, bench.store.name, "MiB/s", rates, aim)
+    return Row(title, store.name, "MiB/s", rates, aim)
 
 
-def _upload(bench, file, path):
-    url = f"http://{bench.store.address}{bench.store.signer.target('PUT', path)}"
+def _upload(store, file, path):
+    url = f"http://{store.address}{store.signer.target('PUT', path)}"
     command = ["curl", "--silent", "--show-error", "--output", "/dev/null", "--write-out", "%{http_code}"]
     return subprocess.Popen([*command, "--upload-file", file, url], stdout=subprocess.PIPE, text=True)
 
@@ -183,7 +204,8 @@ def gets(bench):
     for size, clients in [(16 * KIB, 64), (MIB, 16), (bench.scale.middle_bytes, 4)]:
         path = f"/{BUCKET}/get-{size}"
         data = b"".join(parts_of(path, size))
-        store.call("PUT", path, body=data)
+        for one in bench.stores:
+            one.call("PUT", path, body=data)
         nginx.keep(path, data)
         signed = store.signer.target("GET", path)
         runs = [
@@ -192,17 +214,23 @@ def gets(bench):
             (nginx, "nginx", f"127.0.0.1:{nginx.port}{path}"),
             (nginx, "nginx without sendfile", f"127.0.0.1:{nginx.reading_port}{path}"),
         ]
-        if store.call("GET", path) != data:
-            raise CompareError(f"{path} has other bytes than were put")
+        if bench.rival:
+            target = bench.rival.signer.target("GET", path)
+            runs.append((bench.rival, f"{bench.rival.name}, presigned", f"{bench.rival.address}{target}"))
+        for one in bench.stores:
+            if one.call("GET", path) != data:
+                raise CompareError(f"{path} has other bytes than were put")
         title = f"GET {size // MIB} MiB" if size >= MIB else f"GET {size // KIB} KiB"
         rows = {who: Row(title, who, "CPU µs", []) for _, who, _ in runs}
         rates = {who: [] for _, who, _ in runs}
         if bench.place.server_core is not None:
-            store.pin(bench.place.server_core)
+            for one in bench.stores:
+                one.pin(bench.place.server_core)
         for _ in range(bench.scale.rounds):
             for server, who, url in runs:
                 _one_apart(bench, server, url, clients, rows[who], rates[who])
-        store.pin(None)
+        for one in bench.stores:
+            one.pin(None)
         rows["Tidegate"].aim = 1.2 * rows["nginx"].value
         for who, row in rows.items():
             row.more = {"requests_per_second": median(rates[who])}
@@ -210,26 +238,30 @@ def gets(bench):
 
 
 def _one_apart(bench, server, url, clients, row, rates):
-    bench.nginx.pause()
-    bench.store.pause()
-    server.resume()
+    bench.only(server)
     before = measure.cpu_ns(server.pids())
     load = bench.apart.wrk(f"http://{url}", clients, bench.scale.seconds)
     spent = measure.cpu_spent_ns(before, measure.cpu_ns(server.pids()))
     row.values.append(spent / load.requests / 1000)
     rates.append(load.requests / load.seconds)
-    bench.nginx.resume()
-    bench.store.resume()
+    bench.all()
 
 
 def keys(bench):
-    """A bucket with very many keys: how fast it fills, how fast it is listed, and what it costs in memory."""
-    store, count = bench.store, bench.scale.keys
+    """A bucket with very many keys: how fast it fills, how fast it is listed, and what it costs in memory. A rival is given
+    a tenth of them."""
+    for store, count in zip(bench.stores, (bench.scale.keys, bench.scale.keys // 10)):
+        bench.only(store)
+        yield from _keys_of(bench, store, count, aim=200_000 if store is bench.store else None)
+    bench.all()
+
+
+def _keys_of(bench, store, count, aim):
     before = store.resident_kib()
     began = time.monotonic()
-    targets = bench.targets("PUT", KEYS_BUCKET, "key-", count)
+    targets = bench.targets(store, "PUT", KEYS_BUCKET, "key-", count)
     signed_seconds = time.monotonic() - began
-    load = _fill(bench, targets, count)
+    load = _fill(bench, store, targets, count)
     targets.unlink()
     held = len(list(_pages(store, KEYS_BUCKET)))
     rate = Row(f"PUT 100 B, 64 clients, up to {count:,} keys", store.name, "/s", [load])
@@ -246,44 +278,33 @@ def keys(bench):
         if found < count:
             raise CompareError(f"{found} keys were listed, {count} were put")
     more = {"cpu_us_per_key": median(cpu), "page_p50_us": median(pages), "pages": held}
-    yield Row(f"LIST of {count:,} keys, one client", store.name, "keys/s", rates, 200_000, more)
+    yield Row(f"LIST of {count:,} keys, one client", store.name, "keys/s", rates, aim, more)
     after = store.resident_kib()
     more = {"before_mib": before / 1024}
     yield Row(f"resident memory at {count:,} objects", store.name, "MiB", [after / 1024], None, more)
 
 
-def _fill(bench, targets, count):
+def _fill(bench, store, targets, count):
     """Puts every target; returns how many a second."""
     done = []
     # The first target again at the end, which wrk only looked at, and whatever is under way then.
-    wanted = _count(bench.store) + count + 128
+    wanted = store.puts_answered() + count + 128
 
     def until_all_are_there(process):
-        while process.poll() is None and _count(bench.store) < wanted:
+        while process.poll() is None and store.puts_answered() < wanted:
             time.sleep(0.2)
         done.append(time.monotonic())
 
     began = time.monotonic()
     words = [targets, 100]
-    bench.beside.wrk_until(f"http://{bench.store.address}/", 64, PUT_SCRIPT, words, until_all_are_there)
+    bench.beside.wrk_until(f"http://{store.address}/", 64, PUT_SCRIPT, words, until_all_are_there)
     return (count + 128) / (done[0] - began)
 
 
-def _count(store):
-    """How many PUTs were answered so far, as the store counts them."""
-    connection = http.client.HTTPConnection(store.admin, timeout=60)
-    connection.request("GET", "/metrics")
-    text = connection.getresponse().read().decode()
-    connection.close()
-    found = re.findall(r'^tidegate_store_requests_total\{[^}]*operation="PutObject"[^}]*status="200"[^}]*\} (\d+)', text, re.M)
-    return sum(map(int, found))
-
-
-def _loaded(bench, generator, target, clients, script, arguments):
-    before = measure.cpu_ns(bench.store.pids())
-    url = f"http://{bench.store.address}{target}"
-    load = generator.wrk(url, clients, bench.scale.seconds, script, arguments)
-    return load, measure.cpu_spent_ns(before, measure.cpu_ns(bench.store.pids()))
+def _loaded(bench, store, clients, arguments):
+    before = measure.cpu_ns(store.pids())
+    load = bench.beside.wrk(f"http://{store.address}/", clients, bench.scale.seconds, PUT_SCRIPT, arguments)
+    return load, measure.cpu_spent_ns(before, measure.cpu_ns(store.pids()))
 
 
 def _pages(store, bucket):
