@@ -1,9 +1,9 @@
 //! An upload on its way in: from the body of a request to a verified, unpublished blob.
 //!
 //! Bytes are gathered into batches, which are hashed and written on blocking threads while more arrive: no runtime thread
-//! waits for MD5 or the disk, and neither of them for the other. An upload holds [`LEAD_BYTES`] and two batches in memory
-//! at most. Every promise of the client about its bytes (length, digests, signatures) is compared in [`Arrived::finish`]
-//! before the blob gets its name: a mismatch leaves nothing behind.
+//! waits for MD5 or the disk, and neither of them for the other. An upload holds a MiB and two batches of 256 KiB in
+//! memory at most. Every promise of the client about its bytes (length, digests, signatures) is compared in
+//! [`Arrived::finish`] before the blob gets its name: a mismatch leaves nothing behind.
 
 use std::sync::Arc;
 use std::time::Duration;
