@@ -2,7 +2,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut, Write as _};
-use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -60,10 +59,6 @@ pub trait Disk: Send + Sync + 'static {
         file.read_exact_at(buffer, offset)
     }
 
-    /// Begins to bring a part of a file into memory. Does not wait for the disk, and says nothing when the system does not
-    /// do it: whoever reads then waits longer.
-    fn prefetch(&self, _file: &File, _offset: u64, _length_bytes: u64) {}
-
     /// Opens a file for reading if that can be done without waiting for the disk; `None` = whether or how it can be opened
     /// is for [`Disk::open`] to find out. Does not block.
     fn open_at_once(&self, _path: &Path) -> Option<File> {
@@ -112,14 +107,6 @@ pub trait Disk: Send + Sync + 'static {
 pub struct RealDisk;
 
 impl Disk for RealDisk {
-    fn prefetch(&self, file: &File, offset: u64, length_bytes: u64) {
-        use rustix::fs::{Advice, fadvise};
-        // A length of none would mean all that follows.
-        if let Some(length_bytes) = NonZeroU64::new(length_bytes) {
-            let _ = fadvise(file, offset, Some(length_bytes), Advice::WillNeed);
-        }
-    }
-
     fn open_at_once(&self, path: &Path) -> Option<File> {
         use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
         // Since Linux 5.12; an older kernel refuses the flag.

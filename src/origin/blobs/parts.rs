@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::disks::{DiskState, Disks};
@@ -12,16 +11,11 @@ use super::place::{Form, Spot};
 use super::record::HEADER_BYTES;
 use super::{BLOCK_BYTES, BlobError, StoredBlob, crc32c, same_error, stripes};
 
-/// So many blocks of what a reader goes on to want are asked of the disks ahead of it: 1 MiB.
-const PREFETCHED_BLOCKS: u64 = 16;
-
 /// The files of one blob, each opened when it is first needed.
 pub(super) struct Parts {
     pub(super) blob: StoredBlob,
     disks: Arc<Disks>,
     files: Vec<OnceLock<Result<File, Fault>>>,
-    /// The block behind those that have been prefetched.
-    prefetched: AtomicU64,
 }
 
 /// Why a disk does not give its part.
@@ -57,12 +51,7 @@ impl Parts {
     /// Opens nothing yet.
     pub(super) fn new(blob: StoredBlob, disks: Arc<Disks>) -> Self {
         let files = blob.place.disks.iter().map(|_| OnceLock::new()).collect();
-        Parts {
-            blob,
-            disks,
-            files,
-            prefetched: AtomicU64::new(0),
-        }
+        Parts { blob, disks, files }
     }
 
     pub(super) fn form(&self) -> Form {
@@ -175,26 +164,6 @@ impl Parts {
     fn is_mendable(&self) -> bool {
         (0..self.count())
             .any(|index| matches!(self.files[index].get(), Some(Err(_))) && self.is_writable(index))
-    }
-
-    /// Has the disks fetch the beginning of the blocks that are `wanted`, all of them at once, so that each read after it
-    /// waits for none or for the slowest, not for one after the other. Does not wait for them.
-    pub(super) fn prefetch(&self, wanted: Range<u64>) {
-        let end = wanted.end.min(wanted.start + PREFETCHED_BLOCKS);
-        let begun = self.prefetched.load(Ordering::Relaxed).max(wanted.start);
-        // Half of it at a time: not a call for every read.
-        let is_little = end.saturating_sub(begun) < PREFETCHED_BLOCKS / 2;
-        if end <= begun || (is_little && end < wanted.end) {
-            return;
-        }
-        self.prefetched.store(end, Ordering::Relaxed);
-        let form = self.form();
-        let start = self.base() + form.part_offset(begun);
-        let bytes = form.part_offset(end) - form.part_offset(begun);
-        let good = (self.order()).filter_map(|index| self.file(index).ok());
-        for file in good.take(form.needed()) {
-            self.disks.io.prefetch(file, start, bytes);
-        }
     }
 
     /// Reads whole blocks into `buffer`, each compared with its checksum.

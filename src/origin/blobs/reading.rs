@@ -34,8 +34,6 @@ struct Span {
     stored_bytes: usize,
     /// Which of their bytes are asked for.
     wanted: Range<usize>,
-    /// These blocks, and those of the reads that follow.
-    ahead: Range<u64>,
 }
 
 impl Span {
@@ -53,7 +51,6 @@ impl Span {
             // At most READ_BYTES, so these fit every usize.
             stored_bytes: (end - start) as usize,
             wanted: (asked.start - start) as usize..(asked.end.min(end) - start) as usize,
-            ahead: first_block..asked.end.min(length_bytes).div_ceil(block_bytes),
         }
     }
 }
@@ -147,9 +144,6 @@ impl DiskReader {
         };
         let mut buffer = self.inner.reading_buffer(&span);
         let parts = self.parts(index);
-        if span.ahead.end - span.ahead.start > 1 {
-            parts.prefetch(span.ahead);
-        }
         let rescued = parts
             .read(span.blocks, buffer.bytes_mut())
             .inspect_err(|_| {

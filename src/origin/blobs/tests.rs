@@ -1,6 +1,5 @@
 //! What goes in comes out, by whatever way it is stored. Faults and damage: `tests/origin_blobs*.rs`.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -169,95 +168,6 @@ async fn what_is_in_memory_is_read_at_once_and_compared_like_any_other() {
         let behind = reader.read_at_once(BLOCK_BYTES as u64..BLOCK_BYTES as u64 + 1);
         assert_eq!(behind.is_some(), length > BLOCK_BYTES);
         assert!(reader.read(4000..4010).is_err());
-    }
-}
-
-/// As [`Quick`], and remembers what is asked of files: (which, from where, how much, whether it waits).
-#[derive(Default)]
-struct Asked(Mutex<Vec<(u64, u64, u64, bool)>>);
-
-impl Asked {
-    fn note(&self, file: &File, offset: u64, length_bytes: u64, waits: bool) {
-        use std::os::unix::fs::MetadataExt as _;
-        let which = file.metadata().unwrap().ino();
-        (self.0.lock().unwrap()).push((which, offset, length_bytes, waits));
-    }
-
-    fn take(&self) -> Vec<(u64, u64, u64, bool)> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
-}
-
-impl Disk for Asked {
-    fn sync_file(&self, file: &File) -> io::Result<()> {
-        Quick.sync_file(file)
-    }
-
-    fn sync_data(&self, file: &File) -> io::Result<()> {
-        Quick.sync_data(file)
-    }
-
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        Quick.sync_folder(folder)
-    }
-
-    fn prefetch(&self, file: &File, offset: u64, length_bytes: u64) {
-        self.note(file, offset, length_bytes, false);
-    }
-
-    fn read_at(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.note(file, offset, buffer.len() as u64, true);
-        Quick.read_at(file, buffer, offset)
-    }
-}
-
-#[tokio::test]
-async fn long_reads_have_all_disks_at_work_a_mib_ahead() {
-    const MIB: u64 = 1024 * 1024;
-    let bytes = pattern(3 * MIB as usize);
-    for redundancy in [
-        Redundancy::Copies(2),
-        Redundancy::Shards { data: 4, parity: 2 },
-    ] {
-        let folder = TempDir::new().unwrap();
-        let disk = Arc::new(Asked::default());
-        let blobs = start_on(
-            Arc::clone(&disk) as Arc<dyn Disk>,
-            folder.path(),
-            redundancy,
-            1,
-        );
-        let stored = extents(publish(&blobs, &bytes, 300_000).await);
-        let reader = blobs.open(stored).unwrap();
-        disk.take();
-        let mut position = 0;
-        let mut ahead = 0;
-        while position < bytes.len() as u64 {
-            let part = reader.read(position..bytes.len() as u64).unwrap();
-            position += part.len() as u64;
-            let asked = disk.take();
-            let needed = match redundancy {
-                Redundancy::Shards { data, .. } => usize::from(data),
-                Redundancy::Copies(_) | Redundancy::None => 1,
-            };
-            let (first, rest) = asked.split_at(asked.iter().take_while(|ask| !ask.3).count());
-            assert!(rest.iter().all(|ask| ask.3), "prefetched before any read");
-            let files: HashSet<u64> = first.iter().map(|ask| ask.0).collect();
-            assert!(
-                files.is_empty() || files.len() == needed,
-                "{redundancy:?} {asked:?}"
-            );
-            assert_eq!(files.len(), first.len(), "each once");
-            ahead += first.iter().map(|ask| ask.2).sum::<u64>();
-            assert!(
-                ahead >= position && ahead <= position + MIB,
-                "{ahead} at {position}"
-            );
-        }
-        assert_eq!(ahead, bytes.len() as u64, "each byte once");
-        // A block by itself needs no more than its read.
-        reader.read(0..1000).unwrap();
-        assert!(disk.take().iter().all(|ask| ask.3));
     }
 }
 
