@@ -8,6 +8,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -454,11 +455,20 @@ impl Disks {
     /// it is opened again; where too few cold ones are, only what would go to them.
     pub(super) fn fail(&self, number: u8, error: &io::Error) {
         let disk = self.of_set(number);
+        // The latch comes first: whoever is refused because of this disk must not be followed by somebody who needs none.
+        let is_needed =
+            |other: &&DataDisk| other.state() == DiskState::Ready && !ptr::eq(*other, disk);
+        let data = self.of_tier(Tier::Data);
+        let left = data.iter().filter(is_needed).count();
+        if left < self.width(Tier::Data) {
+            self.latch.fall();
+        }
         let before = disk.state.swap(DiskState::Failed as u8, Ordering::SeqCst);
         if before == DiskState::Ready as u8 {
             tracing::error!(disk = number, path = %disk.path.display(), %error,
                 "a disk is not written to any more until the store is opened again");
         }
+        // Another one may have failed at the same moment.
         if self.ready_count(Tier::Data) < self.width(Tier::Data) {
             self.latch.fall();
         }
