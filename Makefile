@@ -57,7 +57,7 @@ bench-store: ## The store: PUT, GET, LIST and memory beside disk, hash, database
 	cargo build --release --locked
 	python3 benches/store $(BENCH_STORE)
 
-garage: ## Build Garage (20 minutes), so that bench-store measures it, too
+garage: ## Build Garage (half an hour), so that bench-store measures it, too
 	@scripts/deps.sh build
 	cargo install --locked --root target/rivals garage@2.5.0
 

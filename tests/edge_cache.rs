@@ -126,10 +126,8 @@ async fn stale_response_is_validated_and_a_304_freshens_it() {
 #[tokio::test]
 async fn response_without_a_date_gets_the_time_at_which_it_was_received() {
     // RFC 9110 §6.6.1. What is passed on gets pingora's.
-    let (edge, mut origin) = {
-        let origin = Origin::start().await;
-        (Edge::before(&origin).await, origin)
-    };
+    let mut origin = Origin::start().await;
+    let edge = Edge::before(&origin).await;
     let fields = "Cache-Control: max-age=0\r\nETag: \"a\"\r\n";
     let theirs = format!("{fields}Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
     let (first, _) = get_answered(&edge, &mut origin, "/a", "", &ok(&theirs, "x")).await;

@@ -2,8 +2,8 @@
 LIST, memory.
 
 `make bench-store` runs all of it in about five minutes on a machine that does nothing else, ten with Garage, which takes
-part when it is built (`make garage`); parts named on the command
-line (limits, puts, gets, keys) run alone. --quick shows in a few seconds that everything works; its figures mean nothing.
+part when it is built (`make garage`); parts named on the command line (limits, puts, gets, keys) run alone. --quick shows
+in a few seconds that everything works; its figures mean nothing.
 """
 
 import argparse
