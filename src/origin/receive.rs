@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::blobs::{BlobError, BlobWriter, Blobs, Published, Tier};
 use super::checksums::{Algorithm, Checksum, ChecksumError, Running};
-use super::lane::{Lane, LaneError, Worker};
+use super::serial_queue::{QueueError, SerialQueue, Worker};
 use super::stats::Stats;
 use super::upload_body::{ChunkDecoder, Framing, FramingError, Piece, Trailer};
 use crate::signing::{ChunkSigner, Refusal};
@@ -279,14 +279,14 @@ where
     }
 }
 
-/// Where the intake is: here, or with a batch on a blocking thread, or in two lanes when the bytes go to a disk: MD5 takes
+/// Where the intake is: here, or with a batch on a blocking thread, or in two queues when the bytes go to a disk: MD5 takes
 /// as long as all else together.
 enum Stage {
     Idle(Box<Intake>),
     Busy(JoinHandle<Result<Box<Intake>, UploadError>>),
     Apart {
-        hashing: Lane<Hashing>,
-        writing: Lane<Writing>,
+        hashing: SerialQueue<Hashing>,
+        writing: SerialQueue<Writing>,
     },
 }
 
@@ -303,7 +303,10 @@ impl Stage {
                         Ok(intake)
                     })));
                 }
-                (Lane::new(intake.hashing), Lane::new(intake.writing))
+                (
+                    SerialQueue::new(intake.hashing),
+                    SerialQueue::new(intake.writing),
+                )
             }
         };
         hashing.room(LEAD_BYTES).await?;
@@ -332,11 +335,11 @@ impl Stage {
     }
 }
 
-impl<E: Into<UploadError>> From<LaneError<E>> for UploadError {
-    fn from(error: LaneError<E>) -> Self {
+impl<E: Into<UploadError>> From<QueueError<E>> for UploadError {
+    fn from(error: QueueError<E>) -> Self {
         match error {
-            LaneError::Failed(error) => error.into(),
-            LaneError::Died => UploadError::WriterDied,
+            QueueError::Failed(error) => error.into(),
+            QueueError::Died => UploadError::WriterDied,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Work that blocks, in the order in which it comes: [`Lane`].
+//! Work that blocks, in the order in which it comes: [`SerialQueue`].
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,13 +21,13 @@ pub(super) trait Worker: Send + 'static {
 
 /// A worker and what waits for it. As long as something does, a thread for blocking work is at it and goes from one batch to
 /// the next by itself; when nothing does, the worker has no thread. Dropped half-way it takes in no more and is dropped.
-pub(super) struct Lane<W: Worker> {
+pub(super) struct SerialQueue<W: Worker> {
     shared: Arc<Shared<W>>,
 }
 
-/// Why a lane has no worker any more.
+/// Why a queue has no worker any more.
 #[derive(Debug)]
-pub(super) enum LaneError<E> {
+pub(super) enum QueueError<E> {
     /// It took in no more.
     Failed(E),
     /// Its thread died: a bug of ours.
@@ -60,9 +60,9 @@ struct Batch<P> {
     bytes: usize,
 }
 
-impl<W: Worker> Lane<W> {
+impl<W: Worker> SerialQueue<W> {
     pub(super) fn new(worker: W) -> Self {
-        Lane {
+        SerialQueue {
             shared: Arc::new(Shared {
                 state: Mutex::new(State {
                     place: Place::Idle(worker),
@@ -74,7 +74,7 @@ impl<W: Worker> Lane<W> {
         }
     }
 
-    /// Hands over pieces that have `bytes` together. Does not block; who hands over much waits for [`Lane::room`] first.
+    /// Hands over pieces that have `bytes` together. Does not block; who hands over much waits for [`SerialQueue::room`] first.
     pub(super) fn push(&self, pieces: Vec<W::Piece>, bytes: usize) {
         let mut state = self.shared.lock();
         state.bytes += bytes;
@@ -91,11 +91,11 @@ impl<W: Worker> Lane<W> {
     /// Waits until at most `limit_bytes` have not been taken in.
     ///
     /// # Errors
-    /// [`LaneError`].
+    /// [`QueueError`].
     ///
     /// # Cancel safety
     /// May be dropped at any time.
-    pub(super) async fn room(&self, limit_bytes: usize) -> Result<(), LaneError<W::Error>> {
+    pub(super) async fn room(&self, limit_bytes: usize) -> Result<(), QueueError<W::Error>> {
         self.when(|state| (state.bytes <= limit_bytes).then_some(()))
             .await
     }
@@ -103,8 +103,8 @@ impl<W: Worker> Lane<W> {
     /// Waits until everything has been taken in, and gives the worker back.
     ///
     /// # Errors
-    /// [`LaneError`].
-    pub(super) async fn finish(self) -> Result<W, LaneError<W::Error>> {
+    /// [`QueueError`].
+    pub(super) async fn finish(self) -> Result<W, QueueError<W::Error>> {
         self.when(|state| {
             let place = std::mem::replace(&mut state.place, Place::Gone);
             match place {
@@ -119,14 +119,14 @@ impl<W: Worker> Lane<W> {
     async fn when<T>(
         &self,
         is_so: impl Fn(&mut State<W>) -> Option<T>,
-    ) -> Result<T, LaneError<W::Error>> {
+    ) -> Result<T, QueueError<W::Error>> {
         loop {
             let turned = self.shared.turned.notified();
             {
                 let mut state = self.shared.lock();
                 match std::mem::replace(&mut state.place, Place::Gone) {
-                    Place::Failed(error) => return Err(LaneError::Failed(error)),
-                    Place::Gone => return Err(LaneError::Died),
+                    Place::Failed(error) => return Err(QueueError::Failed(error)),
+                    Place::Gone => return Err(QueueError::Died),
                     place => state.place = place,
                 }
                 if let Some(so) = is_so(&mut state) {
@@ -138,7 +138,7 @@ impl<W: Worker> Lane<W> {
     }
 }
 
-impl<W: Worker> Drop for Lane<W> {
+impl<W: Worker> Drop for SerialQueue<W> {
     fn drop(&mut self) {
         self.shared.lock().waiting.clear();
     }
@@ -228,24 +228,24 @@ mod tests {
         }
     }
 
-    fn gated() -> (mpsc::Sender<()>, Lane<Gated>) {
+    fn gated() -> (mpsc::Sender<()>, SerialQueue<Gated>) {
         let (open, gate) = mpsc::channel();
         let worker = Gated {
             gate,
             taken: Vec::new(),
             gone: None,
         };
-        (open, Lane::new(worker))
+        (open, SerialQueue::new(worker))
     }
 
     #[tokio::test]
     async fn pieces_are_taken_in_order_and_room_is_what_has_not_been_taken_in() {
-        let (open, lane) = gated();
-        lane.push(vec![1, 2], 20);
-        lane.push(vec![3], 10);
-        lane.room(30).await.unwrap();
+        let (open, queue) = gated();
+        queue.push(vec![1, 2], 20);
+        queue.push(vec![3], 10);
+        queue.room(30).await.unwrap();
         {
-            let room = lane.room(10);
+            let room = queue.room(10);
             tokio::pin!(room);
             open.send(()).unwrap();
             assert!(futures_util::poll!(&mut room).is_pending(), "one of two");
@@ -253,46 +253,46 @@ mod tests {
             room.await.unwrap();
         }
         open.send(()).unwrap();
-        lane.room(0).await.unwrap();
+        queue.room(0).await.unwrap();
         // Its thread may be gone by now, and comes again.
-        lane.push(vec![4], 10);
+        queue.push(vec![4], 10);
         open.send(()).unwrap();
-        let mut worker = lane.finish().await.unwrap();
+        let mut worker = queue.finish().await.unwrap();
         assert_eq!(std::mem::take(&mut worker.taken), [1, 2, 3, 4]);
     }
 
     #[tokio::test]
     async fn failure_is_told_once_and_to_whoever_waits() {
-        let (open, lane) = gated();
-        lane.push(vec![1, 0, 2], 30);
-        let waiting = lane.room(0);
+        let (open, queue) = gated();
+        queue.push(vec![1, 0, 2], 30);
+        let waiting = queue.room(0);
         (0..2).for_each(|_| open.send(()).unwrap());
-        assert!(matches!(waiting.await, Err(LaneError::Failed("zero"))));
+        assert!(matches!(waiting.await, Err(QueueError::Failed("zero"))));
         // What comes after is nobody's.
-        lane.push(vec![3], 10);
-        assert!(matches!(lane.finish().await, Err(LaneError::Died)));
+        queue.push(vec![3], 10);
+        assert!(matches!(queue.finish().await, Err(QueueError::Died)));
     }
 
     #[tokio::test]
     async fn panic_of_the_worker_is_told() {
-        let (open, lane) = gated();
-        lane.push(vec![99], 10);
+        let (open, queue) = gated();
+        queue.push(vec![99], 10);
         open.send(()).unwrap();
-        assert!(matches!(lane.finish().await, Err(LaneError::Died)));
+        assert!(matches!(queue.finish().await, Err(QueueError::Died)));
     }
 
     #[tokio::test]
-    async fn dropped_lane_takes_in_no_further_batch_and_drops_its_worker() {
+    async fn dropped_queue_takes_in_no_further_batch_and_drops_its_worker() {
         let (open, gate) = mpsc::channel();
         let (tell, told) = mpsc::channel();
-        let lane = Lane::new(Gated {
+        let queue = SerialQueue::new(Gated {
             gate,
             taken: Vec::new(),
             gone: Some(tell),
         });
-        lane.push(vec![1], 10);
-        lane.push(vec![2], 10);
-        drop(lane);
+        queue.push(vec![1], 10);
+        queue.push(vec![2], 10);
+        drop(queue);
         // Only the first may be under way: a second would wait for ever.
         let _ = open.send(());
         told.recv().unwrap();
