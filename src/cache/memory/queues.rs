@@ -134,6 +134,8 @@ pub struct Queues<R> {
     free: u32,
     newcomers: Ends,
     main: Ends,
+    /// Residents.
+    count: u64,
     /// Bytes that ever arrived.
     arrived_bytes: u64,
     /// Who has left the newcomers lately.
@@ -156,6 +158,7 @@ impl<R: Resident> Queues<R> {
             free: NONE,
             newcomers: empty,
             main: empty,
+            count: 0,
             arrived_bytes: 0,
             left: Sightings::for_records(0),
         }
@@ -180,6 +183,11 @@ impl<R: Resident> Queues<R> {
             _ => Queue::Main,
         };
         self.arrived_bytes += bytes;
+        self.count += 1;
+        // About as many are remembered as are held. More would come back to a queue that they leave unused.
+        if let Some(larger) = self.left.fitted(self.count) {
+            self.left = larger;
+        }
         let used = resident.used();
         used.set(0);
         used.tick.store(self.tick(), Ordering::Relaxed);
@@ -336,10 +344,6 @@ impl<R: Resident> Queues<R> {
             });
             self.slots.push(slots.collect());
             self.free = first;
-            // About as many are remembered as are held.
-            if let Some(larger) = self.left.fitted(u64::from(end)) {
-                self.left = larger;
-            }
         }
         let at = self.free;
         self.free = self.slot(at).older;
@@ -350,7 +354,9 @@ impl<R: Resident> Queues<R> {
         let free = std::mem::replace(&mut self.free, at);
         let slot = self.slot_mut(at);
         slot.older = free;
-        slot.resident.take()
+        let resident = slot.resident.take();
+        self.count -= 1;
+        resident
     }
 }
 
@@ -450,6 +456,19 @@ mod tests {
         assert!(!wants(&queues, &all[60], MIB), "for the first time");
         assert!(wants(&queues, &all[60], MIB), "for the second");
         assert!(wants(&queues, &all[0], MIB), "it has just left");
+    }
+
+    #[test]
+    fn few_large_residents_remember_few_that_came_by() {
+        let all = all(1_000);
+        let mut queues = Queues::new(10 * MIB, NEWCOMERS_BEFORE_DISK);
+        for held in &all[..10] {
+            insert(&mut queues, held, MIB);
+        }
+        let came_by = &all[10..];
+        let wanted = |held: &&Held| wants(&queues, held, MIB);
+        assert_eq!(came_by.iter().filter(wanted).count(), 0, "the first time");
+        assert_eq!(came_by.iter().filter(wanted).count(), 0, "the second");
     }
 
     #[test]
