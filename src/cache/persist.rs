@@ -159,17 +159,19 @@ impl Persistence {
         taken
     }
 
-    /// The responses under `key` that the disk tier holds and no purge log has lost, the newest first.
+    /// The responses under `key` that the disk tier holds and no purge log has lost, the newest first, and when they had
+    /// been read; `None` when it knows of none.
     async fn recall(
         &self,
         key: &CacheKey,
         bodies: Bodies,
         purges: &PurgeLog,
-    ) -> Vec<(Arc<StoredResponse>, Mark)> {
+    ) -> Option<(Vec<(Arc<StoredResponse>, Mark)>, Moment)> {
+        let found = self.disk.responses(key.as_bytes(), bodies).await?;
         let now = self.clock.now();
         // Hardly ever more than one: a map would cost more than it saves.
         let mut groups: Vec<Group> = Vec::new();
-        for recalled in self.disk.responses(key.as_bytes(), bodies).await {
+        for recalled in found {
             let Some(decoded) = decode(key, &recalled, now, purges) else {
                 continue;
             };
@@ -182,10 +184,8 @@ impl Persistence {
             }
         }
         groups.sort_by_key(|group| Reverse(group.generation()));
-        groups
-            .into_iter()
-            .filter_map(Group::into_response)
-            .collect()
+        let responses = groups.into_iter().filter_map(Group::into_response);
+        Some((responses.collect(), now))
     }
 }
 
@@ -293,12 +293,18 @@ impl Leaving for Persistence {
 pub struct Recollection {
     entry: Arc<Entry>,
     recalled: Vec<(Arc<StoredResponse>, Mark)>,
+    at: Moment,
 }
 
 impl Recollection {
     /// All of it, as one entry.
     pub fn entry(&self) -> &Arc<Entry> {
         &self.entry
+    }
+
+    /// When the disk had been read.
+    pub fn at(&self) -> Moment {
+        self.at
     }
 
     /// Whether a body of it was left in its file.
@@ -318,12 +324,10 @@ impl Cache {
     pub async fn recollect(&self, key: &CacheKey, bodies: Bodies) -> Option<Recollection> {
         let persistence = self.persistence.as_ref()?;
         let known = self.memory.peek(key);
-        if known.as_ref().is_some_and(|entry| entry.is_recalled)
-            || !persistence.disk.has_responses(key.as_bytes())
-        {
+        if known.is_some_and(|entry| entry.is_recalled) {
             return None;
         }
-        let recalled = persistence.recall(key, bodies, &self.purges).await;
+        let (recalled, at) = persistence.recall(key, bodies, &self.purges).await?;
         // Again: an answer may have been stored, or all forgotten, while the disk was read.
         let mut entry = self
             .memory
@@ -335,7 +339,11 @@ impl Cache {
             }
         }
         let entry = Arc::new(entry);
-        Some(Recollection { entry, recalled })
+        Some(Recollection {
+            entry,
+            recalled,
+            at,
+        })
     }
 
     /// Takes into memory what was read from disk, unless it was taken back since, and gives what memory
@@ -344,6 +352,7 @@ impl Cache {
         let Recollection {
             mut entry,
             recalled,
+            at: _,
         } = recollection;
         let Some(persistence) = &self.persistence else {
             return entry;

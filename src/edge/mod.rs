@@ -421,7 +421,7 @@ impl Node {
         };
         loop {
             let found = self.cache.recollect(key, bodies).await?;
-            let now = self.clock.now();
+            let now = found.at();
             let lookup = || {
                 let entry = Some(&**found.entry());
                 self.cache.lookup_in(entry, key, fields, directives, now)

@@ -227,18 +227,20 @@ impl DiskTier {
     }
 
     /// The responses stored under the hash of `key`, in no order, and those of other keys with the
-    /// same hash among them.
+    /// same hash among them; `None` when the index knows none.
     ///
     /// # Cancel safety
     /// May be dropped at any time.
-    pub async fn responses(&self, key: &[u8], bodies: Bodies) -> Vec<Recalled> {
-        let Some(open) = self.shared.open.load_full() else {
-            return Vec::new();
-        };
+    pub async fn responses(&self, key: &[u8], bodies: Bodies) -> Option<Vec<Recalled>> {
+        let open = self.shared.open.load_full()?;
         let hash = open.hasher.of_key(key);
         let mark = self.shared.erasures.mark(hash);
-        let mut recalled = Vec::new();
-        for location in open.shelf.index.find(hash) {
+        let locations = open.shelf.index.find(hash);
+        if locations.is_empty() {
+            return None;
+        }
+        let mut recalled = Vec::with_capacity(locations.len());
+        for location in locations {
             let in_file = match bodies {
                 Bodies::LeftInFiles => open.shelf.in_file(hash, location),
                 Bodies::Read => None,
@@ -255,7 +257,7 @@ impl DiskTier {
             };
             recalled.extend(found.map(|found| Recalled { found, mark }));
         }
-        recalled
+        Some(recalled)
     }
 
     /// Whether the folder has been opened: until then nothing can be said of what lies in it.

@@ -18,8 +18,8 @@ use super::segments::{Segment, Segments, VERIFIED_BYTES};
 /// Between two bytes of a block by which we tell whether it lies in the page cache.
 const PROBE_BYTES: usize = 64 * 1024;
 
-/// How much is read of a record whose body is left in its file: most stored heads are shorter.
-const BEGINNING_BYTES: usize = 1536;
+/// How much is read of a record whose body is left in its file, before the length of its head is known: most are shorter.
+const BEGINNING_BYTES: usize = 1024;
 
 /// A record that was verified: its body was read, or left in its file.
 #[derive(Debug, Clone)]
@@ -175,7 +175,17 @@ impl Shelf {
         if header.hash != hash {
             return None;
         }
-        let head = payload.get(..header.head_bytes as usize)?;
+        let head_bytes = header.head_bytes as usize;
+        let head = match payload.get(..head_bytes) {
+            Some(head) => Bytes::copy_from_slice(head),
+            None => {
+                let mut head = vec![0; head_bytes];
+                if !is_cached(&mut head, start + UNIT_BYTES) {
+                    return None;
+                }
+                head.into()
+            }
+        };
         let offset = start + UNIT_BYTES + u64::from(header.head_bytes);
         let length = u64::from(header.payload_bytes - header.head_bytes);
         // The system reads and forgets neighbouring pages together.
@@ -188,7 +198,7 @@ impl Shelf {
         }
         let sent = self.counters.sent_bytes.clone();
         let body = FileSpan::on_disk(segment, offset, length, sent);
-        Some(Found::of(&header, Bytes::copy_from_slice(head), body))
+        Some(Found::of(&header, head, body))
     }
 
     fn verify(
