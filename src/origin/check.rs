@@ -12,13 +12,13 @@ use super::blobs::{BlobError, BlobId, DiskBlobs, Layout, StoredBlob, Verdict};
 use super::disk::RealDisk;
 use super::latch::WriteLatch;
 use super::meta::sqlite::{self, SqliteMeta};
-use super::meta::{Meta as _, MetaError};
+use super::meta::{Meta as _, MetaError, StorageClass};
 use super::store::{OpenError, blocking, lock_folder};
 use crate::config;
 
 /// Rows read at a time.
 const BATCH: usize = 256;
-/// Wrong counts that are told one by one.
+/// Wrong counts, and blobs on the wrong disks, that are told one by one.
 const TOLD_MAX: usize = 1000;
 
 /// Why a store could not be checked.
@@ -94,6 +94,13 @@ pub enum Finding {
         /// Rows that name it.
         names: u64,
     },
+    /// A blob does not lie where a version or a part that names it says.
+    Class {
+        /// The blob.
+        blob: BlobId,
+        /// The storage class of the one that names it.
+        class: StorageClass,
+    },
     /// A blob is named and listed as garbage.
     NamedGarbage(BlobId),
     /// A file is not as long as its row says.
@@ -133,6 +140,13 @@ impl fmt::Display for Finding {
                     "blob {blob:x} has {names} names, its row counts {counted}"
                 )
             }
+            Finding::Class { blob, class } => {
+                let (blob, tier, class) = (blob.row(), class.tier(), class.name());
+                write!(
+                    f,
+                    "blob {blob:x} is named as {class} and does not lie on {tier}"
+                )
+            }
             Finding::NamedGarbage(blob) => {
                 write!(f, "blob {:x} is named, but listed as garbage", blob.row())
             }
@@ -161,7 +175,7 @@ pub trait Listener {
 }
 
 /// Checks the store of a configuration: every blob that a row names is read on all of its disks and compared, names are
-/// counted again, and every file is accounted for. It is sound when [`Seen::findings`] is 0.
+/// counted again and their storage classes compared with where the blobs lie, and every file is accounted for. It is sound when [`Seen::findings`] is 0.
 ///
 /// # Errors
 /// See [`CheckError`].
@@ -220,6 +234,9 @@ impl Check<'_> {
                 counted,
                 names,
             });
+        }
+        for (blob, class) in self.meta.misplaced(TOLD_MAX).await? {
+            self.tell(Finding::Class { blob, class });
         }
         self.accounts().await
     }
@@ -391,17 +408,18 @@ mod tests {
         assert_eq!(seen.named_file_bytes, 4 << 20);
         assert_eq!(seen.pack_live_bytes, 9000);
 
-        // One counts too many, one is named by nothing, one is garbage as well.
+        // One counts too many, one is named by nothing, one is garbage as well, one lies on the wrong disks.
         spoil(
             folder.path(),
             "UPDATE blobs SET refs = 3 WHERE id = (SELECT min(id) FROM blobs);
              UPDATE versions SET blob = NULL, inline = x'' WHERE key = x'63';
+             UPDATE versions SET storage_class = 1 WHERE key = x'62';
              INSERT INTO garbage SELECT id, length, place, block_crcs FROM blobs ORDER BY id LIMIT 1;",
         )
         .await;
         let mut told = Told::default();
         let seen = check(&config, &mut told).await.unwrap();
-        assert_eq!(seen.findings, 3, "{:?}", told.0);
+        assert_eq!(seen.findings, 4, "{:?}", told.0);
         assert!(
             told.0[0].ends_with("has 1 names, its row counts 3"),
             "{:?}",
@@ -413,7 +431,12 @@ mod tests {
             told.0
         );
         assert!(
-            told.0[2].ends_with("is named, but listed as garbage"),
+            told.0[2].ends_with("is named as STANDARD_IA and does not lie on cold disks"),
+            "{:?}",
+            told.0
+        );
+        assert!(
+            told.0[3].ends_with("is named, but listed as garbage"),
             "{:?}",
             told.0
         );

@@ -132,14 +132,17 @@ pub(super) fn blob_of(
     id: i64,
     length_column: &'static str,
 ) -> Result<StoredBlob, MetaError> {
-    let place: &[u8] = get(row, "place")?;
     let crcs: &[u8] = get(row, "block_crcs")?;
     Ok(StoredBlob {
         id: BlobId::from_row(id),
         length_bytes: unsigned(row, length_column)?,
         block_crcs: BlockCrcs::from_bytes(crcs).ok_or(impossible("block_crcs"))?,
-        place: blobs::Place::from_bytes(place).ok_or(impossible("place"))?,
+        place: place(row)?,
     })
+}
+
+pub(super) fn place(row: &SqliteRow) -> Result<blobs::Place, MetaError> {
+    blobs::Place::from_bytes(get(row, "place")?).ok_or(impossible("place"))
 }
 
 /// The columns of a version with its blob; `versions` is `v`, `blobs` is `b`.

@@ -25,8 +25,8 @@ use super::epochs::{Epochs, RowCache};
 use super::{
     Append, Appended, BucketCreated, BucketDeleted, BucketRow, Census, Changed, Committed,
     DeadLetter, Deleted, Deletion, DocumentKind, ListedObject, ListedVersion, Message, Meta,
-    MetaError, NewPart, NewUpload, NewVersion, PartRow, Piece, TaskRow, Transition, UploadRow,
-    VersionId, VersionRow, VersionSeek, VersionSetting, Versioning,
+    MetaError, NewPart, NewUpload, NewVersion, PartRow, Piece, StorageClass, TaskRow, Transition,
+    UploadRow, VersionId, VersionRow, VersionSeek, VersionSetting, Versioning,
 };
 use crate::origin::blobs::{BlobId, GENERATION_MAX, PackId, Place, StoredBlob};
 use crate::origin::latch::WriteLatch;
@@ -226,6 +226,15 @@ impl SqliteMeta {
     /// [`MetaError::Sql`].
     pub async fn miscounted(&self, limit: usize) -> Result<Vec<(BlobId, u64, u64)>, MetaError> {
         read::miscounted(&self.pool, limit).await
+    }
+
+    /// At most `limit` blobs that do not lie on the disks of a storage class in which they are named, and that class.
+    /// It reads every row.
+    ///
+    /// # Errors
+    /// [`MetaError::Sql`].
+    pub async fn misplaced(&self, limit: usize) -> Result<Vec<(BlobId, StorageClass)>, MetaError> {
+        read::misplaced(&self.pool, limit).await
     }
 }
 

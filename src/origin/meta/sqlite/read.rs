@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
 use super::super::{
-    BucketRow, Census, DocumentKind, MetaError, Piece, PieceBytes, Understood, UploadRow,
-    VersionId, VersionRow,
+    BucketRow, Census, DocumentKind, MetaError, Piece, PieceBytes, StorageClass, Understood,
+    UploadRow, VersionId, VersionRow,
 };
 use super::columns::{
-    algorithm, blob_of, get, impossible, object_key, signed, storage_class, unsigned, version_row,
-    version_sql, versioning,
+    algorithm, blob_of, get, impossible, object_key, place, signed, storage_class, unsigned,
+    version_row, version_sql, versioning,
 };
 use super::read_failed;
 use crate::origin::blobs::{BlobId, Extent, PackId, StoredBlob};
@@ -266,6 +267,38 @@ pub(super) async fn miscounted(
         Ok((id, unsigned(row, "counted")?, unsigned(row, "names")?))
     });
     wrong.collect()
+}
+
+pub(super) async fn misplaced(
+    pool: &SqlitePool,
+    limit: usize,
+) -> Result<Vec<(BlobId, StorageClass)>, MetaError> {
+    let mut rows = sqlx::query(
+        "WITH names AS (
+             SELECT blob, storage_class FROM versions WHERE blob IS NOT NULL
+             UNION SELECT extents.blob, storage_class
+                 FROM extents JOIN versions ON versions.id = holder WHERE extents.blob IS NOT NULL
+             UNION SELECT blob, storage_class
+                 FROM parts JOIN uploads ON uploads.id = upload WHERE blob IS NOT NULL
+             UNION SELECT extents.blob, storage_class
+                 FROM extents JOIN parts ON parts.id = holder JOIN uploads ON uploads.id = upload
+                 WHERE extents.blob IS NOT NULL
+         )
+         SELECT blobs.id AS id, place, storage_class
+         FROM names JOIN blobs ON blobs.id = names.blob ORDER BY 1, 3",
+    )
+    .fetch(pool);
+    let mut misplaced = Vec::new();
+    while let Some(row) = rows.try_next().await.map_err(read_failed)? {
+        let class = storage_class(&row)?;
+        if place(&row)?.tier() != class.tier() {
+            misplaced.push((BlobId::from_row(get(&row, "id")?), class));
+            if misplaced.len() >= limit {
+                break;
+            }
+        }
+    }
+    Ok(misplaced)
 }
 
 pub(super) async fn census(pool: &SqlitePool) -> Result<Census, MetaError> {
