@@ -15,7 +15,8 @@ use http::HeaderValue;
 use http_body_util::Full;
 
 use super::blobs::{
-    self, Amount, BlobId, Blobs, Content, DiskBlobs, Layout, LayoutError, PackId, StoredBlob, Swept,
+    self, Amount, BlobId, BlobWriter, Blobs, Content, DiskBlobs, Layout, LayoutError, PackId,
+    StoredBlob, Swept,
 };
 use super::coord::{Alone, Coord};
 use super::disk::{Disk, RealDisk};
@@ -350,6 +351,27 @@ impl Store {
         if has_messages {
             self.inner.jobs.ring();
         }
+    }
+
+    /// Commits a change whose bytes are named already, or have been `rewritten` and are published now; `commit` is given
+    /// what was.
+    ///
+    /// # Errors
+    /// What the commit decided, or trouble with it or the disks. As with [`Store::settled`] nothing is left behind.
+    pub(super) async fn commit_rewritten<T, C>(
+        &self,
+        rewritten: Option<Box<dyn BlobWriter>>,
+        commit: impl FnOnce(Option<Content>) -> C,
+    ) -> Result<T, Fault>
+    where
+        C: Future<Output = Changed<T>>,
+    {
+        let Some(writer) = rewritten else {
+            return Ok(commit(None).await??);
+        };
+        let written = writer.publish().await?.content;
+        let changed = commit(Some(written.clone())).await;
+        self.settled(changed, written).await
     }
 
     /// What a change came to that bytes were written for. They are removed when no row can have come to name them: the

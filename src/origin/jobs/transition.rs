@@ -11,9 +11,9 @@ use tokio::task::JoinSet;
 
 use super::{Event, webhooks_about};
 use crate::origin::Fault;
-use crate::origin::blobs::{BlobError, Content};
+use crate::origin::blobs::BlobError;
 use crate::origin::meta::{
-    BucketRow, ListedVersion, Place, Refused, StorageClass, Transition, VersionId, VersionKind,
+    BucketRow, ListedVersion, Place, StorageClass, Transition, VersionId, VersionKind,
 };
 use crate::origin::names::ObjectKey;
 use crate::origin::operations::get_object::read_through;
@@ -204,23 +204,20 @@ impl Move {
         // In a task of its own: what was published is either named or removed, also when the round ends now.
         let store = self.store.clone();
         let task = tokio::spawn(async move {
-            let mut written = Content::Blobs(Vec::new());
-            if let Some(writer) = writer {
-                written = writer.publish().await?.content;
-                transition.content = Some(written.clone());
-            }
             let has_messages = !transition.messages.is_empty();
-            let changed = store.inner.meta.transition(transition).await;
-            if matches!(changed, Ok(Err(Refused::NoSuchVersion))) {
-                let _ = store.settled(changed, written).await;
-                return Ok(false);
+            let commit = |written| {
+                transition.content = written;
+                store.inner.meta.transition(transition)
+            };
+            match store.commit_rewritten(writer, commit).await {
+                Ok(released) => store.reclaim(released),
+                Err(Fault::NoSuchVersion) => return Ok(false),
+                Err(fault) => return Err(fault),
             }
-            let released = store.settled(changed, written).await?;
-            store.reclaim(released);
             if has_messages {
                 store.inner.jobs.ring();
             }
-            Ok::<_, Fault>(true)
+            Ok(true)
         });
         let is_moved = task.await.map_err(|_| Fault::TaskDied)??;
         Ok(is_moved.then_some(row.size_bytes))

@@ -303,13 +303,13 @@ pub(super) async fn commit_version(
     let task = tokio::spawn(async move {
         let key = version.key.clone();
         let has_messages = !version.messages.is_empty();
-        let mut written = Content::Blobs(Vec::new());
-        if let Some(writer) = rewritten {
-            written = writer.publish().await?.content;
-            version.source = Source::Written(written.clone());
-        }
-        let changed = store.inner.meta.put(version).await;
-        let committed = store.settled(changed, written).await?;
+        let commit = |written: Option<Content>| {
+            if let Some(written) = written {
+                version.source = Source::Written(written);
+            }
+            store.inner.meta.put(version)
+        };
+        let committed = store.commit_rewritten(rewritten, commit).await?;
         store.after_commit(committed.bucket, &key, committed.released, has_messages);
         Ok::<_, Fault>(committed.version_id)
     });

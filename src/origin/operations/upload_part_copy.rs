@@ -75,13 +75,13 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<
     };
     let store = ask.store.clone();
     let task = tokio::spawn(async move {
-        let mut written = Content::Blobs(Vec::new());
-        if let Some(writer) = taken.rewritten {
-            written = writer.publish().await?.content;
-            part.source = PartSource::Written(written.clone());
-        }
-        let changed = store.inner.meta.put_part(part).await;
-        let released = store.settled(changed, written).await?;
+        let commit = |written: Option<Content>| {
+            if let Some(written) = written {
+                part.source = PartSource::Written(written);
+            }
+            store.inner.meta.put_part(part)
+        };
+        let released = store.commit_rewritten(taken.rewritten, commit).await?;
         store.reclaim(released);
         Ok::<_, Fault>(())
     });
