@@ -4,18 +4,12 @@ mod harness;
 
 use std::time::{Duration, SystemTime};
 
-use harness::{AnsweringOrigin, Client, Edge, Origin, Request, Response, Setup};
-
-/// A 200 with `fields` (whole lines) and `body`.
-fn ok(fields: &str, body: &str) -> String {
-    let length = body.len();
-    format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n{body}")
-}
+use harness::{AnsweringOrigin, Client, Edge, Origin, Request, Response, Setup, answer, ok};
 
 /// An edge in front of an origin that answers everything with `response`.
 async fn edge_before(response: String) -> (Edge, AnsweringOrigin) {
     let origin = Origin::start().await;
-    let origin = origin.answering(move |_| response.clone().into_bytes());
+    let origin = origin.answering(move |_| response.clone());
     let edge = Setup::of([origin.address]).start().await;
     (edge, origin)
 }
@@ -437,7 +431,6 @@ async fn each_variant_named_by_vary_is_stored_for_itself() {
             "Cache-Control: max-age=60\r\nVary: Accept-Language\r\n",
             language,
         )
-        .into_bytes()
     });
     let edge = Setup::of([origin.address]).start().await;
     let mut client = edge.client().await;
@@ -459,7 +452,7 @@ async fn each_variant_named_by_vary_is_stored_for_itself() {
 async fn query_belongs_to_the_cache_key() {
     let origin = Origin::start()
         .await
-        .answering(|request| ok("Cache-Control: max-age=60\r\n", request.target()).into_bytes());
+        .answering(|request| ok("Cache-Control: max-age=60\r\n", request.target()));
     let edge = Setup::of([origin.address]).start().await;
     let mut client = edge.client().await;
     let targets = ["/a", "/a?", "/a?x=1", "/a?x=2", "/A", "/a/", "/a%2D", "/a-"];
@@ -480,7 +473,6 @@ async fn host_belongs_to_the_cache_key_without_its_case_and_default_port() {
             "Cache-Control: max-age=60\r\n",
             request.field("host").unwrap(),
         )
-        .into_bytes()
     });
     let edge = Setup::of([origin.address]).start().await;
     let mut client = edge.client().await;
@@ -514,14 +506,14 @@ async fn successful_unsafe_request_invalidates_what_is_stored() {
         ] {
             let origin = Origin::start().await.answering(move |request| {
                 if request.method() == "GET" {
-                    return ok("Cache-Control: max-age=60\r\n", "x").into_bytes();
+                    return ok("Cache-Control: max-age=60\r\n", "x");
                 }
                 let length = if status == 204 {
                     ""
                 } else {
                     "Content-Length: 0\r\n"
                 };
-                format!("HTTP/1.1 {status} X\r\n{length}\r\n").into_bytes()
+                format!("HTTP/1.1 {status} X\r\n{length}\r\n")
             });
             let edge = Setup::of([origin.address]).start().await;
             let mut client = edge.client().await;

@@ -4,15 +4,10 @@ mod harness;
 
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
-use harness::{AnsweringOrigin, Edge, Origin, Setup, TlsClient};
+use harness::{AnsweringOrigin, Edge, Origin, Setup, TlsClient, ok};
 use http::{HeaderMap, Request, Response};
 
 const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
-
-fn ok(fields: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n{body}").into_bytes()
-}
 
 async fn edge_before(origin: &AnsweringOrigin, routes: &'static str) -> Edge {
     let setup = Setup {

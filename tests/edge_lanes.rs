@@ -2,15 +2,10 @@
 
 mod harness;
 
-use harness::{Edge, Origin, Setup};
+use harness::{Edge, Origin, Setup, ok};
 
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: media.example\r\n\r\n")
-}
-
-fn ok(fields: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n{body}").into_bytes()
 }
 
 #[tokio::test]

@@ -2,12 +2,7 @@
 
 mod harness;
 
-use harness::{Client, Edge, Origin, Setup};
-
-fn ok(fields: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n{body}").into_bytes()
-}
+use harness::{Client, Edge, Origin, Setup, ok};
 
 const ROUTES: &str =
     "- { name: media, host: media.example, path: /, origin: store, access: public }

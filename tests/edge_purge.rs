@@ -5,7 +5,7 @@ mod harness;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use harness::{AnsweringOrigin, Client, Edge, Origin, Response, Setup};
+use harness::{AnsweringOrigin, Client, Edge, Origin, Response, Setup, answer, ok};
 
 /// Sends `order` to the admin address.
 async fn purge(edge: &Edge, order: &str) -> Response {
@@ -34,20 +34,15 @@ async fn edge_and_origin() -> (Edge, AnsweringOrigin) {
     let origin = Origin::start().await.answering(move |request| {
         let fields = "Cache-Control: max-age=60\r\nETag: \"v1\"\r\nVary: Accept-Language\r\n";
         if request.field("if-none-match") == Some("\"v1\"") {
-            return format!("HTTP/1.1 304 Not Modified\r\n{fields}\r\n").into_bytes();
+            return format!("HTTP/1.1 304 Not Modified\r\n{fields}\r\n");
         }
         let (host, target) = (request.field("host").unwrap(), request.target());
         let tag = format!("Cache-Tag: all, {host}{target}\r\n");
         let body = (made.fetch_add(1, Ordering::Relaxed) + 1).to_string();
-        ok(&format!("{fields}{tag}"), &body).into_bytes()
+        ok(&format!("{fields}{tag}"), &body)
     });
     let edge = Setup::of([origin.address]).start().await;
     (edge, origin)
-}
-
-fn ok(fields: &str, body: &str) -> String {
-    let length = body.len();
-    format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n{body}")
 }
 
 async fn get(client: &mut Client, host: &str, target: &str, language: &str) -> Response {

@@ -3,18 +3,9 @@
 
 mod harness;
 
-use harness::{AnsweringOrigin, Client, Edge, Origin, Request, Response, Setup};
+use harness::{AnsweringOrigin, Client, Edge, Origin, Request, Response, Setup, answer, ok};
 
 const FRESH: &str = "Cache-Control: max-age=60\r\n";
-
-fn ok(fields: &str, body: &str) -> String {
-    answer(200, fields, body)
-}
-
-fn answer(status: u16, fields: &str, body: &str) -> String {
-    let length = body.len();
-    format!("HTTP/1.1 {status} Scripted\r\n{fields}Content-Length: {length}\r\n\r\n{body}")
-}
 
 /// A node whose `edge.cache` has `rules`, before an origin that answers by `script`.
 async fn start(
@@ -22,7 +13,7 @@ async fn start(
     script: impl Fn(&Request) -> String + Send + 'static,
 ) -> (Edge, AnsweringOrigin) {
     let origin = Origin::start().await;
-    let origin = origin.answering(move |request| script(request).into_bytes());
+    let origin = origin.answering(move |request| script(request));
     let edge = Setup {
         cache: rules.to_owned(),
         ..Setup::of([origin.address])
@@ -513,8 +504,8 @@ async fn unsafe_request_invalidates_what_its_answer_names_on_the_same_host() {
 async fn upload_in_one_bucket_style_invalidates_the_url_of_the_other() {
     let (here, other) = (Origin::start().await, Origin::start().await);
     let script = |request: &Request| match request.method() {
-        "GET" => ok(FRESH, "x").into_bytes(),
-        _ => answer(201, "", "").into_bytes(),
+        "GET" => ok(FRESH, "x"),
+        _ => answer(201, "", ""),
     };
     let (here, other) = (here.answering(script), other.answering(script));
     let pools = format!(

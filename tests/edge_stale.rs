@@ -7,20 +7,11 @@
 mod harness;
 
 use futures_util::future::join_all;
-use harness::{Client, Edge, Origin, Request, Response, Setup};
+use harness::{Client, Edge, Origin, Request, Response, Setup, answer, ok};
 
 /// Stale on arrival.
 const STALE: &str = "Cache-Control: max-age=10\r\nAge: 10\r\nETag: \"v1\"\r\n";
 const FRESH: &str = "Cache-Control: max-age=60\r\nETag: \"v1\"\r\n";
-
-fn ok(fields: &str, body: &str) -> String {
-    answer(200, fields, body)
-}
-
-fn answer(status: u16, fields: &str, body: &str) -> String {
-    let length = body.len();
-    format!("HTTP/1.1 {status} Scripted\r\n{fields}Content-Length: {length}\r\n\r\n{body}")
-}
 
 fn not_modified(fields: &str) -> String {
     format!("HTTP/1.1 304 Not Modified\r\n{fields}\r\n")

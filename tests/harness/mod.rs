@@ -18,7 +18,7 @@ mod tls;
 pub use client::{Client, Response, Short};
 pub use edge::{Edge, Setup};
 pub use h2::{Frame, H2Client, block, frame};
-pub use origin::{AnsweringOrigin, Exchange, Origin, Request};
+pub use origin::{AnsweringOrigin, Exchange, Origin, Request, answer, ok};
 pub use recorder::{Recorder, Seen};
 pub use samples::Samples;
 pub use tls::{Identity, TlsClient};

@@ -109,9 +109,9 @@ impl Origin {
 
     /// Answers every request from now on by `script`; the answer's end must be clear from its
     /// own framing.
-    pub fn answering(
+    pub fn answering<A: AsRef<[u8]> + Send + 'static>(
         mut self,
-        script: impl Fn(&Request) -> Vec<u8> + Send + 'static,
+        script: impl Fn(&Request) -> A + Send + 'static,
     ) -> AnsweringOrigin {
         let (address, seen) = (self.address, Arc::clone(&self.seen));
         let accepted = self.accepted.clone();
@@ -121,7 +121,7 @@ impl Origin {
             while let Some(mut exchange) = self.exchanges.recv().await {
                 let answer = script(&exchange.request);
                 answers.spawn(async move {
-                    exchange.stream_mut().write_all(&answer).await.ok();
+                    exchange.stream_mut().write_all(answer.as_ref()).await.ok();
                     exchange.finish();
                 });
             }
@@ -310,4 +310,15 @@ async fn serve(
             Err(_) => return,
         }
     }
+}
+
+/// A 200 with `fields` (whole lines) and `body`.
+pub fn ok(fields: &str, body: &str) -> String {
+    answer(200, fields, body)
+}
+
+/// A response with `fields` (whole lines) and `body`.
+pub fn answer(status: u16, fields: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status} Scripted\r\n{fields}Content-Length: {length}\r\n\r\n{body}")
 }
