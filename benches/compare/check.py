@@ -19,7 +19,7 @@ def fetch(place, url, *, protocol="h1", byte_range=None):
     if byte_range:
         words += ["--range", byte_range]
     digest, length = hashlib.sha256(), 0
-    command = place.pinned(place.load_core, [*words, url])
+    command = place.pinned([place.load_core], [*words, url])
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         while part := process.stdout.read(1 << 20):
             digest.update(part)

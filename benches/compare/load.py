@@ -45,7 +45,7 @@ class Generator:
         }
 
     def command(self, words):
-        return self._place.pinned(self._place.load_core, words)
+        return self._place.pinned([self._place.load_core], words)
 
     def start(self, words, **options):
         return subprocess.Popen(

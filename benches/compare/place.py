@@ -50,10 +50,10 @@ class Place:
         folder.mkdir(parents=True)
         return folder
 
-    def pinned(self, core, command):
-        """The command, bound to one core when the machine has several."""
+    def pinned(self, cores, command):
+        """The command, bound to these cores when the machine has several."""
         words = [str(word) for word in command]
-        return words if core is None else ["taskset", "--cpu-list", str(core), *words]
+        return words if None in cores else ["taskset", "--cpu-list", ",".join(map(str, cores)), *words]
 
 
 _chooser = random.Random(os.urandom(8))

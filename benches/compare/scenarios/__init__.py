@@ -9,6 +9,7 @@ SOURCES = [
     handshakes.scenarios,
     tail.scenarios,
     hits.logged,
+    hits.by_two_workers,
     disk.scenarios,
     ranges.scenarios,
     misses.scenarios,

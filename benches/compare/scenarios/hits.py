@@ -8,6 +8,7 @@ from scenarios.model import Scenario, measured
 from servers.process import Setup
 
 MEMORY = Setup("memory", memory_bytes=512 * MIB)
+TWO_WORKERS = Setup("two workers", memory_bytes=512 * MIB, workers=2)
 LOGGING = Setup("logging", memory_bytes=512 * MIB, access_log=True)
 
 # Label, size, the same in the quick form, connections of HTTP/1.1, connections and streams of HTTP/2. Fewer of
@@ -26,7 +27,7 @@ AIMS = {
     "h2": {"1 KiB": 0.7, "10 KiB": 0.7, "100 KiB": 0.5, "1 MiB": 0.5, "10 MiB": 0.5},
 }
 
-TITLES = {"h1": "HTTP h1", "https": "HTTPS h1", "h2": "HTTPS h2", "log": "HTTP h1 with access log"}
+TITLES = {"h1": "HTTP h1", "https": "HTTPS h1", "h2": "HTTPS h2", "log": "HTTP h1 with access log", "workers": "HTTP h1 and two workers"}
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Hit(Scenario):
         self.group = target.group
         self.setup = setup
         self.name = f"{TITLES[target.group]}, memory hit {target.label}"
-        self._scheme = "http" if target.group in ("h1", "log") else "https"
-        self.needs = frozenset({"http" if self._scheme == "http" else target.group})
+        self._scheme = "https" if target.group in ("https", "h2") else "http"
+        self.needs = frozenset({"http" if target.group in ("h1", "log") else target.group})
         self.aim = AIMS.get(target.group, {}).get(target.label)
         self._path = f"/body/{target.size}"
         self._counts = {}
@@ -103,6 +104,13 @@ def logged(scale):
     for target in targets(scale, "log"):
         if target.label in ("1 KiB", "10 KiB"):
             yield Hit(target, LOGGING)
+
+
+def by_two_workers(scale):
+    """The same by two workers, who have the cores of server and clients together: what they write in common costs."""
+    for target in targets(scale, "workers"):
+        if target.label in ("1 KiB", "10 KiB"):
+            yield Hit(target, TWO_WORKERS)
 
 
 def targets(scale, group):

@@ -28,6 +28,7 @@ class Haproxy(Server):
         config = render(
             "haproxy.cfg",
             self.folder / "haproxy.cfg",
+            threads=setup.workers,
             # Its log goes line by line; it has no buffered file.
             log_target="log stdout len 1024 format raw local0" if setup.access_log else "",
             log_option="log global\n    option httplog" if setup.access_log else "",

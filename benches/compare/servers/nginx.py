@@ -27,6 +27,7 @@ class Nginx(Server):
             "nginx.conf",
             self.folder / "nginx.conf",
             folder=self.folder,
+            workers=setup.workers,
             user=nginx_user(),
             open_file_cache=self.open_file_cache,
             open_files=raise_open_files(),

@@ -13,22 +13,25 @@ from place import CompareError, free_port, wait_until
 
 @dataclass(frozen=True)
 class Setup:
-    """What a group of scenarios needs from every server. `disk_bytes` 0: a memory tier is all that is asked for."""
+    """What a group of scenarios needs from every server. `disk_bytes` 0: a memory tier is all that is asked for.
+    More `workers` than one run on the server's core and on the clients'."""
 
     name: str
     memory_bytes: int
     disk_bytes: int = 0
     access_log: bool = False
+    workers: int = 1
 
 
 class Process:
-    """One program and whatever it starts itself, in a folder and on a core of its own."""
+    """One program and whatever it starts itself, in a folder of its own and on the cores that are given; on any when
+    one of them is None."""
 
     name = None
 
-    def __init__(self, place, core):
+    def __init__(self, place, *cores):
         self.place = place
-        self._core = core
+        self._cores = cores
         self._processes = []
         self._logs = []
         self.folder = None
@@ -51,7 +54,7 @@ class Process:
         log = self.folder / output
         with log.open("ab") as file:
             process = subprocess.Popen(
-                self.place.pinned(self._core, command),
+                self.place.pinned(self._cores, command),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -142,6 +145,8 @@ class Server(Process):
     def start(self, setup):
         """Starts it with an empty cache."""
         self.setup = setup
+        if setup.workers > 1:
+            self._cores = (self.place.server_core, self.place.load_core)
         self.folder = self.place.fresh_folder(f"{self.name}-{setup.name}".replace(" ", ""))
         self.launch(setup)
         self.wait_for_port(self.plain_port)
@@ -156,12 +161,12 @@ class Server(Process):
 
     def _pin_threads(self):
         """Traffic Server spreads its threads over the machine whatever it was started on, so all are bound again."""
-        if self._core is None:
+        if None in self._cores:
             return
         for pid in self.pids():
             for thread in os.listdir(f"/proc/{pid}/task"):
                 try:
-                    os.sched_setaffinity(int(thread), {self._core})
+                    os.sched_setaffinity(int(thread), self._cores)
                 except ProcessLookupError:
                     # It has ended since it was listed.
                     continue

@@ -28,6 +28,7 @@ class Tidegate(Server):
         config = render(
             "tidegate.yaml",
             self.folder / "tidegate.yaml",
+            workers=setup.workers,
             admin=self._admin_port,
             access_log=self.folder / "access.log" if setup.access_log else "off",
             plain=self.plain_port,

@@ -12,6 +12,7 @@ LEAST_STORAGE_BYTES = 128 << 20
 class TrafficServer(Server):
     name = "Traffic Server"
     cannot = {
+        "workers": "it is set up for one thread",
         "signed": "the plugin url_sig is configured by address and not comparable",
     }
 

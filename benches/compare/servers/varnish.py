@@ -12,6 +12,7 @@ class Varnish(Server):
         "https": NO_TLS,
         "h2": NO_TLS,
         "signed": NO_TLS,
+        "workers": "Varnish has pools of threads and no workers",
     }
 
     @classmethod
