@@ -31,10 +31,14 @@ fn world(folder: &Path) -> World {
 
 /// A folder in which the disk tier left a response with `body`.
 async fn stored(body: &[u8]) -> tempfile::TempDir {
+    stored_with(body, &[FRESH]).await
+}
+
+async fn stored_with(body: &[u8], fields: &[(&'static str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path());
     let framing = Framing::Length(body.len() as u64);
-    let feed = world.origin.respond(200, framing, &[FRESH]);
+    let feed = world.origin.respond(200, framing, fields);
     feed.send(Ok(Bytes::copy_from_slice(body))).unwrap();
     drop(feed);
     let answer = world.fetch_whole().await;
@@ -100,6 +104,24 @@ async fn file_is_given_to_one_reader_and_not_kept_by_the_response() {
     let response = recalled(&world, Bodies::LeftInFiles).await;
     assert!(response.body.take_file().is_some());
     assert!(response.body.take_file().is_none());
+}
+
+#[tokio::test]
+async fn body_behind_a_head_of_any_length_is_left_in_its_file() {
+    for length in [100, 900, 1_000, 5_000, 30_000] {
+        let long = "x".repeat(length);
+        let body = noise(20_000);
+        let folder = stored_with(&body, &[FRESH, ("x-long", &long)]).await;
+        let world = world(folder.path());
+        let response = recalled(&world, Bodies::LeftInFiles).await;
+        assert_eq!(response.head.fields["x-long"], long);
+        let mut reader = reader(&world, response, 0..20_000);
+        let piece = reader.next_piece().await.unwrap();
+        let Some(Piece::File(file)) = piece else {
+            panic!("{piece:?}");
+        };
+        assert!(file.read().unwrap() == body);
+    }
 }
 
 #[tokio::test]
