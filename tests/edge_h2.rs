@@ -80,6 +80,23 @@ async fn what_is_passed_reaches_the_origin_as_it_was_sent() {
 }
 
 #[tokio::test]
+async fn what_the_cache_passes_reaches_the_origin_with_what_was_taken_out_for_it() {
+    let never_stored = "Cache-Control: no-store\r\n";
+    let origin = Origin::start().await.answering(|_| ok(never_stored, "x"));
+    let routes = "- { name: all, path: /, origin: store, access: public, cors: { origins: '*' } }";
+    let edge = edge_before(&origin, routes).await;
+    let client = connect(&edge, &Builder::new()).await;
+    let sent = [("origin", "https://a.example"), ("x-one", "a")];
+    for is_passed in [false, true] {
+        ask(&client, "GET", &sent).await;
+        let request = origin.requests().pop().unwrap();
+        assert_eq!(request.field("x-one"), Some("a"));
+        let origin = is_passed.then_some("https://a.example");
+        assert_eq!(request.field("origin"), origin, "{is_passed}");
+    }
+}
+
+#[tokio::test]
 async fn date_is_the_origins_and_added_where_it_has_none() {
     for date in [Some(DATE), None] {
         let line = date.map_or(String::new(), |date| format!("Date: {date}\r\n"));
