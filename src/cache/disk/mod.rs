@@ -63,7 +63,7 @@ use log::{LogSizes, Record};
 use policy::{Admission, Policy, Room};
 use queue::{Full, Order, Queue};
 use reads::{NotRead, Reads};
-use shelf::{Found, Shelf, count};
+use shelf::{BLOCK_BEGINNING_BYTES, Found, RESPONSE_BEGINNING_BYTES, Shelf, count};
 use verify::Verified;
 
 use super::file_span::FileSpan;
@@ -242,7 +242,10 @@ impl DiskTier {
         let mut recalled = Vec::with_capacity(locations.len());
         for location in locations {
             let in_file = match bodies {
-                Bodies::LeftInFiles => open.shelf.in_file(hash, location),
+                Bodies::LeftInFiles => {
+                    let shelf = &open.shelf;
+                    shelf.in_file::<RESPONSE_BEGINNING_BYTES>(hash, location)
+                }
                 Bodies::Read => None,
             };
             let found = match in_file {
@@ -313,7 +316,8 @@ impl DiskTier {
             .find(hash)
             .into_iter()
             .find_map(|location| {
-                let found = open.shelf.in_file(hash, location)?;
+                let shelf = &open.shelf;
+                let found = shelf.in_file::<BLOCK_BEGINNING_BYTES>(hash, location)?;
                 let is_it = found.kind == Kind::Block
                     && (found.generation, found.number) == (generation, number);
                 is_it.then(|| {

@@ -15,11 +15,15 @@ use super::format::{Fault, Kind, RecordHeader, UNIT_BYTES};
 use super::index::{Index, Location};
 use super::segments::{Segment, Segments, VERIFIED_BYTES};
 
-/// Between two bytes of a block by which we tell whether it lies in the page cache.
-const PROBE_BYTES: usize = 64 * 1024;
+/// Between two bytes of a block by which we tell whether it lies in the page cache: what the system reads ahead at a time
+/// unless it is told otherwise.
+const PROBE_BYTES: usize = 128 * 1024;
 
-/// How much is read of a record whose body is left in its file, before the length of its head is known: most are shorter.
-const BEGINNING_BYTES: usize = 1024;
+/// How much is read of a response whose body is left in its file, before the length of its head is known: most are shorter.
+pub const RESPONSE_BEGINNING_BYTES: usize = 1024;
+
+/// How much is read of a block that is left in its file: it has no head.
+pub const BLOCK_BEGINNING_BYTES: usize = UNIT_BYTES as usize;
 
 /// A record that was verified: its body was read, or left in its file.
 #[derive(Debug, Clone)]
@@ -149,8 +153,13 @@ impl Shelf {
     }
 
     /// The record at `location`, its body to be sent from its file, if that needs no disk and is worth it. It
-    /// is read once since this process has the file, to find out whether it is right.
-    pub fn in_file(&self, hash: u64, location: Location) -> Option<Found<FileSpan>> {
+    /// is read once since this process has the file, to find out whether it is right. `BEGINNING` is how much of it is
+    /// read at first: its header at least, and for a response best its head too.
+    pub fn in_file<const BEGINNING: usize>(
+        &self,
+        hash: u64,
+        location: Location,
+    ) -> Option<Found<FileSpan>> {
         if !is_long(location) {
             return None;
         }
@@ -166,7 +175,7 @@ impl Shelf {
             file.read_cached_at(buffer, offset).unwrap_or(false)
         };
         // A long record is longer than its beginning.
-        let mut beginning = [0; BEGINNING_BYTES];
+        let mut beginning = [0; BEGINNING];
         if !is_cached(&mut beginning, start) {
             return None;
         }
