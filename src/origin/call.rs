@@ -15,6 +15,9 @@ use super::stats::Operation;
 
 /// Query parameters by which S3 means an operation or a feature that we do not have. Answering them with the plain
 /// operation would be a lie.
+/// Asks to delete although an object is retained: nothing here is, so there is nothing to bypass.
+const BYPASS_RETENTION: &str = "x-amz-bypass-governance-retention";
+
 const ABSENT: [&str; 21] = [
     "abac",
     "analytics",
@@ -202,9 +205,14 @@ impl Call {
                 "x-amz-skip-destination-validation",
                 "x-amz-transition-default-minimum-object-size",
             ],
-            Call::Bucket(_, BucketCall::Versioning(_) | BucketCall::DeleteObjects) => {
+            Call::Bucket(_, BucketCall::Versioning(_)) => {
                 &["x-amz-checksum-", "x-amz-sdk-checksum-algorithm"]
             }
+            Call::Bucket(_, BucketCall::DeleteObjects) => &[
+                BYPASS_RETENTION,
+                "x-amz-checksum-",
+                "x-amz-sdk-checksum-algorithm",
+            ],
             Call::Bucket(
                 _,
                 BucketCall::ListObjects
@@ -215,7 +223,7 @@ impl Call {
             Call::Object(_, _, call) => match call {
                 ObjectCall::Put => &put_object::KNOWN_FIELDS,
                 ObjectCall::Get | ObjectCall::Head => &get_object::KNOWN_FIELDS,
-                ObjectCall::Delete => &[],
+                ObjectCall::Delete => &[BYPASS_RETENTION],
                 ObjectCall::Copy => &copy_object::KNOWN_FIELDS,
                 ObjectCall::Attributes => &get_object_attributes::KNOWN_FIELDS,
                 ObjectCall::Tagging(_) => &["x-amz-checksum-", "x-amz-sdk-checksum-algorithm"],

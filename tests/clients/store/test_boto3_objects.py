@@ -179,7 +179,9 @@ def test_many_are_deleted_at_once(client, bucket):
     answer = client.delete_objects(Bucket=bucket, Delete={"Objects": listed})
     assert sorted(found["Key"] for found in answer["Deleted"]) == sorted(entry["Key"] for entry in listed)
     assert "Errors" not in answer
-    quiet = client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": keys[0]}], "Quiet": True})
+    # Nothing is retained, so there is nothing to bypass: suites of tests say it whenever they tidy up.
+    last = {"Objects": [{"Key": keys[0]}], "Quiet": True}
+    quiet = client.delete_objects(Bucket=bucket, Delete=last, BypassGovernanceRetention=True)
     assert "Deleted" not in quiet and "Errors" not in quiet
     assert "Contents" not in client.list_objects_v2(Bucket=bucket)
 
