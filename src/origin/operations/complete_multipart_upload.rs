@@ -1,10 +1,15 @@
 //! CompleteMultipartUpload: `POST /bucket/key?uploadId=ID` (S3 API, CompleteMultipartUpload). No byte moves: the object
 //! names the blobs of its parts.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use md5::{Digest as _, Md5};
 
-use super::{add_checksum, add_version, find_upload, parts_of, parts_suffix_of, put_object};
+use super::{
+    UPLOAD_IDS, add_checksum, add_version, find_upload, parts_of, parts_suffix, parts_suffix_of,
+    put_object, told_version_in,
+};
 use crate::origin::ask::Ask;
 use crate::origin::checksums::{Algorithm, Checksum, Running};
 use crate::origin::conditional::WriteCondition;
@@ -12,7 +17,7 @@ use crate::origin::documents::{CompleteMultipart, CompletePart};
 use crate::origin::fields::FieldError;
 use crate::origin::meta::{
     ChecksumType, MetaError, NewVersion, ObjectChecksum, PartOfObject, PartRow, Source, UploadRow,
-    VersionKind,
+    VersionKind, VersionRow,
 };
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::receive::UploadError;
@@ -26,24 +31,42 @@ const PART_MIN_BYTES: u64 = 5 * 1024 * 1024;
 /// Parts of an upload at most.
 const PARTS_MAX: usize = 10_000;
 
-/// Makes an object of the parts.
+/// Makes an object of the parts. Who asks again, because the answer was lost on its way, is told the same again as long as
+/// the object is the newest under its key.
 ///
 /// # Errors
 /// [`Fault::NoSuchUpload`], [`Fault::InvalidPart`], [`Fault::PartTooSmall`], a precondition or checksum that does not
 /// hold, or what is wrong with the document.
 pub async fn run(ask: &mut Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Reply, Fault> {
     let condition = WriteCondition::from_fields(ask.fields.headers)?;
-    let upload = find_upload(ask, &bucket, &key).await?;
+    let is_unconditional = condition.is_unconditional();
     let document = ask.document_unchecked().await?;
     let wanted = CompleteMultipart::parse(&document)?;
-    let row = put_object::refuse_early(ask.store, &bucket, &key, &condition).await?;
+    match complete(ask, &bucket, &key, condition, &wanted).await {
+        Err(Fault::NoSuchUpload) if is_unconditional => {
+            completed_before(ask, &bucket, &key, &wanted).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn complete(
+    ask: &Ask<'_>,
+    bucket: &BucketName,
+    key: &ObjectKey,
+    condition: WriteCondition,
+    wanted: &CompleteMultipart,
+) -> Result<Reply, Fault> {
+    let upload = find_upload(ask, bucket, key).await?;
+    let row = put_object::refuse_early(ask.store, bucket, key, &condition).await?;
     let parts = chosen(ask.store, &upload, &wanted.parts).await?;
     let size_bytes = parts.iter().map(|part| part.size_bytes).sum();
     expect_size(ask, size_bytes)?;
-    let etag = etag_of(&parts)?;
+    let etag = etag_of(parts.iter().map(|part| &part.etag))
+        .ok_or(Fault::Meta(MetaError::ImpossibleRow { column: "etag" }))?;
     let checksum = checksum_of(&upload, &parts)?;
     expect_checksum(ask, &checksum, parts.len())?;
-    let messages = put_object::messages(ask, &row, &key, "ObjectCreated:CompleteMultipartUpload")?(
+    let messages = put_object::messages(ask, &row, key, "ObjectCreated:CompleteMultipartUpload")?(
         size_bytes, &etag,
     );
     let version = NewVersion {
@@ -78,22 +101,66 @@ pub async fn run(ask: &mut Ask<'_>, bucket: BucketName, key: ObjectKey) -> Resul
         messages,
     };
     let version_id = put_object::commit_version(ask.store.clone(), version, None).await?;
+    let suffix = parts_suffix_of(checksum.kind, parts.len());
+    let mut reply = answer(ask, bucket, key, &etag, Some((&checksum, &suffix)));
+    add_version(reply.headers_mut(), version_id);
+    Ok(reply)
+}
+
+/// The answer about an object that these parts of an upload that is gone have made.
+async fn completed_before(
+    ask: &Ask<'_>,
+    bucket: &BucketName,
+    key: &ObjectKey,
+    wanted: &CompleteMultipart,
+) -> Result<Reply, Fault> {
+    let text = ask.fields.query.get("uploadId")?.unwrap_or_default();
+    let upload = UPLOAD_IDS.read(text).ok_or(Fault::NoSuchUpload)?;
+    let row = ask.store.bucket(bucket).await?;
+    let object = ask.store.inner.meta.latest(row.id, key).await?;
+    let etag = etag_of(wanted.parts.iter().map(|part| &part.etag));
+    let is_made_of_them = |object: &Arc<VersionRow>| {
+        let numbers = object.parts.iter().map(|part| part.number);
+        // Uploads and versions are counted together, so it is younger than the upload.
+        object.number > upload
+            && Some(&object.etag) == etag.as_ref()
+            && numbers.eq(wanted.parts.iter().map(|part| part.number))
+    };
+    let object = object.filter(is_made_of_them).ok_or(Fault::NoSuchUpload)?;
+    let suffix = parts_suffix(&object);
+    let checksum = object
+        .checksum
+        .as_ref()
+        .map(|checksum| (checksum, &*suffix));
+    let mut reply = answer(ask, bucket, key, &object.etag, checksum);
+    add_version(reply.headers_mut(), told_version_in(&row, &object));
+    Ok(reply)
+}
+
+fn answer(
+    ask: &Ask<'_>,
+    bucket: &BucketName,
+    key: &ObjectKey,
+    etag: &str,
+    checksum: Option<(&ObjectChecksum, &str)>,
+) -> Reply {
     let mut document = Document::new("CompleteMultipartUploadResult", Some(NAMESPACE));
-    document.text("Location", &location(ask, &bucket, &key));
+    document.text("Location", &location(ask, bucket, key));
     document.text("Bucket", bucket.as_str());
     document.text("Key", key.as_str());
     document.text("ETag", &format!("\"{etag}\""));
-    let suffix = parts_suffix_of(checksum.kind, parts.len());
-    document.text(
-        checksum.checksum.algorithm().element_name(),
-        &format!("{}{suffix}", checksum.checksum.base64()),
-    );
-    document.text("ChecksumType", checksum.kind.name());
+    if let Some((checksum, suffix)) = checksum {
+        document.text(
+            checksum.checksum.algorithm().element_name(),
+            &format!("{}{suffix}", checksum.checksum.base64()),
+        );
+        document.text("ChecksumType", checksum.kind.name());
+    }
     let mut reply = reply::xml(StatusCode::OK, document);
-    let headers = reply.headers_mut();
-    add_version(headers, version_id);
-    add_checksum(headers, &checksum, &suffix);
-    Ok(reply)
+    if let Some((checksum, suffix)) = checksum {
+        add_checksum(reply.headers_mut(), checksum, suffix);
+    }
+    reply
 }
 
 /// The stored parts that the client lists, each as the client knows it.
@@ -142,14 +209,14 @@ fn expect_size(ask: &Ask<'_>, size_bytes: u64) -> Result<(), Fault> {
 }
 
 /// MD5 over the MD5s of the parts, and how many there are.
-fn etag_of(parts: &[PartRow]) -> Result<String, Fault> {
+fn etag_of<'e>(parts: impl Iterator<Item = &'e String>) -> Option<String> {
     let mut md5 = Md5::new();
-    for part in parts {
-        let of_part = hex::decode(&part.etag)
-            .map_err(|_| Fault::Meta(MetaError::ImpossibleRow { column: "etag" }))?;
-        md5.update(of_part);
+    let mut count = 0;
+    for etag in parts {
+        md5.update(hex::decode(etag).ok()?);
+        count += 1;
     }
-    Ok(format!("{}-{}", hex::encode(md5.finalize()), parts.len()))
+    Some(format!("{}-{count}", hex::encode(md5.finalize())))
 }
 
 /// The checksum of the whole, out of those of its parts.

@@ -20,7 +20,7 @@ use crate::origin::blobs::{BlobError, Extent};
 use crate::origin::conditional::{ReadDecision, Validators, decide_read, range_applies};
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
 use crate::origin::jobs::lifecycle;
-use crate::origin::meta::{BucketRow, MetaError, Place, StorageClass, VersionRow};
+use crate::origin::meta::{BucketRow, MetaError, ObjectChecksum, Place, StorageClass, VersionRow};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::object_reader::ObjectReader;
 use crate::origin::permission::Seen;
@@ -159,8 +159,9 @@ async fn answer(
                 let value = ContentRange::part(part.bytes.clone(), length_bytes).to_string();
                 headers.insert(CONTENT_RANGE, field_value(&value));
             }
-            if part.count == 1 {
-                tell_checksum(fields, row, &mut headers)?;
+            match part.index {
+                None => tell_checksum(fields, row, &mut headers)?,
+                Some(index) => tell_part_checksum(fields, row, index, &mut headers)?,
             }
             (StatusCode::PARTIAL_CONTENT, part.bytes)
         }
@@ -190,6 +191,8 @@ async fn answer(
 /// A part that a request asks for by its number.
 struct AskedPart {
     bytes: Range<u64>,
+    /// Its place among the parts of an object that has several, counted from 0.
+    index: Option<usize>,
     /// How many there are.
     count: u64,
 }
@@ -213,6 +216,7 @@ fn part_asked_for(
         return match number {
             1 => Ok(Some(AskedPart {
                 bytes: 0..length_bytes,
+                index: None,
                 count: 1,
             })),
             _ => Err(Fault::NoSuchPart),
@@ -223,10 +227,11 @@ fn part_asked_for(
     for part in row.parts.iter().take(usize::from(number) - 1) {
         start += part.size_bytes;
     }
-    let part = row.parts.get(usize::from(number) - 1);
-    let part = part.ok_or(Fault::NoSuchPart)?;
+    let index = usize::from(number) - 1;
+    let part = row.parts.get(index).ok_or(Fault::NoSuchPart)?;
     Ok(Some(AskedPart {
         bytes: start..start + part.size_bytes,
+        index: (row.parts.len() > 1).then_some(index),
         count: row.parts.len() as u64,
     }))
 }
@@ -362,20 +367,42 @@ fn not_modified(mut headers: HeaderMap) -> Reply {
     reply
 }
 
-/// The checksum of the whole object, for a client that asked for it; it would not fit a part.
+/// The checksum of the whole object, for a client that asked for it; it would not fit a range.
 fn tell_checksum(
     fields: &RequestFields<'_>,
     row: &VersionRow,
     headers: &mut HeaderMap,
 ) -> Result<(), Fault> {
-    let name = "x-amz-checksum-mode";
-    match fields.amz(name)?.as_deref() {
-        None => return Ok(()),
-        Some(mode) if mode.eq_ignore_ascii_case("ENABLED") => {}
-        Some(_) => return Err(Fault::Field(FieldError::Invalid { name })),
-    }
-    if let Some(checksum) = &row.checksum {
+    if wants_checksum(fields)?
+        && let Some(checksum) = &row.checksum
+    {
         add_checksum(headers, checksum, &parts_suffix(row));
     }
     Ok(())
+}
+
+/// That of one of several parts, if they were uploaded with one, beside the type of the whole object's.
+fn tell_part_checksum(
+    fields: &RequestFields<'_>,
+    row: &VersionRow,
+    index: usize,
+    headers: &mut HeaderMap,
+) -> Result<(), Fault> {
+    let of_part = row.parts.get(index).and_then(|part| part.checksum.clone());
+    if wants_checksum(fields)?
+        && let (Some(checksum), Some(whole)) = (of_part, &row.checksum)
+    {
+        let kind = whole.kind;
+        add_checksum(headers, &ObjectChecksum { checksum, kind }, "");
+    }
+    Ok(())
+}
+
+fn wants_checksum(fields: &RequestFields<'_>) -> Result<bool, Fault> {
+    let name = "x-amz-checksum-mode";
+    match fields.amz(name)?.as_deref() {
+        None => Ok(false),
+        Some(mode) if mode.eq_ignore_ascii_case("ENABLED") => Ok(true),
+        Some(_) => Err(Fault::Field(FieldError::Invalid { name })),
+    }
 }

@@ -149,6 +149,24 @@ def test_a_completion_that_does_not_fit_is_refused_and_can_be_mended(client, buc
     assert client.get_object(Bucket=bucket, Key="a")["Body"].read() == bodies[3]
 
 
+def test_a_completion_that_is_repeated_is_answered_again(client, versioned, bodies):
+    upload = Upload(client, versioned, ChecksumAlgorithm="CRC32C")
+    for number in [1, 3]:
+        upload.put(number, bodies[number], ChecksumAlgorithm="CRC32C")
+    told = ["ETag", "VersionId", "Location", "ChecksumCRC32C", "ChecksumType"]
+    done = upload.complete()
+    again = upload.complete()
+    assert [again[name] for name in told] == [done[name] for name in told]
+    assert len(client.list_object_versions(Bucket=versioned)["Versions"]) == 1
+    # Only of these very parts, and as long as it is the newest object there.
+    other = [upload.list()[0]]
+    assert upload.refusal(other) == (404, "NoSuchUpload")
+    assert upload.refusal(upload.list(), IfNoneMatch="*")[0] in (404, 412)
+    client.put_object(Bucket=versioned, Key="a", Body=b"newer")
+    assert upload.refusal(upload.list()) == (404, "NoSuchUpload")
+    assert client.get_object(Bucket=versioned, Key="a")["Body"].read() == b"newer"
+
+
 def test_an_upload_that_was_aborted_is_gone(client, bucket):
     upload = Upload(client, bucket)
     upload.put(1, b"x")
@@ -270,6 +288,18 @@ class TestChecksums:
         assert (head[name], head["ChecksumType"]) == (right, kind)
         got = client.get_object(Bucket=bucket, Key="a", ChecksumMode="ENABLED")
         assert got["Body"].read() == whole
+
+    def test_a_part_is_read_with_its_own_checksum(self, client, bucket, bodies):
+        upload = Upload(client, bucket, ChecksumAlgorithm="SHA256")
+        for number in [1, 3]:
+            upload.put(number, bodies[number], ChecksumAlgorithm="SHA256")
+            upload.parts[number]["ChecksumSHA256"] = checksums.text("SHA256", bodies[number])
+        upload.complete()
+        for place, number in [(1, 1), (2, 3)]:
+            options = {"Bucket": bucket, "Key": "a", "PartNumber": place, "ChecksumMode": "ENABLED"}
+            for got in [client.get_object(**options), client.head_object(**options)]:
+                assert got["ChecksumSHA256"] == checksums.text("SHA256", bodies[number])
+                assert got["ChecksumType"] == "COMPOSITE"
 
     @pytest.mark.parametrize(
         ("algorithm", "kind"), [("CRC64NVME", "COMPOSITE"), ("SHA1", "FULL_OBJECT"), ("SHA256", "FULL_OBJECT")]
