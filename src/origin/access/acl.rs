@@ -223,8 +223,11 @@ impl Acl {
             permission: Permission::FullControl,
         };
         let others = self.grants.iter().filter(|grant| **grant != owner);
+        // S3 says nothing of an order. There are clients that look for groups before the owner.
+        let (to_groups, to_keys): (Vec<_>, Vec<_>) =
+            others.partition(|grant| !matches!(grant.grantee, Grantee::Key(_)));
         document.element("AccessControlList", |document| {
-            for grant in std::iter::once(&owner).chain(others) {
+            for grant in to_groups.into_iter().chain([&owner]).chain(to_keys) {
                 document.element("Grant", |document| grant.write(document));
             }
         });

@@ -7,7 +7,7 @@ use super::field_value;
 use crate::origin::ask::Ask;
 use crate::origin::documents::CreateBucket;
 use crate::origin::documents::Ownership;
-use crate::origin::meta::{BucketCreated, DocumentKind};
+use crate::origin::meta::{BucketCreated, BucketRow, DocumentKind};
 use crate::origin::names::BucketName;
 use crate::origin::reply::{self, Reply};
 use crate::origin::reply_error::Fault;
@@ -21,10 +21,14 @@ pub const KNOWN_FIELDS: [&str; 4] = [
     "x-amz-object-ownership",
 ];
 
+/// In the first of its regions S3 lets an owner make a bucket again that is there already (S3, CreateBucket,
+/// `BucketAlreadyOwnedByYou`).
+const FIRST_REGION: &str = "us-east-1";
+
 /// Makes the bucket.
 ///
 /// # Errors
-/// [`Fault::BucketExists`], [`Fault::OtherRegion`], or what is wrong with the document.
+/// [`Fault::BucketExists`], [`Fault::BucketTaken`], [`Fault::OtherRegion`], or what is wrong with the document.
 pub async fn run(ask: &mut Ask<'_>, name: BucketName) -> Result<Reply, Fault> {
     if let Some(locked) = ask.fields.amz("x-amz-bucket-object-lock-enabled")?
         && !locked.eq_ignore_ascii_case("false")
@@ -60,21 +64,42 @@ pub async fn run(ask: &mut Ask<'_>, name: BucketName) -> Result<Reply, Fault> {
     let now_ms = ask.store.now_ms()?;
     let path = format!("/{name}");
     let meta = &ask.store.inner.meta;
+    let wanted = documents.clone();
     let created = meta.create_bucket(&name, ask.owner(), now_ms, documents);
     match created.await? {
-        BucketCreated::Created => {
-            let mut reply = reply::empty(StatusCode::OK);
-            reply.headers_mut().insert(LOCATION, field_value(&path));
-            Ok(reply)
-        }
+        BucketCreated::Created => Ok(made(&path)),
         BucketCreated::AlreadyExists => {
-            let row = meta.bucket(&name).await?;
-            let is_ours = row.is_none_or(|row| row.owner == ask.owner() || row.owner.is_empty());
-            Err(if is_ours {
-                Fault::BucketExists
-            } else {
-                Fault::BucketTaken
-            })
+            // One that has just gone was anybody's.
+            let row = meta.bucket(&name).await?.ok_or(Fault::BucketExists)?;
+            let is_ours = row.owner == ask.owner() || row.owner.is_empty();
+            match is_ours {
+                true if ask.store.inner.region == FIRST_REGION && has_just(&row, &wanted) => {
+                    Ok(made(&path))
+                }
+                true => Err(Fault::BucketExists),
+                false => Err(Fault::BucketTaken),
+            }
         }
     }
+}
+
+fn made(path: &str) -> Reply {
+    let mut reply = reply::empty(StatusCode::OK);
+    reply.headers_mut().insert(LOCATION, field_value(path));
+    reply
+}
+
+/// Whether a bucket is as if it had been made with these documents, so that making it again changes nothing. S3 would
+/// give one the list of the second request; here it is not lost by that.
+fn has_just(row: &BucketRow, wanted: &[(DocumentKind, Vec<u8>)]) -> bool {
+    let of_creation = [
+        DocumentKind::Acl,
+        DocumentKind::Tagging,
+        DocumentKind::OwnershipControls,
+    ];
+    of_creation.into_iter().all(|kind| {
+        let wanted = wanted.iter().find(|(of, _)| *of == kind);
+        row.document(kind).map(|document| &document[..])
+            == wanted.map(|(_, document)| &document[..])
+    })
 }

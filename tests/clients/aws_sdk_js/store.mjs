@@ -44,7 +44,8 @@ const steps = {
     assert.ok((await send("ListBuckets", {})).Buckets.some((found) => found.Name === bucket));
     assert.equal((await send("HeadBucket", { Bucket: bucket })).BucketRegion, region);
     assert.equal((await send("GetBucketLocation", { Bucket: bucket })).LocationConstraint, undefined);
-    assert.deepEqual(await refusal("CreateBucket", { Bucket: bucket }), [409, "BucketAlreadyOwnedByYou"]);
+    const other = { Bucket: bucket, ACL: "public-read" };
+    assert.deepEqual(await refusal("CreateBucket", other), [409, "BucketAlreadyOwnedByYou"]);
     await send("DeleteBucket", { Bucket: bucket });
     await sdk.waitUntilBucketNotExists({ client: s3, maxWaitTime: 20, minDelay: 1 }, { Bucket: bucket });
     assert.deepEqual(await refusal("DeleteBucket", { Bucket: bucket }), [404, "NoSuchBucket"]);
