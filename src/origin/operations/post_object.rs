@@ -24,7 +24,7 @@ use super::put_object::{
     self, Committed, Upload, checksum_plan, commit, content_md5, refuse_early,
 };
 use crate::origin::ask::Ask;
-use crate::origin::authorize::{Caller, host};
+use crate::origin::authorize::host;
 use crate::origin::conditional::WriteCondition;
 use crate::origin::documents::{TagOwner, Tags};
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
@@ -59,6 +59,16 @@ const STORED: [HeaderName; 6] = [
 
 /// What its commit is called in messages.
 const EVENT: &str = "ObjectCreated:Post";
+
+/// Fields of which a form that is signed has some.
+const SIGNED: [&str; 6] = [
+    "policy",
+    "awsaccesskeyid",
+    "signature",
+    "x-amz-algorithm",
+    "x-amz-credential",
+    "x-amz-signature",
+];
 
 /// What a browser would put in its place: the name of the chosen file.
 const FILENAME: &str = "${filename}";
@@ -98,18 +108,20 @@ pub async fn run(
     let form = Form::read(&mut file).await?;
     let inner = &store.inner;
     let now = inner.clock.wall();
-    let grant = verify_form(|name| form.get(name), &inner.keyring, rules, now);
-    let grant = grant.map_err(|refusal| Fault::Refused {
-        refusal,
-        presigned: false,
-    })?;
-    let caller = Caller {
-        access_key_id: Some(grant.access_key_id),
-        signed_at: grant.signed_at,
-        ..ask.caller.clone()
-    };
-    let policy = PostPolicy::parse(form.get("policy").unwrap_or_default())?;
-    policy.check(&form.fields, bucket.as_str(), now)?;
+    let mut caller = ask.caller.clone();
+    let mut length_bytes = 0..=u64::MAX;
+    if form.is_signed() {
+        let grant = verify_form(|name| form.get(name), &inner.keyring, rules, now);
+        let grant = grant.map_err(|refusal| Fault::Refused {
+            refusal,
+            presigned: false,
+        })?;
+        caller.access_key_id = Some(grant.access_key_id);
+        caller.signed_at = grant.signed_at;
+        let policy = PostPolicy::parse(form.get("policy").unwrap_or_default())?;
+        policy.check(&form.fields, bucket.as_str(), now)?;
+        length_bytes = policy.length_bytes();
+    }
     let key = form
         .get("key")
         .ok_or(Fault::FormFieldMissing { name: "key" })?;
@@ -170,13 +182,13 @@ pub async fn run(
             EVENT,
         )?,
     };
-    file.length_bytes = policy.length_bytes();
+    file.length_bytes = length_bytes.clone();
     let arrived = receive(Arc::clone(&inner.blobs), &mut file, plan, &inner.stats).await;
     let arrived = match (arrived, file.fault.take()) {
         (_, Some(fault)) => return Err(fault),
         (arrived, None) => arrived?,
     };
-    let (bytes, min_bytes) = (file.bytes, *policy.length_bytes().start());
+    let (bytes, min_bytes) = (file.bytes, *length_bytes.start());
     if bytes < min_bytes {
         return Err(Fault::Policy(PolicyError::TooSmall { bytes, min_bytes }));
     }
@@ -231,6 +243,11 @@ impl Form {
     fn get(&self, name: &str) -> Option<&str> {
         let mut values = self.fields.iter().filter(|(known, _)| known == name);
         values.next().map(|(_, value)| value.as_str())
+    }
+
+    /// Whether it claims to be somebody's. One that does not is anybody's, and what nobody may do it may not either.
+    fn is_signed(&self) -> bool {
+        SIGNED.iter().any(|name| self.get(name).is_some())
     }
 
     /// The fields as a PutObject would have them in its head.
