@@ -66,6 +66,7 @@ pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Or
         let levels = one_of(&RightsLevel::WORDS, &RightsLevel::ALL);
         let level = credential.or_default("rights", "full", levels);
         let buckets = credential.optional_scalars("buckets", "all of them", bucket_pattern());
+        let own_only = credential.or_default("own_buckets_only", "false", true_or_false());
         Some(Credential {
             access_key_id: id?,
             secret: secret?,
@@ -73,6 +74,7 @@ pub(super) fn read(origin: &Section<'_>, relations: &Relations<'_>) -> Option<Or
             rights: Rights {
                 level: level?,
                 buckets: buckets?,
+                own_only: own_only?,
             },
         })
     });

@@ -5,14 +5,16 @@ use std::fmt;
 use super::problem::Reason;
 use crate::signing::glob;
 
-/// `origin.credentials[].rights` and `origin.credentials[].buckets`: what a key may do without a bucket's policy or
-/// list saying so. By default everything.
+/// `rights`, `buckets` and `own_buckets_only` of `origin.credentials[]`: what a key may do without a bucket's policy or list
+/// saying so. By default everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rights {
     /// `rights`, default full.
     pub level: RightsLevel,
     /// `buckets`; `None` is all of them.
     pub buckets: Option<Vec<BucketPattern>>,
+    /// `own_buckets_only`: of those only the ones that were made with this key, as for an account of S3; default false.
+    pub own_only: bool,
 }
 
 /// How much a key may do in its buckets. Each includes the ones before it.
@@ -35,15 +37,17 @@ impl Default for Rights {
         Rights {
             level: RightsLevel::Full,
             buckets: None,
+            own_only: false,
         }
     }
 }
 
 impl Rights {
-    /// Whether a bucket is among those that they are for.
-    pub fn covers(&self, bucket: &str) -> bool {
+    /// Whether a bucket is among those that they are for. `is_own`: it was made with the key, or is about to be.
+    pub fn covers(&self, bucket: &str, is_own: bool) -> bool {
         let matches = |pattern: &BucketPattern| glob::matches(&pattern.0, bucket);
-        (self.buckets.as_ref()).is_none_or(|patterns| patterns.iter().any(matches))
+        let is_named = (self.buckets.as_ref()).is_none_or(|patterns| patterns.iter().any(matches));
+        is_named && (is_own || !self.own_only)
     }
 }
 
@@ -114,6 +118,7 @@ mod tests {
                     .map(|p| BucketPattern::new(p).unwrap())
                     .collect(),
             ),
+            own_only: false,
         };
         for (patterns, bucket, expected) in [
             (&["photos"][..], "photos", true),
@@ -125,12 +130,19 @@ mod tests {
             (&["a?c", "b*"], "ac", false),
         ] {
             assert_eq!(
-                rights(patterns).covers(bucket),
+                rights(patterns).covers(bucket, false),
                 expected,
                 "{patterns:?} {bucket}"
             );
         }
-        assert!(Rights::default().covers("anything"));
+        assert!(Rights::default().covers("anything", false));
+        let own = Rights {
+            own_only: true,
+            ..rights(&["a*"])
+        };
+        assert!(own.covers("abc", true));
+        assert!(!own.covers("abc", false), "another one's");
+        assert!(!own.covers("bcd", true), "of another name");
     }
 
     #[test]

@@ -193,12 +193,12 @@ async fn refuse_list_of_upload(
 }
 
 /// Whether a bucket is listed to a caller: those that its key is for.
-pub fn sees(store: &Store, caller: &Caller, bucket: &str) -> bool {
-    let rights = caller
-        .access_key_id
-        .as_ref()
-        .and_then(|id| store.inner.rights.get(id));
-    rights.is_some_and(|rights| rights.covers(bucket))
+pub fn sees(store: &Store, caller: &Caller, bucket: &BucketRow) -> bool {
+    let Some(id) = &caller.access_key_id else {
+        return false;
+    };
+    let rights = store.inner.rights.get(id);
+    rights.is_some_and(|rights| rights.covers(&bucket.name, bucket.owner == *id))
 }
 
 /// Refuses a list that a bucket keeps from the public.
@@ -306,14 +306,18 @@ impl Asked<'_> {
             None => None,
         };
         let Some(row) = row else {
-            // There is nothing to be protected; the operation says that it is not there, but not to strangers.
-            return self.decide(&principal, action, on, &BucketRules::default(), None);
+            // Names of buckets are no secret: S3 tells strangers as well that there is none.
+            return match on.bucket {
+                Some(_) if action != Action::CreateBucket => Err(Fault::NoSuchBucket),
+                _ => self.decide(&principal, action, on, &BucketRules::default(), None),
+            };
         };
         seen.bucket = Some(Arc::clone(&row));
         let policy = row.policy()?;
         // Who may do it anyway needs no grant of the object's list.
+        let is_own = self.caller.access_key_id.as_deref() == Some(&row.owner);
         let may_anyway = self.rights().is_some_and(|rights| {
-            rights.level >= action.needs() && rights.covers(row.name.as_str())
+            rights.level >= action.needs() && rights.covers(&row.name, is_own)
         });
         let with_object = !may_anyway || policy.is_some_and(Policy::asks_for_existing_tags);
         let object = match on.key {
@@ -327,22 +331,36 @@ impl Asked<'_> {
             _ => None,
         };
         let rules = BucketRules {
+            // Who makes a bucket that is there is told so by the operation.
+            owner: Some(&*row.owner).filter(|_| action != Action::CreateBucket),
             policy,
             bucket_acl: row.acl()?.filter(|_| lists),
             object_acl: object_acl.as_ref(),
             public_access_block: row.public_access_block()?,
         };
-        self.decide(&principal, action, on, &rules, object.as_deref())?;
+        let decided = self.decide(&principal, action, on, &rules, object.as_deref());
         let reads = matches!(
             action,
             Action::GetObject | Action::GetObjectVersion | Action::GetObjectAttributes
         );
-        if reads && object.is_none() && principal == Principal::Anonymous {
-            // Who may not list a bucket is not told what is not in it.
-            let listing = On { key: None, ..on };
-            self.decide(&principal, Action::ListBucket, listing, &rules, None)?;
+        if !(reads && with_object && object.is_none()) {
+            return decided;
         }
-        Ok(())
+        // What is not there has no list that could grant anything. Who may list the bucket is told that it is not there;
+        // nobody else is, unless a key may read everything here.
+        match decided {
+            Ok(()) if principal != Principal::Anonymous => return Ok(()),
+            // A denial stands whatever else is allowed.
+            Err(Fault::AccessDenied { reason: "policy" }) => return decided,
+            Ok(()) | Err(_) => {}
+        }
+        let listing = On { key: None, ..on };
+        self.decide(&principal, Action::ListBucket, listing, &rules, None)?;
+        // It may have come to be meanwhile: who may not read it is told here.
+        decided.map_err(|_| match on.version_id {
+            None => Fault::NoSuchKey,
+            Some(_) => Fault::NoSuchVersion,
+        })
     }
 
     async fn object(

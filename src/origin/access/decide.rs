@@ -35,6 +35,8 @@ pub struct Request<'a> {
 /// The rules of a bucket. The default is that of a new one: its keys only.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BucketRules<'a> {
+    /// The access key id that it was made with; `None` for one that is yet to be made.
+    pub owner: Option<&'a str>,
     /// The bucket's policy.
     pub policy: Option<&'a Policy>,
     /// The bucket's list; `None` is `private`, and what stands here when ownership controls have turned lists off.
@@ -114,7 +116,7 @@ pub fn decide(request: &Request<'_>, rights: Option<&Rights>, rules: &BucketRule
     let by_itself = match request.principal {
         Principal::Anonymous if is_for_owners(action) => Err(DenyReason::NeverAnonymous),
         Principal::Anonymous => Err(DenyReason::Anonymous),
-        Principal::Key(_) => allowed_by_itself(request, rights),
+        Principal::Key(_) => allowed_by_itself(request, rights, rules.owner),
     };
     let verdict = match (rules.policy, request.bucket) {
         (Some(policy), Some(bucket)) => {
@@ -178,10 +180,18 @@ fn is_for_owners(action: Action) -> bool {
     action.needs() == RightsLevel::Full || action.scope() == Scope::Service
 }
 
-fn allowed_by_itself(request: &Request<'_>, rights: Option<&Rights>) -> Result<(), DenyReason> {
+fn allowed_by_itself(
+    request: &Request<'_>,
+    rights: Option<&Rights>,
+    owner: Option<&str>,
+) -> Result<(), DenyReason> {
+    let is_own = match request.principal {
+        Principal::Key(id) => owner.is_none_or(|owner| owner == id),
+        Principal::Anonymous => false,
+    };
     let rights = rights.ok_or(DenyReason::UnknownKey)?;
     let needs = request.action.needs();
-    if (request.bucket).is_some_and(|bucket| !rights.covers(bucket.as_str())) {
+    if (request.bucket).is_some_and(|bucket| !rights.covers(bucket.as_str(), is_own)) {
         Err(DenyReason::OtherBuckets)
     } else if rights.level < needs {
         Err(DenyReason::Rights {
@@ -214,7 +224,11 @@ mod tests {
 
     fn rights(level: RightsLevel, buckets: Option<&str>) -> Rights {
         let buckets = buckets.map(|text| vec![BucketPattern::new(text).unwrap()]);
-        Rights { level, buckets }
+        Rights {
+            level,
+            buckets,
+            own_only: false,
+        }
     }
 
     fn ask(
@@ -312,6 +326,39 @@ mod tests {
             assert_eq!(asked(Action::GetObject), Decision::Allow);
             let refused = Decision::Deny(DenyReason::OtherBuckets);
             assert_eq!(asked(Action::PutObject), refused);
+        }
+    }
+
+    #[test]
+    fn a_key_for_its_own_buckets_has_those_that_it_made_and_may_make_more() {
+        let own = Rights {
+            own_only: true,
+            ..Rights::default()
+        };
+        let refused = Decision::Deny(DenyReason::OtherBuckets);
+        for (owner, expected) in [
+            (None, Decision::Allow),
+            (Some("ann"), Decision::Allow),
+            (Some("bob"), refused.clone()),
+            (Some(""), refused),
+        ] {
+            let rules = BucketRules {
+                owner,
+                ..BucketRules::default()
+            };
+            for action in [
+                Action::CreateBucket,
+                Action::GetObject,
+                Action::DeleteBucket,
+            ] {
+                assert_eq!(
+                    ask(&ann(), action, Some(&own), &rules),
+                    expected,
+                    "{owner:?}"
+                );
+            }
+            let anybodys = ask(&ann(), Action::GetObject, Some(&Rights::default()), &rules);
+            assert_eq!(anybodys, Decision::Allow);
         }
     }
 

@@ -47,7 +47,7 @@ pub async fn run(ask: &Ask<'_>) -> Result<Reply, Fault> {
         !is_elsewhere
             && bucket.name > after
             && bucket.name.starts_with(prefix)
-            && permission::sees(ask.store, ask.caller, &bucket.name)
+            && permission::sees(ask.store, ask.caller, bucket)
     });
     let token = (buckets.len() > most).then(|| buckets[most - 1].name.clone());
     buckets.truncate(most);

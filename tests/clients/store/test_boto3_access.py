@@ -162,6 +162,25 @@ class TestLists:
         client.put_bucket_acl(Bucket=filled, ACL="private")
         assert _code(anonymous.get(f"/{filled}")) == DENIED
 
+    def test_who_may_list_a_bucket_is_told_what_is_not_there(self, client, versioned, anonymous):
+        missing, of_a_version = f"/{versioned}/none", f"/{versioned}/none?versionId=null"
+        client.put_object(Bucket=versioned, Key="a", Body=b"private")
+        assert [_code(anonymous.get(path)) for path in [missing, of_a_version]] == [DENIED] * 2
+        client.put_bucket_acl(Bucket=versioned, ACL="public-read")
+        assert _code(anonymous.get(missing)) == (404, "NoSuchKey")
+        assert _code(anonymous.get(of_a_version)) == (404, "NoSuchVersion")
+        assert anonymous.head(missing).status_code == 404
+        assert _code(anonymous.get(f"/{versioned}/a")) == DENIED
+        # A denial of the policy stands, whatever may be listed.
+        denied = {"Effect": "Deny", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{versioned}/no*"}
+        client.put_bucket_policy(Bucket=versioned, Policy=policy(versioned, denied))
+        assert _code(anonymous.get(missing)) == DENIED
+
+    def test_everybody_is_told_that_there_is_no_such_bucket(self, anonymous):
+        for method in ["GET", "PUT", "DELETE"]:
+            assert _code(anonymous.request(method, "/there-is-none/a")) == (404, "NoSuchBucket")
+        assert _code(anonymous.get("/there-is-none")) == (404, "NoSuchBucket")
+
     def test_a_list_that_is_none_is_refused(self, client, filled):
         for call in [client.put_object_acl, client.put_bucket_acl]:
             target = {"Bucket": filled} | ({"Key": "public/a"} if call == client.put_object_acl else {})
@@ -279,6 +298,18 @@ class TestForms:
             form = self._form(client, bucket, "summed", fields=sum_of)
             answer = anonymous.post(form["url"], data=form["fields"], files={"file": ("a", body)})
             assert answer.status_code == status, answer.text
+
+    def test_a_form_that_nobody_signed_may_what_everybody_may(self, client, bucket, anonymous):
+        def post(**more):
+            return anonymous.post(f"/{bucket}", data={"key": "forms/${filename}"} | more, files={"file": ("a", b"x")})
+
+        assert _code(post()) == DENIED
+        client.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
+        assert post().status_code == 204
+        assert client.get_object(Bucket=bucket, Key="forms/a")["Body"].read() == b"x"
+        # One that claims to be somebody's must be.
+        for field in ["policy", "signature", "AWSAccessKeyId", "x-amz-credential", "x-amz-signature"]:
+            assert post(**{field: "x"}).status_code in (400, 403), field
 
     def test_a_form_that_breaks_its_policy_is_refused(self, client, bucket, anonymous):
         conditions = [["content-length-range", 2, 10], ["starts-with", "$Content-Type", "image/"]]

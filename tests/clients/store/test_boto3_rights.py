@@ -8,6 +8,7 @@ DENIED = (403, "AccessDenied")
 KEYS = [
     {"access_key_id": "reader", "secret": "reads-and-nothing-else", "rights": "read-only"},
     {"access_key_id": "writer", "secret": "reads-and-writes-here", "rights": "read-write", "buckets": ["photos", "logs-*"]},
+    {"access_key_id": "tenant", "secret": "minds-its-own-buckets", "own_buckets_only": True},
     {"access_key_id": "guest", "secret": "reads-one-bucket-only", "rights": "read-only", "buckets": ["photos"]},
 ]
 
@@ -82,6 +83,30 @@ def test_a_guest_sees_its_bucket_alone(by_name):
     assert s3.refusal(guest.put_object, Bucket="photos", Key="b", Body=b"") == DENIED
     url = guest.generate_presigned_url("get_object", Params={"Bucket": "private", "Key": "a"})
     assert s3.refusal(guest.get_object, Bucket="private", Key="a") == DENIED, url
+
+
+def test_a_tenant_has_the_buckets_that_it_made(node, by_name):
+    owner, tenant = s3.client(node.s3), by_name["tenant"]
+    tenant.create_bucket(Bucket="tenants")
+    tenant.put_object(Bucket="tenants", Key="a", Body=b"y")
+    tenant.put_bucket_tagging(Bucket="tenants", Tagging={"TagSet": [{"Key": "team", "Value": "red"}]})
+    assert [bucket["Name"] for bucket in tenant.list_buckets()["Buckets"]] == ["tenants"]
+    for bucket in ["photos", "private"]:
+        assert s3.refusal(tenant.get_object, Bucket=bucket, Key="a") == DENIED
+        assert s3.refusal(tenant.put_object, Bucket=bucket, Key="b", Body=b"") == DENIED
+        assert s3.refusal(tenant.list_objects_v2, Bucket=bucket) == DENIED
+        assert s3.refusal(tenant.delete_bucket, Bucket=bucket) == DENIED
+    assert s3.refusal(tenant.create_bucket, Bucket="photos") == (409, "BucketAlreadyExists")
+    assert s3.refusal(tenant.get_object, Bucket="there-is-none", Key="a") == (404, "NoSuchBucket")
+    # Into another one's it is let by that one's policy.
+    allowed = {"Action": "s3:GetObject", "Principal": {"AWS": "arn:aws:iam::000000000000:user/tenant"}}
+    owner.put_bucket_policy(Bucket="photos", Policy=s3.policy("photos", allowed))
+    assert tenant.get_object(Bucket="photos", Key="a")["Body"].read() == b"x"
+    owner.delete_bucket_policy(Bucket="photos")
+    # Who has all rights has them there, too.
+    assert owner.get_object(Bucket="tenants", Key="a")["Body"].read() == b"y"
+    tenant.delete_object(Bucket="tenants", Key="a")
+    tenant.delete_bucket(Bucket="tenants")
 
 
 def test_a_policy_gives_a_key_what_its_rights_do_not(node, by_name):
