@@ -4,7 +4,7 @@ mod harness;
 
 use std::time::{Duration, SystemTime};
 
-use harness::{AnsweringOrigin, Client, Edge, Origin, Request, Response, Setup, answer, ok};
+use harness::{AnsweringOrigin, Client, Edge, Origin, Request, Response, Setup, ok};
 
 /// An edge in front of an origin that answers everything with `response`.
 async fn edge_before(response: String) -> (Edge, AnsweringOrigin) {

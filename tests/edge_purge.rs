@@ -5,7 +5,7 @@ mod harness;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use harness::{AnsweringOrigin, Client, Edge, Origin, Response, Setup, answer, ok};
+use harness::{AnsweringOrigin, Client, Edge, Origin, Response, Setup, ok};
 
 /// Sends `order` to the admin address.
 async fn purge(edge: &Edge, order: &str) -> Response {

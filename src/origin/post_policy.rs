@@ -102,6 +102,8 @@ impl PostPolicy {
             serde_json::from_slice(&json).map_err(|_| malformed("it is not JSON"))?;
         let expiration = document.get("expiration").and_then(Value::as_str);
         let expires = expiration
+            // RFC 3339 lets a space stand for the T, S3 does not.
+            .filter(|text| text.as_bytes().get(10) == Some(&b'T'))
             .and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok())
             .ok_or(malformed(
                 "expiration is no time such as 2030-01-01T00:00:00Z",
@@ -122,6 +124,7 @@ impl PostPolicy {
     fn add(&mut self, condition: &Value) -> Result<(), PolicyError> {
         let malformed = |what| PolicyError::Malformed { what };
         match condition {
+            Value::Object(pairs) if pairs.is_empty() => Err(malformed("a condition is empty")),
             Value::Object(pairs) => {
                 for (field, value) in pairs {
                     let value = value.as_str().ok_or(malformed("a value is no text"))?;
@@ -358,6 +361,8 @@ mod tests {
             "{}",
             r#"{"expiration":"soon","conditions":[]}"#,
             r#"{"expiration":"2030-01-01T00:00:00","conditions":[]}"#,
+            r#"{"expiration":"2030-01-01 00:00:00Z","conditions":[]}"#,
+            r#"{"expiration":"2030-01-01T00:00:00Z","conditions":[{}]}"#,
             r#"{"expiration":"2030-01-01T00:00:00Z"}"#,
             r#"{"expiration":"2030-01-01T00:00:00Z","conditions":{}}"#,
             r#"{"expiration":"2030-01-01T00:00:00Z","conditions":["eq"]}"#,

@@ -173,7 +173,7 @@ fn the_sample_means_what_it_says() {
     assert_eq!(origin.credentials[0].secret.reveal(), "s3cret");
     let rights = &origin.credentials[0].rights;
     assert_eq!(rights.level, RightsLevel::Full);
-    let covered = ["media", "logs-2030", "films"].map(|bucket| rights.covers(bucket));
+    let covered = ["media", "logs-2030", "films"].map(|bucket| rights.covers(bucket, false));
     assert_eq!(covered, [true, true, false]);
     assert_eq!(warnings, []);
 }

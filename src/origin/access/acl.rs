@@ -222,12 +222,18 @@ impl Acl {
             grantee: Grantee::Key(owner_id.to_owned()),
             permission: Permission::FullControl,
         };
-        let others = self.grants.iter().filter(|grant| **grant != owner);
-        // S3 says nothing of an order. There are clients that look for groups before the owner.
-        let (to_groups, to_keys): (Vec<_>, Vec<_>) =
-            others.partition(|grant| !matches!(grant.grantee, Grantee::Key(_)));
+        let mut others = self
+            .grants
+            .iter()
+            .filter(|grant| **grant != owner)
+            .peekable();
         document.element("AccessControlList", |document| {
-            for grant in to_groups.into_iter().chain([&owner]).chain(to_keys) {
+            // S3 says nothing of an order. There are clients that look for groups before the owner.
+            let is_to_group = |grant: &&Grant| !matches!(grant.grantee, Grantee::Key(_));
+            while let Some(grant) = others.next_if(is_to_group) {
+                document.element("Grant", |document| grant.write(document));
+            }
+            for grant in std::iter::once(&owner).chain(others) {
                 document.element("Grant", |document| grant.write(document));
             }
         });
