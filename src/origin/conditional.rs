@@ -65,16 +65,13 @@ impl Condition {
 pub struct WriteCondition {
     /// `If-Match`: one of these tags is current.
     if_match: Option<Tags>,
-    /// `If-None-Match: *`: there is no object.
-    must_be_absent: bool,
+    /// `If-None-Match`: none of these tags is current; `*`: there is no object.
+    if_none_match: Option<Tags>,
 }
 
 /// A precondition that we do not evaluate on writes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConditionError {
-    /// S3 knows only `If-None-Match: *` on a write.
-    #[error("If-None-Match on a write takes only *")]
-    WriteIfNoneMatchTag,
     /// S3 has no date conditions on a write; ignoring one could overwrite what the client meant to keep.
     #[error("dates are no condition of a write")]
     WriteDate,
@@ -152,14 +149,9 @@ impl WriteCondition {
         if fields.contains_key(IF_MODIFIED_SINCE) || fields.contains_key(IF_UNMODIFIED_SINCE) {
             return Err(ConditionError::WriteDate);
         }
-        let must_be_absent = match tags(fields, &IF_NONE_MATCH)? {
-            None => false,
-            Some(Tags::Any) => true,
-            Some(Tags::List(_)) => return Err(ConditionError::WriteIfNoneMatchTag),
-        };
         Ok(WriteCondition {
             if_match: tags(fields, &IF_MATCH)?,
-            must_be_absent,
+            if_none_match: tags(fields, &IF_NONE_MATCH)?,
         })
     }
 
@@ -172,15 +164,17 @@ impl WriteCondition {
             }
             (Some(_) | None, _) => {}
         }
-        if self.must_be_absent && current_etag.is_some() {
-            return WriteDecision::PreconditionFailed(Condition::IfNoneMatch);
+        match (&self.if_none_match, current_etag) {
+            (Some(tags), Some(etag)) if tags.matches_weakly(etag) => {
+                WriteDecision::PreconditionFailed(Condition::IfNoneMatch)
+            }
+            _ => WriteDecision::Proceed,
         }
-        WriteDecision::Proceed
     }
 
     /// Whether there is anything to decide.
     pub fn is_unconditional(&self) -> bool {
-        self.if_match.is_none() && !self.must_be_absent
+        self.if_match.is_none() && self.if_none_match.is_none()
     }
 }
 
@@ -371,6 +365,14 @@ mod tests {
             ),
             (&[("if-match", "\"abc\"")], None, NoSuchKey),
             (&[("if-match", "*")], Some("x"), Proceed),
+            // S3 itself takes no more than *.
+            (
+                &[("if-none-match", "\"a\", W/\"x\"")],
+                Some("x"),
+                PreconditionFailed(Condition::IfNoneMatch),
+            ),
+            (&[("if-none-match", "\"a\"")], Some("x"), Proceed),
+            (&[("if-none-match", "\"a\"")], None, Proceed),
         ];
         for (pairs, current, expected) in cases {
             let condition = WriteCondition::from_fields(&fields(pairs)).unwrap();
@@ -381,14 +383,7 @@ mod tests {
             );
             assert_eq!(condition.is_unconditional(), pairs.is_empty());
         }
-        for (pair, expected) in [
-            (
-                ("if-none-match", "\"abc\""),
-                ConditionError::WriteIfNoneMatchTag,
-            ),
-            (("if-unmodified-since", AFTER), ConditionError::WriteDate),
-        ] {
-            assert_eq!(WriteCondition::from_fields(&fields(&[pair])), Err(expected));
-        }
+        let date = WriteCondition::from_fields(&fields(&[("if-unmodified-since", AFTER)]));
+        assert_eq!(date, Err(ConditionError::WriteDate));
     }
 }

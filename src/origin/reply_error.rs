@@ -317,9 +317,7 @@ impl Fault {
             | Fault::InvalidParameter { .. }
             | Fault::ForeignToken(ForeignToken) => client(400, "InvalidArgument"),
             Fault::Condition(ConditionError::Malformed) => client(400, "InvalidArgument"),
-            Fault::Condition(ConditionError::WriteIfNoneMatchTag | ConditionError::WriteDate) => {
-                client(501, "NotImplemented")
-            }
+            Fault::Condition(ConditionError::WriteDate) => client(501, "NotImplemented"),
             Fault::PreconditionFailed(_) => client(412, "PreconditionFailed"),
             Fault::NoSuchBucket => client(404, "NoSuchBucket"),
             Fault::NoSuchKey => client(404, "NoSuchKey"),

@@ -125,6 +125,24 @@ impl Policy {
         })
     }
 
+    /// Refuses what AWS does not take any more but one that is kept already may have: who is let in by not being somebody (IAM
+    /// user guide, "AWS JSON policy elements: NotPrincipal") is everybody else, strangers too.
+    ///
+    /// # Errors
+    /// [`DocumentError::Policy`].
+    pub fn refuse_open_ends(&self) -> Result<(), DocumentError> {
+        let has_open_end = |statement: &Statement| {
+            statement.effect == Effect::Allow && matches!(statement.principals, Listing::AllBut(_))
+        };
+        match self.statements.iter().position(has_open_end) {
+            None => Ok(()),
+            Some(index) => Err(malformed(
+                &format!("Statement[{index}].NotPrincipal"),
+                "with Effect Allow it is not supported",
+            )),
+        }
+    }
+
     /// What it says about a request of `principal` for `action` on the bucket, or on the object `key` in it.
     pub fn verdict(
         &self,

@@ -370,6 +370,17 @@ fn a_policy_has_20_kib_at_most() {
 }
 
 #[test]
+fn nobody_is_let_in_by_not_being_somebody() {
+    let but_ann = ("NotPrincipal", r#"{"AWS":"ann"}"#);
+    let refused = parse(&one(&[but_ann])).unwrap().refuse_open_ends();
+    let told = refused.unwrap_err().to_string();
+    assert!(told.contains("Statement[0].NotPrincipal"), "{told}");
+    let denied = parse(&one(&[but_ann, ("Effect", r#""Deny""#)])).unwrap();
+    assert_eq!(denied.refuse_open_ends(), Ok(()));
+    assert_eq!(parse(&one(&[])).unwrap().refuse_open_ends(), Ok(()));
+}
+
+#[test]
 fn a_policy_is_public_when_it_allows_everybody_something() {
     let address = r#"{"IpAddress":{"aws:SourceIp":"192.0.2.0/24"}}"#;
     let referer = r#"{"StringLike":{"aws:Referer":"https://site.example/*"}}"#;

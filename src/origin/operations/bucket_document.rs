@@ -135,6 +135,7 @@ fn understood(
         }
         DocumentKind::Policy => {
             let policy = Policy::parse(&document, bucket)?;
+            policy.refuse_open_ends()?;
             if row.public_access_block()?.refuses_policy(&policy) {
                 return Err(Fault::AccessDenied {
                     reason: "public_access_block",

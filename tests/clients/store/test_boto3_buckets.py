@@ -344,11 +344,12 @@ def test_a_policy_comes_back_byte_by_byte(either, bucket):
         lambda bucket: json.dumps({"Version": "2012-10-17"}),
         lambda bucket: policy(bucket, {"Effect": "Maybe", "Action": "s3:GetObject"}),
         lambda bucket: policy(bucket, {"Action": "s3:MakeCoffee"}),
+        lambda bucket: policy(bucket, {"Action": "s3:GetObject"}).replace('"Principal"', '"NotPrincipal"'),
         lambda bucket: policy(bucket, {"Action": "s3:GetObject", "Resource": "arn:aws:s3:::another-bucket/*"}),
         lambda bucket: policy(bucket, {"Action": "s3:GetObject", "Condition": {"NoSuchTest": {"a": "b"}}}),
         lambda bucket: policy(bucket, {"Action": "s3:GetObject", "Sid": "x" * 20_500}),
     ],
-    ids=["JSON", "a list", "no statement", "effect", "action", "another bucket", "condition", "20 KiB"],
+    ids=["JSON", "a list", "no statement", "effect", "action", "everybody but", "another bucket", "condition", "20 KiB"],
 )
 def test_a_malformed_policy_is_refused(client, bucket, make):
     status, code = s3.refusal(client.put_bucket_policy, Bucket=bucket, Policy=make(bucket))

@@ -325,7 +325,12 @@ class TestConditions:
         either.put_object(Body=b"second", IfMatch=etag, **put)
         # The tag of the first is used up.
         assert s3.refusal(either.put_object, Body=b"", IfMatch=etag, **put) == (412, "PreconditionFailed")
+        # S3 itself takes no tags here.
+        current = either.head_object(**put)["ETag"]
+        assert s3.refusal(either.put_object, Body=b"", IfNoneMatch=current, **put) == (412, "PreconditionFailed")
         assert either.get_object(**put)["Body"].read() == b"second"
+        either.put_object(Body=b"third", IfNoneMatch=etag, **put)
+        assert either.get_object(**put)["Body"].read() == b"third"
 
     def test_a_deletion_may_demand_what_it_deletes(self, client, bucket):
         etag = client.put_object(Bucket=bucket, Key="a", Body=b"x")["ETag"]
