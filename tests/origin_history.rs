@@ -65,7 +65,12 @@ fn etag(bytes: &[u8]) -> String {
 
 /// The entity tag of an object that came in one part.
 fn etag_of_upload(part: &[u8]) -> String {
-    let of_part = <md5::Md5 as md5::Digest>::digest(part);
+    etag_of_part(&etag(part))
+}
+
+/// That of an object of one part, by the part's own.
+fn etag_of_part(tag: &str) -> String {
+    let of_part = hex::decode(tag).unwrap();
     let of_parts = <md5::Md5 as md5::Digest>::digest(of_part);
     format!("{}-1", hex::encode(of_parts))
 }
@@ -136,7 +141,9 @@ fn step_of_uploads(state: &State, done: &Done) -> Option<State> {
                 after.object = Some((part, tag));
                 true
             }
-            _ => false,
+            Some(_) => false,
+            // Answered again, as long as the object is what it made.
+            None => (after.object.as_ref()).is_some_and(|(_, now)| *now == etag_of_part(tag)),
         },
         Done::Complete(id, tag, 400) => {
             part(id).is_some_and(|part| part.as_ref().map(|part| etag(part)).as_ref() != Some(tag))
@@ -448,5 +455,19 @@ fn the_search_finds_an_order_where_there_is_one_and_none_where_there_is_none() {
             at(11, 12, Done::ListedParts(id(), Err(404))),
         ];
         assert_eq!(is_linearizable(&ended), has_order);
+    }
+    // A completion is answered again as long as its object is there.
+    for (deleted, has_order) in [(false, true), (true, false)] {
+        let id = || "1".to_owned();
+        let mut repeated = vec![
+            at(0, 1, Done::CreateUpload(id())),
+            at(2, 3, Done::PutPart(id(), a.clone(), 200)),
+            at(4, 5, Done::Complete(id(), etag(&a), 200)),
+            at(8, 9, Done::Complete(id(), etag(&a), 200)),
+        ];
+        if deleted {
+            repeated.push(at(6, 7, Done::Delete));
+        }
+        assert_eq!(is_linearizable(&repeated), has_order);
     }
 }
