@@ -16,7 +16,7 @@ COMPARE = REPOSITORY / "benches/compare"
 SERVERS = ["Tidegate", "nginx"]
 # Less than a minute where nothing else is going on.
 PATIENCE_SECONDS = 300.0
-GROUPS = "h1 https h2 presigned handshake tail log disk range miss zipf idle stream".split()
+GROUPS = "h1 https h2 presigned handshake tail log workers disk range miss zipf idle stream".split()
 
 
 @pytest.fixture(scope="module")
