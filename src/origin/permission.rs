@@ -9,8 +9,8 @@ use http::Method;
 use http::request::Parts;
 
 use super::access::{
-    Acl, Action, Authentication, BucketRules, Context, Decision, Policy, Principal, Request,
-    RequestFacts, decide,
+    Acl, Action, Authentication, BucketRules, Context, Decision, DenyReason, Policy, Principal,
+    Request, RequestFacts, decide,
 };
 use super::ask::Ask;
 use super::authorize::Caller;
@@ -226,6 +226,15 @@ pub fn names_a_digest(fields: &RequestFields<'_>) -> bool {
             .any(|algorithm| headers.contains_key(algorithm.field_name()))
 }
 
+fn allowed(decision: Decision) -> Result<(), Fault> {
+    match decision {
+        Decision::Allow => Ok(()),
+        Decision::Deny(reason) => Err(Fault::AccessDenied {
+            reason: reason.reason(),
+        }),
+    }
+}
+
 fn of_version(action: Action, version_id: Option<VersionId>) -> Action {
     match version_id {
         Some(_) => action.of_version().unwrap_or(action),
@@ -338,29 +347,30 @@ impl Asked<'_> {
             object_acl: object_acl.as_ref(),
             public_access_block: row.public_access_block()?,
         };
-        let decided = self.decide(&principal, action, on, &rules, object.as_deref());
+        let decision = self.decision(&principal, action, on, &rules, object.as_deref())?;
         let reads = matches!(
             action,
             Action::GetObject | Action::GetObjectVersion | Action::GetObjectAttributes
         );
         if !(reads && with_object && object.is_none()) {
-            return decided;
+            return allowed(decision);
         }
         // What is not there has no list that could grant anything. Who may list the bucket is told that it is not there;
         // nobody else is, unless a key may read everything here.
-        match decided {
-            Ok(()) if principal != Principal::Anonymous => return Ok(()),
+        match (&decision, &principal) {
+            (Decision::Allow, Principal::Key(_))
             // A denial stands whatever else is allowed.
-            Err(Fault::AccessDenied { reason: "policy" }) => return decided,
-            Ok(()) | Err(_) => {}
+            | (Decision::Deny(DenyReason::Policy { .. }), _) => return allowed(decision),
+            _ => {}
         }
         let listing = On { key: None, ..on };
         self.decide(&principal, Action::ListBucket, listing, &rules, None)?;
         // It may have come to be meanwhile: who may not read it is told here.
-        decided.map_err(|_| match on.version_id {
-            None => Fault::NoSuchKey,
-            Some(_) => Fault::NoSuchVersion,
-        })
+        match (decision, on.version_id) {
+            (Decision::Allow, _) => Ok(()),
+            (Decision::Deny(_), None) => Err(Fault::NoSuchKey),
+            (Decision::Deny(_), Some(_)) => Err(Fault::NoSuchVersion),
+        }
     }
 
     async fn object(
@@ -385,6 +395,17 @@ impl Asked<'_> {
         rules: &BucketRules<'_>,
         object: Option<&VersionRow>,
     ) -> Result<(), Fault> {
+        allowed(self.decision(principal, action, on, rules, object)?)
+    }
+
+    fn decision(
+        &self,
+        principal: &Principal,
+        action: Action,
+        on: On<'_>,
+        rules: &BucketRules<'_>,
+        object: Option<&VersionRow>,
+    ) -> Result<Decision, Fault> {
         let asks_for_context = rules.policy.is_some_and(Policy::asks_for_context);
         let context = if asks_for_context {
             self.context(principal, object)?
@@ -398,12 +419,7 @@ impl Asked<'_> {
             key: on.key,
             context: &context,
         };
-        match decide(&request, self.rights(), rules) {
-            Decision::Allow => Ok(()),
-            Decision::Deny(reason) => Err(Fault::AccessDenied {
-                reason: reason.reason(),
-            }),
-        }
+        Ok(decide(&request, self.rights(), rules))
     }
 
     /// What the request says about itself, and the object about itself.

@@ -7,8 +7,8 @@ use http::StatusCode;
 use md5::{Digest as _, Md5};
 
 use super::{
-    UPLOAD_IDS, add_checksum, add_version, find_upload, parts_of, parts_suffix, parts_suffix_of,
-    put_object, told_version_in,
+    add_checksum, add_version, find_upload, parts_of, parts_suffix, parts_suffix_of, put_object,
+    told_version_in, upload_number,
 };
 use crate::origin::ask::Ask;
 use crate::origin::checksums::{Algorithm, Checksum, Running};
@@ -114,8 +114,7 @@ async fn completed_before(
     key: &ObjectKey,
     wanted: &CompleteMultipart,
 ) -> Result<Reply, Fault> {
-    let text = ask.fields.query.get("uploadId")?.unwrap_or_default();
-    let upload = UPLOAD_IDS.read(text).ok_or(Fault::NoSuchUpload)?;
+    let upload = upload_number(ask)?;
     let row = ask.store.bucket(bucket).await?;
     let object = ask.store.inner.meta.latest(row.id, key).await?;
     let etag = etag_of(wanted.parts.iter().map(|part| &part.etag));

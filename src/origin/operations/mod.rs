@@ -267,12 +267,16 @@ async fn find_upload(
     key: &ObjectKey,
 ) -> Result<UploadRow, Fault> {
     let bucket = ask.store.bucket(bucket).await?;
-    let text = ask.fields.query.get("uploadId")?.unwrap_or_default();
-    let number = UPLOAD_IDS.read(text).ok_or(Fault::NoSuchUpload)?;
-    let upload = ask.store.inner.meta.upload(number).await?;
+    let upload = ask.store.inner.meta.upload(upload_number(ask)?).await?;
     upload
         .filter(|upload| upload.bucket == bucket.id && upload.key == *key)
         .ok_or(Fault::NoSuchUpload)
+}
+
+/// The number of the upload that `uploadId` names, be it that it has ended.
+fn upload_number(ask: &Ask<'_>) -> Result<i64, Fault> {
+    let text = ask.fields.query.get("uploadId")?.unwrap_or_default();
+    UPLOAD_IDS.read(text).ok_or(Fault::NoSuchUpload)
 }
 
 /// Parts of an upload behind the number `after`. They go with the upload, so those of one that has just ended are no
