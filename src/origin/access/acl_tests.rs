@@ -248,6 +248,16 @@ fn grantee() -> impl Strategy<Value = Grantee> {
     ]
 }
 
+#[test]
+fn grants_keep_their_order_whoever_they_are_for() {
+    let to_key = (Grantee::Key("A".to_owned()), Permission::FullControl);
+    let to_all = (Grantee::AllUsers, Permission::FullControl);
+    for list in [[to_key.clone(), to_all.clone()], [to_all, to_key]] {
+        let acl = grants(&list);
+        assert_eq!(Acl::parse(&written(&acl, "demo")), Ok(acl));
+    }
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_read_again(
