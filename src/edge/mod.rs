@@ -77,6 +77,7 @@ mod refusals;
 mod renewed;
 mod stream_h2;
 mod tls_stream;
+mod upgrade_connection;
 
 use std::future::Future;
 use std::pin::pin;

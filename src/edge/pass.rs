@@ -32,6 +32,7 @@ use super::policy::{PolicyRefusal, RoutePolicy};
 use super::range_credit::RANGE_BUDGET;
 use super::record::{Ending, log_failure};
 use super::renewed::TheirLocation;
+use super::upgrade_connection::connect_for_upgrade;
 use super::{Node, Request, Ticket, X_REQUEST_ID};
 use crate::cache::fetch::Phase;
 use crate::cache::policy::{fields, invalidation};
@@ -336,7 +337,13 @@ impl ProxyHttp for PassLane {
         passage.asked = Some(self.node.clock.now());
         passage.asked_sequence = Some(self.node.cache.purge_sequence());
         match passage.current() {
-            Some(server) => Ok(Box::new(pool.peer(server))),
+            Some(server) => {
+                let mut peer = pool.peer(server);
+                if ticket.visit.request.upgrade {
+                    connect_for_upgrade(&mut peer);
+                }
+                Ok(Box::new(peer))
+            }
             None => Err(Error::new_up(ErrorType::ConnectNoRoute)),
         }
     }
