@@ -1,10 +1,11 @@
 //! Request collapsing: concurrent requests for one key wait for one head (`one-fill-per-key`).
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 use tokio::sync::{mpsc, watch};
 
 use super::fetch::{FetchError, InterimResponse, Origin, OriginRequest};
@@ -26,7 +27,7 @@ pub struct Ask {
     /// The primary key.
     pub key: CacheKey,
     /// The request as it may be sent to the origin.
-    pub request: OriginRequest,
+    pub request: Arc<OriginRequest>,
     /// What part the client wants.
     pub range: RangeRequest,
     /// The client's `If-Range`, which goes with its range.
@@ -91,6 +92,10 @@ pub(super) enum HeadState {
 /// One head-producing fill and everyone who waits for it.
 pub(super) struct Flight {
     pub(super) primary_key: CacheKey,
+    /// Tells it from the other flights for its key.
+    number: u64,
+    /// What others who may share its response find it by; `None` when nobody may.
+    shared_as: Option<CacheKey>,
     /// Set when the key was invalidated after the origin was asked: what arrives may be what was
     /// invalidated, so it is not stored.
     pub(super) invalidated: AtomicBool,
@@ -98,9 +103,8 @@ pub(super) struct Flight {
     landed: AtomicBool,
     pub(super) head: watch::Sender<HeadState>,
     pub(super) fill: Arc<Fill>,
-    /// The selecting fields of the request that is on its way, to tell whether its response may
-    /// answer a waiter too.
-    pub(super) fields: HeaderMap,
+    /// The request that is on its way. Its selecting fields tell whether its response may answer a waiter too.
+    pub(super) request: Arc<OriginRequest>,
     /// The newest purge when the origin was asked.
     pub(super) asked: Sequence,
     /// Those who wait and want interim responses.
@@ -113,6 +117,11 @@ impl Flight {
         let interim = Arc::new(interim);
         let mut waiting = self.interim.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|waiter| waiter.send(interim.clone()).is_ok());
+    }
+
+    /// Whether others may join it.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared_as.is_some()
     }
 
     fn await_interim(&self, ask: &Ask) {
@@ -131,10 +140,36 @@ pub(super) struct Collapser {
 
 #[derive(Default)]
 struct Flights {
-    /// Those that others may join, by key.
+    /// Those that others may join, by [`Flight::shared_as`].
     shared: HashMap<CacheKey, Arc<Flight>>,
-    /// All of them.
-    all: Vec<Arc<Flight>>,
+    /// All of them, by primary key and number: thousands may be under way, and each is taken off the list by itself.
+    all: BTreeMap<(CacheKey, u64), Arc<Flight>>,
+    next_number: u64,
+}
+
+impl Flights {
+    fn add(&mut self, flight: &Arc<Flight>) {
+        if let Some(key) = &flight.shared_as {
+            self.shared.insert(key.clone(), flight.clone());
+        }
+        let key = (flight.primary_key.clone(), flight.number);
+        self.all.insert(key, flight.clone());
+    }
+
+    /// Leaves what has taken the flight's place alone.
+    fn stop_sharing(&mut self, flight: &Arc<Flight>) {
+        if let Some(key) = &flight.shared_as
+            && let Entry::Occupied(shared) = self.shared.entry(key.clone())
+            && Arc::ptr_eq(shared.get(), flight)
+        {
+            shared.remove();
+        }
+    }
+
+    fn of_key(&self, key: &CacheKey) -> impl Iterator<Item = &Arc<Flight>> {
+        let range = (key.clone(), 0)..=(key.clone(), u64::MAX);
+        self.all.range(range).map(|(_, flight)| flight)
+    }
 }
 
 impl Collapser {
@@ -155,31 +190,24 @@ impl Collapser {
             return;
         }
         self.with(|flights| {
-            flights
-                .shared
-                .retain(|_, flight| !Arc::ptr_eq(flight, landed));
-            flights.all.retain(|flight| !Arc::ptr_eq(flight, landed));
+            flights.stop_sharing(landed);
+            let key = (landed.primary_key.clone(), landed.number);
+            flights.all.remove(&key);
         });
     }
 
     /// How many flights for `key` are under way.
     pub(super) fn under_way(&self, key: &CacheKey) -> usize {
-        self.with(|flights| {
-            let of_key = |flight: &&Arc<Flight>| flight.primary_key == *key;
-            flights.all.iter().filter(of_key).count()
-        })
+        self.with(|flights| flights.of_key(key).count())
     }
 
     /// Keeps every flight for `key` from being stored or joined.
     pub(super) fn invalidate(&self, key: &CacheKey) {
         self.with(|flights| {
-            flights
-                .shared
-                .retain(|_, flight| flight.primary_key != *key);
-            for flight in &flights.all {
-                if flight.primary_key == *key {
-                    flight.invalidated.store(true, Ordering::Release);
-                }
+            let of_key: Vec<Arc<Flight>> = flights.of_key(key).cloned().collect();
+            for flight in of_key {
+                flights.stop_sharing(&flight);
+                flight.invalidated.store(true, Ordering::Release);
             }
         });
     }
@@ -271,11 +299,10 @@ impl Cache {
                     return (Boarding::Landed(response), None);
                 }
             }
-            let (flight, reader, task) = self.take_off(ask);
-            if !ask.alone {
-                flights.shared.insert(key, flight.clone());
-            }
-            flights.all.push(flight.clone());
+            flights.next_number += 1;
+            let shared_as = (!ask.alone).then_some(key);
+            let (flight, reader, task) = self.take_off(ask, flights.next_number, shared_as);
+            flights.add(&flight);
             (Boarding::Own(flight, reader), Some(task))
         });
         // Outside of the lock: a task that cannot be run any more lands its flight at once.
@@ -297,16 +324,23 @@ impl Cache {
         }
     }
 
-    fn take_off(self: &Arc<Self>, ask: &Ask) -> (Arc<Flight>, FillReader, Task) {
+    fn take_off(
+        self: &Arc<Self>,
+        ask: &Ask,
+        number: u64,
+        shared_as: Option<CacheKey>,
+    ) -> (Arc<Flight>, FillReader, Task) {
         let (fill, writer) = Fill::new(self.sizes, &self.windows);
         let reader = fill.reader();
         let flight = Arc::new(Flight {
             primary_key: ask.key.clone(),
+            number,
+            shared_as,
             invalidated: AtomicBool::new(false),
             landed: AtomicBool::new(false),
             head: watch::Sender::new(HeadState::Pending),
             fill,
-            fields: ask.request.selecting.clone(),
+            request: ask.request.clone(),
             asked: self.purges.latest(),
             interim: Mutex::default(),
         });
@@ -314,8 +348,6 @@ impl Cache {
         let task = produce::Production {
             cache: self.clone(),
             flight: flight.clone(),
-            alone: ask.alone,
-            request: ask.request.clone(),
             range: ask.range.clone(),
             if_range: ask.if_range.clone(),
             stale: ask.stale.clone(),

@@ -66,7 +66,7 @@ fn without_default_port(scheme: Scheme, authority: &str) -> &str {
 /// Scheme, authority, path and query, each with its length before it, so that unequal parts can
 /// never make equal keys. Path and query are the bytes that are forwarded, except that the
 /// parameters of a presignature are left out: all signers share one stored response.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CacheKey(Arc<[u8]>);
 
 impl CacheKey {

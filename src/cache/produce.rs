@@ -33,9 +33,6 @@ const PROBE_BYTES: u64 = 4096;
 pub(super) struct Production {
     pub(super) cache: Arc<Cache>,
     pub(super) flight: Arc<Flight>,
-    /// Nobody else may join.
-    pub(super) alone: bool,
-    pub(super) request: OriginRequest,
     pub(super) range: RangeRequest,
     pub(super) if_range: Option<HeaderValue>,
     pub(super) stale: Option<Arc<StoredResponse>>,
@@ -115,7 +112,7 @@ impl Production {
             .body
             .with_fills(|fills| fills.push(self.flight.fill.clone()));
         if let Some(why) = response.head.not_stored {
-            let is_the_rule = !self.alone && why.is_the_rule_for(response.head.status);
+            let is_the_rule = self.flight.is_shared() && why.is_the_rule_for(response.head.status);
             let status = response.head.status;
             let key = &self.flight.primary_key;
             self.cache.note_refused(key, why, status, is_the_rule);
@@ -189,12 +186,17 @@ impl Production {
     /// Asks, with conditions when there is something to validate, for the part that the client
     /// wants rounded out to blocks.
     async fn ask_origin(&self) -> Result<OriginResponse, FetchError> {
-        let mut request = self.request.clone();
+        let plain = &*self.flight.request;
+        let range = rounded_out(&self.range, self.cache.sizes.blocks);
+        if self.stale.is_none() && range.is_none() {
+            return self.fetch(plain).await;
+        }
+        let mut request = plain.clone();
         if let Some(stale) = &self.stale {
             let validators = conditional::validators(&stale.head.fields);
             request.fields.extend(validators);
         }
-        if let Some(range) = rounded_out(&self.range, self.cache.sizes.blocks) {
+        if let Some(range) = range {
             request.fields.insert(RANGE, range);
             // Beside If-None-Match an If-Range adds nothing: a change is answered in full anyway.
             if let (Some(condition), None) = (&self.if_range, &self.stale) {
@@ -205,7 +207,7 @@ impl Production {
         if self.is_usable(&response) {
             return Ok(response);
         }
-        self.fetch(&self.request).await
+        self.fetch(plain).await
     }
 
     async fn fetch(&self, request: &OriginRequest) -> Result<OriginResponse, FetchError> {
@@ -246,7 +248,7 @@ impl Production {
             return None;
         };
         is_probe(*spec)
-            .then(|| self.flight.fields.get(RANGE))
+            .then(|| self.flight.request.selecting.get(RANGE))
             .flatten()
     }
 
@@ -304,7 +306,7 @@ impl Production {
         }
         let body = Body::new(length);
         let received = Received {
-            request: &self.flight.fields,
+            request: &self.flight.request.selecting,
             status,
             fields: response.fields,
             partial,
@@ -343,7 +345,7 @@ impl Production {
         let flight = &self.flight;
         self.cache.store(
             &flight.primary_key,
-            &flight.fields,
+            &flight.request.selecting,
             response,
             &flight.invalidated,
             self.rules.max_variants,

@@ -31,14 +31,16 @@ pub enum BodyError {
     },
 }
 
-/// How to ask the origin for what is missing.
-pub struct Refetch {
+/// How to ask the origin for what is missing. Most readers miss nothing, so nothing is made before it is needed.
+pub trait Refetch: Sync {
     /// The primary key.
-    pub key: CacheKey,
+    fn key(&self) -> &CacheKey;
+
     /// The client's request as it may be sent to the origin.
-    pub request: OriginRequest,
+    fn request(&self) -> OriginRequest;
+
     /// Where to ask.
-    pub origin: Arc<dyn Origin>,
+    fn origin(&self) -> Arc<dyn Origin>;
 }
 
 /// Some of a body's bytes, in order.
@@ -51,14 +53,14 @@ pub enum Piece {
 }
 
 /// Reads a span of a body.
-pub struct BodyReader {
-    cache: Arc<Cache>,
-    response: Arc<StoredResponse>,
+pub struct BodyReader<'a> {
+    cache: &'a Arc<Cache>,
+    response: &'a Arc<StoredResponse>,
     position: u64,
     /// Where to stop; `None` = at the end, which is not known yet.
     end: Option<u64>,
     attached: Option<FillReader>,
-    refetch: Option<Refetch>,
+    refetch: Option<&'a dyn Refetch>,
     fruitless: u32,
     /// The fill that this reader came with has brought what the tier holds.
     just_fetched: bool,
@@ -85,15 +87,15 @@ pub struct BodyReader {
     pub asked_bytes: u64,
 }
 
-impl BodyReader {
+impl<'a> BodyReader<'a> {
     /// A reader of `start..end`; `attached` is a place at a fill that may bring those bytes.
     pub fn new(
-        cache: Arc<Cache>,
-        response: Arc<StoredResponse>,
+        cache: &'a Arc<Cache>,
+        response: &'a Arc<StoredResponse>,
         start: u64,
         end: Option<u64>,
         attached: Option<FillReader>,
-        refetch: Option<Refetch>,
+        refetch: Option<&'a dyn Refetch>,
     ) -> Self {
         let mut reader = BodyReader {
             cache,
@@ -331,8 +333,8 @@ impl BodyReader {
     fn block_in_memory(&self, number: u64) -> Option<MemoryBlock> {
         let generation = self.response.body.generation;
         let block = self.cache.memory.block(generation, number)?;
-        if let (Some(own), Some(refetch)) = (&self.cache.persistence, &self.refetch) {
-            own.keep_block(&refetch.key, &self.response, number, &block.bytes(), false);
+        if let (Some(own), Some(refetch)) = (&self.cache.persistence, self.refetch) {
+            own.keep_block(refetch.key(), self.response, number, &block.bytes(), false);
         }
         Some(block)
     }
@@ -444,14 +446,14 @@ impl BodyReader {
             }
             let (fill, writer) = Fill::new(sizes, &self.cache.windows);
             let reader = fill.reader();
-            let refetch = self.refetch.as_ref()?;
+            let refetch = self.refetch?;
             let production = SpanProduction {
                 cache: self.cache.clone(),
-                key: refetch.key.clone(),
+                key: refetch.key().clone(),
                 response: self.response.clone(),
                 fill: fill.clone(),
-                request: refetch.request.clone(),
-                origin: refetch.origin.clone(),
+                request: refetch.request(),
+                origin: refetch.origin(),
                 span: self.missing_from(position, end),
             };
             let mut writer = writer;

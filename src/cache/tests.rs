@@ -30,12 +30,14 @@ fn range(first: u64, last: u64) -> RangeRequest {
 async fn concurrent_misses_make_one_request_and_all_stream() {
     let world = World::new();
     let feed = world.origin.respond(200, Framing::Length(6), &[FRESH]);
-    let mut readers = Vec::new();
+    let mut answers = Vec::new();
     for client in 0..20 {
         let answer = world.fetch_whole().await;
         assert_eq!(answer.collapsed, client > 0);
-        readers.push(world.reader(answer, 0..6));
+        answers.push(answer);
     }
+    let readers = answers.iter_mut().map(|answer| world.reader(answer, 0..6));
+    let mut readers: Vec<_> = readers.collect();
     feed.send(Ok(Bytes::from_static(b"abc"))).unwrap();
     for reader in &mut readers {
         // The origin has not finished: waiters read what there is.
@@ -49,7 +51,7 @@ async fn concurrent_misses_make_one_request_and_all_stream() {
     world.settle().await;
     assert_eq!(world.origin.requests(), 1);
     assert_eq!(
-        drain(&mut world.read(world.hit(), None, 0..6))
+        drain(&mut world.read(&world.hit(), None, 0..6))
             .await
             .unwrap(),
         b"abcdef"
@@ -63,8 +65,9 @@ async fn a_client_that_comes_in_the_middle_of_a_block_shares_the_fill() {
     let len = body.len() as u64;
     let fields = [FRESH, ("etag", "\"v1\"")];
     let feed = world.origin.respond(200, Framing::Length(len), &fields);
-    let answer = world.fetch_whole().await;
-    let mut first = world.reader(answer, 0..len);
+    let mut answer = world.fetch_whole().await;
+    let response = answer.response.clone();
+    let mut first = world.reader(&mut answer, 0..len);
     let parts: Vec<_> = body.chunks(100_000).map(Bytes::copy_from_slice).collect();
     let mut late = Vec::new();
     let mut seen = Vec::new();
@@ -74,9 +77,9 @@ async fn a_client_that_comes_in_the_middle_of_a_block_shares_the_fill() {
             // All that has come is read, so that the fill need not keep it for its reader.
             let bytes = first.next().await.unwrap().unwrap();
             seen.extend_from_slice(&bytes);
-            let hit = world.hit();
-            assert_eq!(world.cache.holds(&hit, &(0..len)), Holding::Arriving);
-            let mut reader = world.read(hit, None, 0..len);
+            assert!(Arc::ptr_eq(&world.hit(), &response));
+            assert_eq!(world.cache.holds(&response, &(0..len)), Holding::Arriving);
+            let mut reader = world.read(&response, None, 0..len);
             let start = reader.next().await.unwrap().unwrap();
             late.push((reader, start.to_vec()));
         }
@@ -95,10 +98,10 @@ async fn a_client_that_comes_in_the_middle_of_a_block_shares_the_fill() {
 async fn a_reader_that_knows_an_end_from_the_body_itself_still_hears_of_it_from_the_fill() {
     let world = World::new();
     let feed = world.origin.respond(200, Framing::Chunked, &[FRESH]);
-    let answer = world.fetch_whole().await;
+    let mut answer = world.fetch_whole().await;
     // Whoever asks for the length a moment before the response is stored finds it already.
     let response = answer.response.clone();
-    let mut reader = world.reader(answer, 0..3);
+    let mut reader = world.reader(&mut answer, 0..3);
     feed.send(Ok(Bytes::from_static(b"abc"))).unwrap();
     assert_eq!(reader.next().await.unwrap().unwrap(), "abc");
     response.body.set_length(3);
@@ -117,8 +120,8 @@ async fn bytes_that_arrived_are_shown_when_the_origin_pauses_and_before_it_fails
             if stored { "max-age=60" } else { "no-store" },
         )];
         let feed = world.origin.respond(200, Framing::Length(12), &fields);
-        let answer = world.fetch_whole().await;
-        let mut reader = world.reader(answer, 0..12);
+        let mut answer = world.fetch_whole().await;
+        let mut reader = world.reader(&mut answer, 0..12);
         let mut seen = Vec::new();
         for part in ["abc", "def"] {
             feed.send(Ok(Bytes::from_static(part.as_bytes()))).unwrap();
@@ -141,8 +144,8 @@ async fn a_body_that_breaks_off_is_an_error_for_its_readers_and_is_not_stored() 
     for framing in [Framing::Length(6), Framing::Chunked] {
         let world = World::new();
         let feed = world.origin.respond(200, framing, &[FRESH]);
-        let answer = world.fetch_whole().await;
-        let mut reader = world.reader(answer, 0..6);
+        let mut answer = world.fetch_whole().await;
+        let mut reader = world.reader(&mut answer, 0..6);
         feed.send(Ok(Bytes::from_static(b"abc"))).unwrap();
         assert_eq!(reader.next().await.unwrap().unwrap(), "abc");
         let broken = FetchError::Broken {
@@ -172,8 +175,8 @@ async fn a_body_shorter_or_longer_than_announced_never_looks_complete() {
             feed.send(Ok(Bytes::from_static(chunk.as_bytes()))).unwrap();
         }
         drop(feed);
-        let answer = world.fetch_whole().await;
-        let mut reader = world.reader(answer, 0..6);
+        let mut answer = world.fetch_whole().await;
+        let mut reader = world.reader(&mut answer, 0..6);
         let error = drain(&mut reader).await.unwrap_err();
         if sent == ["abc"] {
             let truncated = matches!(error, BodyError::Fill(FillError::Truncated { .. }));
@@ -191,12 +194,12 @@ async fn a_cold_range_fetches_its_blocks_only_and_a_second_range_the_missing_one
     let body = noise(5 * block + 100);
     world.origin.respond_part(&body, block..3 * block, "\"v1\"");
     let (first, last) = (BLOCK_BYTES + 10, 2 * BLOCK_BYTES + 10);
-    let answer = world
+    let mut answer = world
         .cache
         .fetch(world.ask(&[], range(first, last)))
         .await
         .unwrap();
-    let got = drain(&mut world.reader(answer, first..last + 1))
+    let got = drain(&mut world.reader(&mut answer, first..last + 1))
         .await
         .unwrap();
     assert_eq!(got, body[first as usize..=last as usize]);
@@ -214,7 +217,7 @@ async fn a_cold_range_fetches_its_blocks_only_and_a_second_range_the_missing_one
         world.cache.holds(&response, &(0..body.len() as u64)),
         Holding::Part
     );
-    let got = drain(&mut world.read(response, None, 0..body.len() as u64))
+    let got = drain(&mut world.read(&response, None, 0..body.len() as u64))
         .await
         .unwrap();
     assert!(got == body);
@@ -241,12 +244,12 @@ async fn versions_never_mix_when_the_object_changes_under_a_reader() {
     let block = BLOCK_BYTES as usize;
     let (old, new) = (vec![b'o'; 3 * block], vec![b'n'; 3 * block]);
     world.origin.respond_part(&old, 0..block, "\"old\"");
-    let answer = world
+    let mut answer = world
         .cache
         .fetch(world.ask(&[], range(0, 1)))
         .await
         .unwrap();
-    let mut reader = world.reader(answer, 0..3 * BLOCK_BYTES);
+    let mut reader = world.reader(&mut answer, 0..3 * BLOCK_BYTES);
     world.origin.respond_part(&new, block..3 * block, "\"new\"");
     let mut got = Vec::new();
     let error = loop {
@@ -269,8 +272,8 @@ async fn a_stale_response_is_validated_once_and_keeps_its_body() {
     let feed = world.origin.respond(200, Framing::Length(3), &stored);
     feed.send(Ok(Bytes::from_static(b"abc"))).unwrap();
     drop(feed);
-    let answer = world.fetch_whole().await;
-    drain(&mut world.reader(answer, 0..3)).await.unwrap();
+    let mut answer = world.fetch_whole().await;
+    drain(&mut world.reader(&mut answer, 0..3)).await.unwrap();
     world.settle().await;
     world.clock.advance(Duration::from_secs(61));
     let Lookup::Stale {
@@ -286,7 +289,7 @@ async fn a_stale_response_is_validated_once_and_keeps_its_body() {
     );
     let mut ask = world.ask(&[], RangeRequest::Whole);
     ask.stale = Some(stale);
-    let answer = world.cache.fetch(ask).await.unwrap();
+    let mut answer = world.cache.fetch(ask).await.unwrap();
     assert_eq!(
         world.origin.sent(1, "if-none-match").as_deref(),
         Some("\"v1\"")
@@ -295,7 +298,7 @@ async fn a_stale_response_is_validated_once_and_keeps_its_body() {
     assert_eq!(answer.response.head.status, StatusCode::OK);
     assert_eq!(answer.response.head.fields["x-kept"], "1");
     assert_eq!(
-        drain(&mut world.reader(answer, 0..3)).await.unwrap(),
+        drain(&mut world.reader(&mut answer, 0..3)).await.unwrap(),
         b"abc"
     );
     world.hit();
@@ -305,12 +308,12 @@ async fn a_stale_response_is_validated_once_and_keeps_its_body() {
 async fn what_is_invalidated_while_it_arrives_is_not_stored() {
     let world = World::new();
     let feed = world.origin.respond(200, Framing::Length(3), &[FRESH]);
-    let answer = world.fetch_whole().await;
+    let mut answer = world.fetch_whole().await;
     world.cache.invalidate(&world.key);
     feed.send(Ok(Bytes::from_static(b"old"))).unwrap();
     drop(feed);
     assert_eq!(
-        drain(&mut world.reader(answer, 0..3)).await.unwrap(),
+        drain(&mut world.reader(&mut answer, 0..3)).await.unwrap(),
         b"old"
     );
     world.settle().await;
@@ -328,9 +331,9 @@ async fn a_private_response_is_not_shared_with_those_who_waited() {
     let ask = || world.cache.fetch(world.ask(&[], RangeRequest::Whole));
     let (first, second) = tokio::join!(ask(), ask());
     let mut bodies = Vec::new();
-    for answer in [first.unwrap(), second.unwrap()] {
+    for mut answer in [first.unwrap(), second.unwrap()] {
         assert_eq!(answer.response.head.not_stored, Some(NotStored::Private));
-        bodies.push(drain(&mut world.reader(answer, 0..1)).await.unwrap());
+        bodies.push(drain(&mut world.reader(&mut answer, 0..1)).await.unwrap());
     }
     bodies.sort();
     assert_eq!(bodies, [b"a", b"b"]);
@@ -352,10 +355,10 @@ async fn variants_are_kept_apart_even_while_they_arrive() {
         world.cache.fetch(ask)
     };
     let (first, second) = tokio::join!(ask("en"), ask("de"));
-    let first = drain(&mut world.reader(first.unwrap(), 0..2))
+    let first = drain(&mut world.reader(&mut first.unwrap(), 0..2))
         .await
         .unwrap();
-    let second = drain(&mut world.reader(second.unwrap(), 0..2))
+    let second = drain(&mut world.reader(&mut second.unwrap(), 0..2))
         .await
         .unwrap();
     assert_eq!((&first[..], &second[..]), (&b"en"[..], &b"de"[..]));
@@ -365,7 +368,7 @@ async fn variants_are_kept_apart_even_while_they_arrive() {
             panic!("{language} should be stored");
         };
         assert_eq!(
-            drain(&mut world.read(response, None, 0..2)).await.unwrap(),
+            drain(&mut world.read(&response, None, 0..2)).await.unwrap(),
             body
         );
     }
@@ -378,9 +381,9 @@ async fn a_fill_outlives_the_client_that_started_it() {
     let world = World::new();
     let feed = world.origin.respond(200, Framing::Length(6), &[FRESH]);
     let starter = world.fetch_whole().await;
-    let waiter = world.fetch_whole().await;
+    let mut waiter = world.fetch_whole().await;
     drop(starter);
-    let mut reader = world.reader(waiter, 0..6);
+    let mut reader = world.reader(&mut waiter, 0..6);
     feed.send(Ok(Bytes::from_static(b"abc"))).unwrap();
     assert_eq!(reader.next().await.unwrap().unwrap(), "abc");
     // Nearly done: it is finished even when nobody reads any more.
@@ -389,7 +392,7 @@ async fn a_fill_outlives_the_client_that_started_it() {
     drop(feed);
     world.settle().await;
     assert_eq!(
-        drain(&mut world.read(world.hit(), None, 0..6))
+        drain(&mut world.read(&world.hit(), None, 0..6))
             .await
             .unwrap(),
         b"abcdef"
@@ -420,6 +423,9 @@ async fn an_origin_that_fails_fails_everyone_who_waits_and_nobody_after() {
     let feed = world.origin.respond(200, Framing::Length(1), &[FRESH]);
     feed.send(Ok(Bytes::from_static(b"a"))).unwrap();
     drop(feed);
-    let answer = world.fetch_whole().await;
-    assert_eq!(drain(&mut world.reader(answer, 0..1)).await.unwrap(), b"a");
+    let mut answer = world.fetch_whole().await;
+    assert_eq!(
+        drain(&mut world.reader(&mut answer, 0..1)).await.unwrap(),
+        b"a"
+    );
 }

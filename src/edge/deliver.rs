@@ -22,11 +22,12 @@ use super::renewed::TheirLocation;
 use super::request::Request;
 use super::{Node, Visit};
 use crate::byte_range::ContentRange;
+use crate::cache::fetch::{Origin, OriginRequest};
 use crate::cache::fill::FillReader;
 use crate::cache::policy::http_date;
 use crate::cache::read::Refetch;
 use crate::cache::turn::Turn;
-use crate::cache::{BodyError, BodyReader, Piece, StoredResponse};
+use crate::cache::{BodyError, BodyReader, CacheKey, Piece, StoredResponse};
 use crate::clock::Moment;
 use crate::observe::Outcome;
 
@@ -71,7 +72,6 @@ impl Node {
         client: &mut D,
     ) -> Delivered {
         let request = &visit.request;
-        let response = delivery.response.clone();
         let at = delivery.at;
         let part = match part::choose(&self.cache, request, &mut delivery, at.wall).await {
             Ok(part) => part,
@@ -95,6 +95,9 @@ impl Node {
         } else {
             at
         };
+        let arriving = delivery.reader.is_some();
+        let reader = delivery.reader.take();
+        let response = &delivery.response;
         let length = response.body.length();
         let mut status = response.head.status;
         let mut selection = Selection::All;
@@ -187,9 +190,8 @@ impl Node {
             return Delivered::Done;
         }
 
-        let arriving = delivery.reader.is_some();
-        let reader = delivery.reader.take();
-        let body = self.read_body(visit, &delivery, span, reader);
+        let origin = OriginOfVisit { node: self, visit };
+        let body = self.read_body(&origin, &delivery, span, reader);
         let mut body = ReplyBody::new(body, multipart);
         let mut first = None;
         // What has arrived already goes out with the head, in one write.
@@ -206,7 +208,7 @@ impl Node {
             }
             Some(Err(BodyError::Evicted { .. })) if !delivery.just_fetched => {
                 // A tier has lost what it seemed to hold, and only the whole can be asked for.
-                self.cache.forget(&visit.key, &response);
+                self.cache.forget(&visit.key, response);
                 return Delivered::StartOver;
             }
             Some(Err(error)) => {
@@ -244,26 +246,26 @@ impl Node {
     }
 
     /// A reader of `span`, or of all when its end is not known.
-    fn read_body(
-        &self,
-        visit: &Visit,
-        delivery: &Delivery,
+    fn read_body<'a>(
+        &'a self,
+        origin: &'a OriginOfVisit<'a>,
+        delivery: &'a Delivery,
         span: Option<Range<u64>>,
         reader: Option<FillReader>,
-    ) -> BodyReader {
+    ) -> BodyReader<'a> {
         let response = &delivery.response;
-        let stays = part::origin_ignored_range(&visit.request, delivery);
+        let stays = part::origin_ignored_range(&origin.visit.request, delivery);
         let (attached, staying) = match reader {
             Some(reader) if stays => (None, Some(reader)),
             reader => (reader, None),
         };
         let mut body = BodyReader::new(
-            self.cache.clone(),
-            response.clone(),
+            &self.cache,
+            response,
             span.as_ref().map_or(0, |span| span.start),
             span.map(|span| span.end),
             attached,
-            self.refetch(visit, response),
+            can_refetch(response).then_some(origin as &dyn Refetch),
         );
         if let Some(reader) = staying {
             body = body.staying_attached(reader);
@@ -282,18 +284,6 @@ impl Node {
             origin: self.pool_of(visit.route).name().to_owned(),
             error,
         }
-    }
-
-    /// How to ask for what is missing of a body in blocks. A body in one piece needs no such thing.
-    fn refetch(&self, visit: &Visit, response: &StoredResponse) -> Option<Refetch> {
-        if response.head.not_stored.is_some() || response.body.is_in_one_piece() {
-            return None;
-        }
-        Some(Refetch {
-            key: visit.key.clone(),
-            request: self.origin_request(visit),
-            origin: self.pool_of(visit.route).clone(),
-        })
     }
 
     /// Tells a browser what scripts of other origins may do.
@@ -439,6 +429,31 @@ pub(super) fn failure_fields(
     fields
 }
 
+/// Asks for what is missing of a body, as the request for it would have.
+struct OriginOfVisit<'a> {
+    node: &'a Node,
+    visit: &'a Visit,
+}
+
+impl Refetch for OriginOfVisit<'_> {
+    fn key(&self) -> &CacheKey {
+        &self.visit.key
+    }
+
+    fn request(&self) -> OriginRequest {
+        self.node.origin_request(self.visit)
+    }
+
+    fn origin(&self) -> Arc<dyn Origin> {
+        self.node.pool_of(self.visit.route).clone()
+    }
+}
+
+/// Whether something may be missing of a body and can be asked for. A body in one piece is whole.
+fn can_refetch(response: &StoredResponse) -> bool {
+    response.head.not_stored.is_none() && !response.body.is_in_one_piece()
+}
+
 /// `Age` goes with what came out of the cache, and with what was old on arrival (RFC 9111 §5.1).
 fn age(delivery: &Delivery, now: Moment) -> Option<u64> {
     let age = delivery.response.head.freshness.current_age(now).as_secs();
@@ -450,7 +465,7 @@ fn age(delivery: &Delivery, now: Moment) -> Option<u64> {
 async fn send<D: Downstream>(
     head: &ReplyHead<'_>,
     first: Option<Piece>,
-    body: &mut ReplyBody,
+    body: &mut ReplyBody<'_>,
     client: &mut D,
     fault: &mut Option<BodyError>,
 ) -> Result<(), ClientGone> {

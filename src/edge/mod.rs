@@ -491,7 +491,7 @@ impl Node {
         let request = &visit.request;
         Ask {
             key: visit.key.clone(),
-            request: self.origin_request(visit),
+            request: Arc::new(self.origin_request(visit)),
             range: wanted_range(request).first_fetch(),
             if_range: request.fields.get(IF_RANGE).cloned(),
             stale: shortfall.stale,

@@ -83,16 +83,16 @@ impl Multipart {
 }
 
 /// What a response's body is made of.
-pub(super) enum ReplyBody {
+pub(super) enum ReplyBody<'a> {
     /// Bytes of the stored body.
-    Span(BodyReader),
+    Span(BodyReader<'a>),
     /// Parts of it, one after the other.
-    Parts(PartsReader),
+    Parts(PartsReader<'a>),
 }
 
-impl ReplyBody {
+impl<'a> ReplyBody<'a> {
     /// `body` as it is or, when there are parts, in parts; it must have been made for the first.
-    pub(super) fn new(body: BodyReader, parts: Option<Multipart>) -> Self {
+    pub(super) fn new(body: BodyReader<'a>, parts: Option<Multipart>) -> Self {
         match parts {
             None => ReplyBody::Span(body),
             Some(multipart) => {
@@ -129,7 +129,7 @@ impl ReplyBody {
     }
 
     /// The reader of the stored body, which counts its bytes.
-    pub(super) fn stored(&self) -> &BodyReader {
+    pub(super) fn stored(&self) -> &BodyReader<'a> {
         match self {
             ReplyBody::Span(body) => body,
             ReplyBody::Parts(parts) => &parts.body,
@@ -145,7 +145,7 @@ impl ReplyBody {
     }
 }
 
-async fn read_on(body: &mut BodyReader, takes_files: bool) -> Result<Option<Piece>, BodyError> {
+async fn read_on(body: &mut BodyReader<'_>, takes_files: bool) -> Result<Option<Piece>, BodyError> {
     if takes_files {
         body.next_piece().await
     } else {
@@ -154,8 +154,8 @@ async fn read_on(body: &mut BodyReader, takes_files: bool) -> Result<Option<Piec
 }
 
 /// Reads parts of a body, with what goes between them.
-pub(super) struct PartsReader {
-    body: BodyReader,
+pub(super) struct PartsReader<'a> {
+    body: BodyReader<'a>,
     /// Of the part that is being read, if it has not been given out.
     opening: Option<Bytes>,
     /// What follows an opening that was given out alone.
@@ -165,7 +165,7 @@ pub(super) struct PartsReader {
     framing_bytes: u64,
 }
 
-impl PartsReader {
+impl PartsReader<'_> {
     async fn next(&mut self, takes_files: bool) -> Result<Option<Piece>, BodyError> {
         if let Some(held) = self.held.take() {
             return Ok(Some(held));

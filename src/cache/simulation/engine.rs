@@ -63,6 +63,27 @@ pub(super) fn selecting(variant: usize) -> HeaderMap {
         .collect()
 }
 
+/// Asks for what is missing of a body.
+struct OriginOfWish<'a> {
+    engine: &'a Engine,
+    wish: &'a Wish,
+    key: CacheKey,
+}
+
+impl Refetch for OriginOfWish<'_> {
+    fn key(&self) -> &CacheKey {
+        &self.key
+    }
+
+    fn request(&self) -> OriginRequest {
+        self.engine.request(self.wish)
+    }
+
+    fn origin(&self) -> Arc<dyn Origin> {
+        self.engine.origin.clone()
+    }
+}
+
 impl Engine {
     fn request(&self, wish: &Wish) -> OriginRequest {
         let mut selecting = selecting(wish.variant);
@@ -96,7 +117,7 @@ impl Engine {
             interim: None,
             alone: false,
             origin: self.origin.clone() as Arc<dyn Origin>,
-            request,
+            request: Arc::new(request),
         }
     }
 
@@ -193,19 +214,19 @@ impl Engine {
             seat.reads(&mut sight, span.clone());
         }
         let in_pieces = response.head.not_stored.is_none() && response.body.whole().is_none();
-        let refetch = in_pieces.then(|| Refetch {
+        let refetch = OriginOfWish {
+            engine: self,
+            wish,
             key: key(wish.url),
-            request: self.request(wish),
-            origin: self.origin.clone() as Arc<dyn Origin>,
-        });
+        };
         let arriving = reader.is_some();
         let mut body = BodyReader::new(
-            self.cache.clone(),
-            response,
+            &self.cache,
+            &response,
             span.as_ref().map_or(0, |span| span.start),
             span.map(|span| span.end),
             reader,
-            refetch,
+            in_pieces.then_some(&refetch as &dyn Refetch),
         );
         let mut read = 0;
         loop {

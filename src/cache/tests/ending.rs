@@ -37,7 +37,7 @@ async fn nobody_joins_a_request_whose_answer_has_been_read_to_its_end() {
             response, reader, ..
         } = answer;
         // To the end, wherever that is: the length of chunks is not known before.
-        let mut reader = BodyReader::new(world.cache.clone(), response, 0, None, reader, None);
+        let mut reader = BodyReader::new(&world.cache, &response, 0, None, reader, None);
         assert_eq!(drain(&mut reader).await.unwrap(), b"one");
         let under_way = world.cache.collapser.under_way(&world.key);
         assert_eq!(under_way, 0, "landed-before-seen-whole, {round}");

@@ -45,8 +45,10 @@ impl World {
         feed.send(Ok(Bytes::copy_from_slice(body))).unwrap();
         drop(feed);
         let ask = self.ask(&[("x-a", "1")], RangeRequest::Whole);
-        let answer = self.cache.fetch(ask).await.unwrap();
-        drain(&mut self.reader(answer, 0..length)).await.unwrap();
+        let mut answer = self.cache.fetch(ask).await.unwrap();
+        drain(&mut self.reader(&mut answer, 0..length))
+            .await
+            .unwrap();
         self.settle().await;
     }
 }
@@ -195,7 +197,8 @@ async fn blocks_and_fills_are_counted() {
     feed.send(Ok(Bytes::copy_from_slice(&body[..BLOCK_BYTES as usize])))
         .unwrap();
     let ask = world.ask(&[], RangeRequest::Whole);
-    let mut reader = world.reader(world.cache.fetch(ask).await.unwrap(), 0..length);
+    let mut answer = world.cache.fetch(ask).await.unwrap();
+    let mut reader = world.reader(&mut answer, 0..length);
     assert!(reader.next().await.unwrap().is_some());
     let state = world.explain(&[]);
     assert_eq!(state.under_way, 1);

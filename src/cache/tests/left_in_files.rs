@@ -41,8 +41,8 @@ async fn stored_with(body: &[u8], fields: &[(&'static str, &str)]) -> tempfile::
     let feed = world.origin.respond(200, framing, fields);
     feed.send(Ok(Bytes::copy_from_slice(body))).unwrap();
     drop(feed);
-    let answer = world.fetch_whole().await;
-    let mut reader = world.reader(answer, 0..body.len() as u64);
+    let mut answer = world.fetch_whole().await;
+    let mut reader = world.reader(&mut answer, 0..body.len() as u64);
     assert!(drain(&mut reader).await.unwrap() == body);
     world.cache.close().await;
     folder
@@ -65,9 +65,13 @@ async fn recalled(world: &World, bodies: Bodies) -> Arc<StoredResponse> {
     }
 }
 
-fn reader(world: &World, response: Arc<StoredResponse>, span: std::ops::Range<u64>) -> BodyReader {
+fn reader<'a>(
+    world: &'a World,
+    response: &'a Arc<StoredResponse>,
+    span: std::ops::Range<u64>,
+) -> BodyReader<'a> {
     let (start, end) = (span.start, Some(span.end));
-    BodyReader::new(world.cache.clone(), response, start, end, None, None)
+    BodyReader::new(&world.cache, response, start, end, None, None)
 }
 
 #[tokio::test]
@@ -80,7 +84,7 @@ async fn body_is_sent_from_its_file_or_read_when_that_fails() {
     for span in [0..20_000, 5_000..19_000] {
         let response = recalled(&world, Bodies::LeftInFiles).await;
         assert_eq!(response.memory_bytes() / 1000, whole.memory_bytes() / 1000);
-        let mut reader = reader(&world, response, span.clone());
+        let mut reader = reader(&world, &response, span.clone());
         let piece = reader.next_piece().await.unwrap();
         let Some(Piece::File(file)) = piece else {
             panic!("{piece:?}");
@@ -115,7 +119,7 @@ async fn body_behind_a_head_of_any_length_is_left_in_its_file() {
         let world = world(folder.path());
         let response = recalled(&world, Bodies::LeftInFiles).await;
         assert_eq!(response.head.fields["x-long"], long);
-        let mut reader = reader(&world, response, 0..20_000);
+        let mut reader = reader(&world, &response, 0..20_000);
         let piece = reader.next_piece().await.unwrap();
         let Some(Piece::File(file)) = piece else {
             panic!("{piece:?}");

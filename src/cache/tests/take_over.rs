@@ -122,9 +122,9 @@ async fn a_waiter_takes_over_when_a_flights_task_dies() {
     assert!(matches!(error, FetchError::Abandoned), "{error:?}");
     let mut collapsed = 0;
     for waiter in waiters {
-        let answer = waiter.await.unwrap().unwrap();
+        let mut answer = waiter.await.unwrap().unwrap();
         collapsed += u32::from(answer.collapsed);
-        let mut reader = scene.world.reader(answer, 0..3);
+        let mut reader = scene.world.reader(&mut answer, 0..3);
         assert_eq!(drain(&mut reader).await.unwrap(), b"abc");
     }
     // One of them asked for all.
@@ -161,11 +161,13 @@ async fn readers_go_on_together_when_the_task_of_a_body_dies() {
     let fields = [FRESH, ("etag", "\"v1\"")];
     let feed = (scene.world.origin).respond(200, Framing::Length(length), &fields);
     let clients = [scene.client().await, scene.client().await];
-    let mut readers = Vec::new();
+    let mut answers = Vec::new();
     for client in clients {
-        let answer = client.await.unwrap().unwrap();
-        readers.push((scene.world.reader(answer, 0..length), Vec::new()));
+        answers.push(client.await.unwrap().unwrap());
     }
+    let readers = answers.iter_mut();
+    let readers = readers.map(|answer| (scene.world.reader(answer, 0..length), Vec::new()));
+    let mut readers: Vec<_> = readers.collect();
     let sent = block + 1000;
     feed.send(Ok(Bytes::copy_from_slice(&body[..sent])))
         .unwrap();

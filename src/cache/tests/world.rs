@@ -206,7 +206,7 @@ impl World {
     pub(super) fn ask(&self, selecting: &[(&'static str, &str)], range: RangeRequest) -> Ask {
         Ask {
             key: self.key.clone(),
-            request: self.request(selecting),
+            request: Arc::new(self.request(selecting)),
             range,
             if_range: None,
             stale: None,
@@ -243,30 +243,27 @@ impl World {
         }
     }
 
-    pub(super) fn reader(&self, answer: Answer, span: std::ops::Range<u64>) -> BodyReader {
-        let Answer {
-            response, reader, ..
-        } = answer;
-        self.read(response, reader, span)
+    pub(super) fn reader<'a>(
+        &'a self,
+        answer: &'a mut Answer,
+        span: std::ops::Range<u64>,
+    ) -> BodyReader<'a> {
+        self.read(&answer.response, answer.reader.take(), span)
     }
 
-    pub(super) fn read(
-        &self,
-        response: Arc<StoredResponse>,
+    pub(super) fn read<'a>(
+        &'a self,
+        response: &'a Arc<StoredResponse>,
         reader: Option<fill::FillReader>,
         span: std::ops::Range<u64>,
-    ) -> BodyReader {
+    ) -> BodyReader<'a> {
         BodyReader::new(
-            self.cache.clone(),
+            &self.cache,
             response,
             span.start,
             Some(span.end),
             reader,
-            Some(Refetch {
-                key: self.key.clone(),
-                request: self.request(&[]),
-                origin: self.origin.clone(),
-            }),
+            Some(self),
         )
     }
 
@@ -278,7 +275,21 @@ impl World {
     }
 }
 
-pub(super) async fn drain(reader: &mut BodyReader) -> Result<Vec<u8>, BodyError> {
+impl Refetch for World {
+    fn key(&self) -> &CacheKey {
+        &self.key
+    }
+
+    fn request(&self) -> OriginRequest {
+        World::request(self, &[])
+    }
+
+    fn origin(&self) -> Arc<dyn Origin> {
+        self.origin.clone()
+    }
+}
+
+pub(super) async fn drain(reader: &mut BodyReader<'_>) -> Result<Vec<u8>, BodyError> {
     let mut all = Vec::new();
     while let Some(bytes) = reader.next().await? {
         all.extend_from_slice(&bytes);
