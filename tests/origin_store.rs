@@ -264,7 +264,7 @@ fn what_s3_has_and_we_do_not_is_refused_by_name() {
     }
     for (name, value, code) in [
         ("x-amz-server-side-encryption", "AES256", "NotImplemented"),
-        ("x-amz-object-lock-mode", "GOVERNANCE", "NotImplemented"),
+        ("x-amz-object-lock-event-hold", "ON", "NotImplemented"),
         ("x-amz-acl", "public-reed", "InvalidArgument"),
         ("x-amz-storage-class", "GLACIER", "InvalidStorageClass"),
         (

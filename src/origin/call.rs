@@ -5,6 +5,7 @@ use http::{HeaderName, Method};
 
 use super::meta::DocumentKind;
 use super::names::{BucketName, NameError, ObjectKey, Target, parse_target, parse_target_in};
+use super::operations::object_lock::BYPASS;
 use super::operations::{
     copy_object, create_bucket, create_multipart_upload, get_object, get_object_attributes,
     put_object, upload_part,
@@ -15,16 +16,12 @@ use super::stats::Operation;
 
 /// Query parameters by which S3 means an operation or a feature that we do not have. Answering them with the plain
 /// operation would be a lie.
-/// Asks to delete although an object is retained: nothing here is, so there is nothing to bypass.
-const BYPASS_RETENTION: &str = "x-amz-bypass-governance-retention";
-
-const ABSENT: [&str; 21] = [
+const ABSENT: [&str; 19] = [
     "abac",
     "analytics",
     "annotation",
     "intelligent-tiering",
     "inventory",
-    "legal-hold",
     "metadataAnnotationTable",
     "metadataConfiguration",
     "metadataInventoryTable",
@@ -34,7 +31,6 @@ const ABSENT: [&str; 21] = [
     "rename",
     "renameObject",
     "restore",
-    "retention",
     "select",
     "select-type",
     "session",
@@ -65,17 +61,23 @@ const OF_BUCKETS: [&str; 16] = [
 
 /// Query parameters that S3 knows of objects alone. With them the plain operation on a bucket would, for one, delete the
 /// bucket of an upload whose key was forgotten.
-const OF_OBJECTS: [&str; 4] = ["attributes", "partNumber", "uploadId", "versionId"];
+const OF_OBJECTS: [&str; 6] = [
+    "attributes",
+    "legal-hold",
+    "partNumber",
+    "retention",
+    "uploadId",
+    "versionId",
+];
 
 /// What can only be read of a bucket.
 const READ_ONLY: [&str; 4] = ["location", "policyStatus", "uploads", "versions"];
 
 /// Settings that no bucket of ours ever has: asked for, the answer is S3's word for "none"; set, it is 501.
-const UNSET: [(&str, Operation); 7] = [
+const UNSET: [(&str, Operation); 6] = [
     ("accelerate", Operation::GetBucketAccelerateConfiguration),
     ("encryption", Operation::GetBucketEncryption),
     ("logging", Operation::GetBucketLogging),
-    ("object-lock", Operation::GetObjectLockConfiguration),
     ("replication", Operation::GetBucketReplication),
     ("requestPayment", Operation::GetBucketRequestPayment),
     ("website", Operation::GetBucketWebsite),
@@ -157,6 +159,10 @@ pub enum ObjectCall {
     Tagging(Verb),
     /// `?acl`
     Acl(Verb),
+    /// `?retention`
+    Retention(Verb),
+    /// `?legal-hold`
+    LegalHold(Verb),
     /// `POST ?uploads`
     CreateMultipartUpload,
     /// `PUT ?partNumber&uploadId`
@@ -198,6 +204,7 @@ impl Call {
             Call::Bucket(_, BucketCall::Create) => &create_bucket::KNOWN_FIELDS,
             Call::Bucket(_, BucketCall::Document(..)) => &[
                 "x-amz-acl",
+                "x-amz-bucket-object-lock-token",
                 "x-amz-checksum-",
                 "x-amz-confirm-remove-self-bucket-access",
                 "x-amz-grant-",
@@ -208,11 +215,9 @@ impl Call {
             Call::Bucket(_, BucketCall::Versioning(_)) => {
                 &["x-amz-checksum-", "x-amz-sdk-checksum-algorithm"]
             }
-            Call::Bucket(_, BucketCall::DeleteObjects) => &[
-                BYPASS_RETENTION,
-                "x-amz-checksum-",
-                "x-amz-sdk-checksum-algorithm",
-            ],
+            Call::Bucket(_, BucketCall::DeleteObjects) => {
+                &[BYPASS, "x-amz-checksum-", "x-amz-sdk-checksum-algorithm"]
+            }
             Call::Bucket(
                 _,
                 BucketCall::ListObjects
@@ -223,10 +228,13 @@ impl Call {
             Call::Object(_, _, call) => match call {
                 ObjectCall::Put => &put_object::KNOWN_FIELDS,
                 ObjectCall::Get | ObjectCall::Head => &get_object::KNOWN_FIELDS,
-                ObjectCall::Delete => &[BYPASS_RETENTION],
+                ObjectCall::Delete => &[BYPASS],
                 ObjectCall::Copy => &copy_object::KNOWN_FIELDS,
                 ObjectCall::Attributes => &get_object_attributes::KNOWN_FIELDS,
                 ObjectCall::Tagging(_) => &["x-amz-checksum-", "x-amz-sdk-checksum-algorithm"],
+                ObjectCall::Retention(_) | ObjectCall::LegalHold(_) => {
+                    &[BYPASS, "x-amz-checksum-", "x-amz-sdk-checksum-algorithm"]
+                }
                 ObjectCall::Acl(_) => &[
                     "x-amz-acl",
                     "x-amz-checksum-",
@@ -296,6 +304,11 @@ fn document_operation(kind: DocumentKind, verb: Verb) -> Operation {
             Operation::PutBucketNotificationConfiguration,
             Operation::PutBucketNotificationConfiguration,
         ],
+        DocumentKind::ObjectLock => [
+            Operation::GetObjectLockConfiguration,
+            Operation::PutObjectLockConfiguration,
+            Operation::PutObjectLockConfiguration,
+        ],
         DocumentKind::OwnershipControls => [
             Operation::GetBucketOwnershipControls,
             Operation::PutBucketOwnershipControls,
@@ -338,6 +351,10 @@ impl ObjectCall {
             ObjectCall::Tagging(Verb::Delete) => Operation::DeleteObjectTagging,
             ObjectCall::Acl(Verb::Get) => Operation::GetObjectAcl,
             ObjectCall::Acl(Verb::Put | Verb::Delete) => Operation::PutObjectAcl,
+            ObjectCall::Retention(Verb::Get) => Operation::GetObjectRetention,
+            ObjectCall::Retention(Verb::Put | Verb::Delete) => Operation::PutObjectRetention,
+            ObjectCall::LegalHold(Verb::Get) => Operation::GetObjectLegalHold,
+            ObjectCall::LegalHold(Verb::Put | Verb::Delete) => Operation::PutObjectLegalHold,
             ObjectCall::CreateMultipartUpload => Operation::CreateMultipartUpload,
             ObjectCall::UploadPart => Operation::UploadPart,
             ObjectCall::UploadPartCopy => Operation::UploadPartCopy,
@@ -421,9 +438,10 @@ fn bucket_call(method: &Method, query: &Query) -> Result<BucketCall, Fault> {
     for kind in DocumentKind::ALL {
         if query.has(kind.name()) {
             return match (kind, verb(method)?) {
-                (DocumentKind::Acl | DocumentKind::Notification, Verb::Delete) => {
-                    Err(Fault::MethodNotAllowed { allow: "GET, PUT" })
-                }
+                (
+                    DocumentKind::Acl | DocumentKind::Notification | DocumentKind::ObjectLock,
+                    Verb::Delete,
+                ) => Err(Fault::MethodNotAllowed { allow: "GET, PUT" }),
                 (kind, verb) => Ok(BucketCall::Document(kind, verb)),
             };
         }
@@ -472,10 +490,10 @@ fn object_call(method: &Method, query: &Query, headers: &HeaderMap) -> Result<Ob
     if query.has("tagging") {
         return verb(method).map(ObjectCall::Tagging);
     }
-    if query.has("acl") {
+    if let Some(call) = setting_without_delete(query) {
         return match verb(method)? {
             Verb::Delete => Err(Fault::MethodNotAllowed { allow: "GET, PUT" }),
-            verb => Ok(ObjectCall::Acl(verb)),
+            verb => Ok(call(verb)),
         };
     }
     if query.has("uploads") && query.has("uploadId") {
@@ -503,6 +521,19 @@ fn object_call(method: &Method, query: &Query, headers: &HeaderMap) -> Result<Ob
         _ => Err(Fault::MethodNotAllowed {
             allow: "GET, HEAD, PUT, POST, DELETE, OPTIONS",
         }),
+    }
+}
+
+/// A setting of an object that is there or is changed, and never taken away.
+fn setting_without_delete(query: &Query) -> Option<fn(Verb) -> ObjectCall> {
+    if query.has("acl") {
+        Some(ObjectCall::Acl)
+    } else if query.has("retention") {
+        Some(ObjectCall::Retention)
+    } else if query.has("legal-hold") {
+        Some(ObjectCall::LegalHold)
+    } else {
+        None
     }
 }
 

@@ -56,6 +56,7 @@ impl Store {
         let key = ObjectKey::new(key).map_err(Fault::from)?;
         let fields = StoredFields::with_content_type(media_type(file));
         let upload = put_object::Upload::of_own(self, bucket, key, fields, modified_ms);
+        let upload = upload.await?;
         let pieces = stream::try_unfold(opened, |mut file| async move {
             let mut piece = BytesMut::with_capacity(READ_BYTES);
             file.read_buf(&mut piece).await?;

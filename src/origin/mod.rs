@@ -56,6 +56,7 @@ pub mod receive;
 pub mod reply;
 pub mod reply_error;
 mod request_body;
+pub mod retention;
 mod serial_queue;
 mod serve;
 pub mod stats;
@@ -86,8 +87,8 @@ use operations::{
     copy_object, create_bucket, create_multipart_upload, delete_bucket, delete_object,
     delete_objects, get_bucket_location, get_bucket_policy_status, get_bucket_unset, get_object,
     get_object_attributes, head_bucket, list_buckets, list_multipart_uploads, list_object_versions,
-    list_objects, list_objects_v2, list_parts, object_acl, object_tagging, post_object, preflight,
-    put_object, upload_part, upload_part_copy,
+    list_objects, list_objects_v2, list_parts, object_acl, object_lock, object_tagging,
+    post_object, preflight, put_object, upload_part, upload_part_copy,
 };
 use permission::Seen;
 use reply::{Reply, ReplyBody};
@@ -253,6 +254,14 @@ async fn dispatch(
             ObjectCall::Tagging(Verb::Delete) => object_tagging::delete(&ask, &bucket, &key).await,
             ObjectCall::Acl(Verb::Get) => object_acl::get(&ask, &bucket, &key).await,
             ObjectCall::Acl(_) => object_acl::put(&mut ask, &bucket, &key).await,
+            ObjectCall::Retention(Verb::Get) => {
+                object_lock::get_retention(&ask, &bucket, &key).await
+            }
+            ObjectCall::Retention(_) => object_lock::put_retention(&mut ask, &bucket, &key).await,
+            ObjectCall::LegalHold(Verb::Get) => {
+                object_lock::get_legal_hold(&ask, &bucket, &key).await
+            }
+            ObjectCall::LegalHold(_) => object_lock::put_legal_hold(&mut ask, &bucket, &key).await,
             ObjectCall::CreateMultipartUpload => {
                 create_multipart_upload::run(&ask, bucket, key).await
             }

@@ -20,7 +20,7 @@ use super::documents::Tags;
 use super::fields::RequestFields;
 use super::meta::{BucketRow, DocumentKind, VersionId, VersionKind, VersionRow};
 use super::names::{BucketName, ObjectKey};
-use super::operations::{object_acl, object_tagging};
+use super::operations::{object_acl, object_lock, object_tagging};
 use super::reply_error::Fault;
 use super::stats::Operation;
 use super::store::Store;
@@ -154,6 +154,63 @@ pub async fn check_tagging(
     };
     let action = of_version(Action::PutObjectTagging, version_id);
     question.ask(action, on).await
+}
+
+/// Whether a request may delete, or shorten the retention of, what is under governance: it says that it wants to, and
+/// has the right.
+///
+/// # Errors
+/// A field that says neither; trouble with the metadata.
+pub async fn bypasses_governance(
+    ask: &Ask<'_>,
+    bucket: &BucketName,
+    key: &ObjectKey,
+) -> Result<bool, Fault> {
+    Ok(object_lock::wants_bypass(&ask.fields)?
+        && may(ask, Action::BypassGovernanceRetention, bucket, key).await?)
+}
+
+/// What a reader may see of a lock.
+pub struct SeesLock {
+    /// Its retention.
+    pub retention: bool,
+    /// Its legal hold.
+    pub legal_hold: bool,
+}
+
+/// What of a version's lock the sender of a request may see.
+///
+/// # Errors
+/// Trouble with the metadata.
+pub async fn may_see_lock(
+    ask: &Ask<'_>,
+    bucket: &BucketName,
+    key: &ObjectKey,
+) -> Result<SeesLock, Fault> {
+    Ok(SeesLock {
+        retention: may(ask, Action::GetObjectRetention, bucket, key).await?,
+        legal_hold: may(ask, Action::GetObjectLegalHold, bucket, key).await?,
+    })
+}
+
+async fn may(
+    ask: &Ask<'_>,
+    action: Action,
+    bucket: &BucketName,
+    key: &ObjectKey,
+) -> Result<bool, Fault> {
+    let none = Tags::default();
+    let question = Asked::of(ask, &none);
+    let on = On {
+        bucket: Some(bucket),
+        key: Some(key),
+        version_id: ask.version_id()?,
+    };
+    match question.ask(action, on).await {
+        Ok(()) => Ok(true),
+        Err(Fault::AccessDenied { .. }) => Ok(false),
+        Err(fault) => Err(fault),
+    }
 }
 
 /// Whether the sender of a form may put an object with the list and the tags that it brings.
@@ -530,6 +587,10 @@ fn actions(
             ObjectCall::Tagging(Verb::Delete) => Action::DeleteObjectTagging,
             ObjectCall::Acl(Verb::Get) => Action::GetObjectAcl,
             ObjectCall::Acl(_) => Action::PutObjectAcl,
+            ObjectCall::Retention(Verb::Get) => Action::GetObjectRetention,
+            ObjectCall::Retention(_) => Action::PutObjectRetention,
+            ObjectCall::LegalHold(Verb::Get) => Action::GetObjectLegalHold,
+            ObjectCall::LegalHold(_) => Action::PutObjectLegalHold,
             ObjectCall::ListParts => Action::ListMultipartUploadParts,
             ObjectCall::AbortMultipartUpload => Action::AbortMultipartUpload,
         },
@@ -546,6 +607,13 @@ fn actions_of_upload(fields: &RequestFields<'_>, has_tags: bool) -> Result<Vec<A
     if object_acl::in_fields(fields)?.is_some_and(|acl| !acl.grants.is_empty()) {
         needed.push(Action::PutObjectAcl);
     }
+    let (brings_retention, brings_hold) = object_lock::brings(fields)?;
+    if brings_retention {
+        needed.push(Action::PutObjectRetention);
+    }
+    if brings_hold {
+        needed.push(Action::PutObjectLegalHold);
+    }
     Ok(needed)
 }
 
@@ -559,6 +627,8 @@ fn document_action(kind: DocumentKind, verb: Verb) -> Action {
         (DocumentKind::Lifecycle, _) => Action::PutLifecycleConfiguration,
         (DocumentKind::Notification, Verb::Get) => Action::GetBucketNotification,
         (DocumentKind::Notification, _) => Action::PutBucketNotification,
+        (DocumentKind::ObjectLock, Verb::Get) => Action::GetBucketObjectLockConfiguration,
+        (DocumentKind::ObjectLock, _) => Action::PutBucketObjectLockConfiguration,
         (DocumentKind::OwnershipControls, Verb::Get) => Action::GetBucketOwnershipControls,
         (DocumentKind::OwnershipControls, _) => Action::PutBucketOwnershipControls,
         (DocumentKind::Policy, Verb::Get) => Action::GetBucketPolicy,
@@ -576,7 +646,6 @@ fn unset_action(operation: Operation) -> Action {
         Operation::GetBucketAccelerateConfiguration => Action::GetAccelerateConfiguration,
         Operation::GetBucketEncryption => Action::GetEncryptionConfiguration,
         Operation::GetBucketLogging => Action::GetBucketLogging,
-        Operation::GetObjectLockConfiguration => Action::GetBucketObjectLockConfiguration,
         Operation::GetBucketReplication => Action::GetReplicationConfiguration,
         Operation::GetBucketRequestPayment => Action::GetBucketRequestPayment,
         _ => Action::GetBucketWebsite,

@@ -176,6 +176,20 @@ pub enum Fault {
     /// The bucket has objects.
     #[error("the bucket is not empty")]
     BucketNotEmpty,
+    /// The version is locked.
+    #[error("Access Denied because object protected by object lock.")]
+    ObjectLocked,
+    /// A lock for a version of a bucket that locks none.
+    #[error("Bucket is missing Object Lock Configuration")]
+    NoObjectLock,
+    /// A retention that would be over before it began.
+    #[error("The retain until date must be in the future!")]
+    RetainedUntilPast,
+    /// Object lock without versions, or in a bucket that has it, versions that do not stay.
+    #[error(
+        "An Object Lock configuration is present on this bucket, or is to be, so versioning must be enabled"
+    )]
+    VersionsOfLocked,
     /// The range begins behind the end.
     #[error("the range begins behind the end of {length_bytes} bytes")]
     RangeUnsatisfiable {
@@ -277,6 +291,8 @@ impl From<Refused> for Fault {
             Refused::WrongOffset { length_bytes } => Fault::WrongOffset { length_bytes },
             Refused::NotAppendable => Fault::NotAppendable,
             Refused::Moved => Fault::Overtaken { times: 1 },
+            Refused::Locked => Fault::ObjectLocked,
+            Refused::VersionsOfLocked => Fault::VersionsOfLocked,
         }
     }
 }
@@ -333,7 +349,10 @@ impl Fault {
                 was_named: false, ..
             } => client(404, "NoSuchKey"),
             Fault::ForeignVersionId(ForeignVersionId) => client(400, "InvalidArgument"),
-            Fault::AccessDenied { .. } => client(403, "AccessDenied"),
+            Fault::AccessDenied { .. } | Fault::ObjectLocked => client(403, "AccessDenied"),
+            Fault::NoObjectLock => client(400, "InvalidRequest"),
+            Fault::RetainedUntilPast => client(400, "InvalidArgument"),
+            Fault::VersionsOfLocked => client(409, "InvalidBucketState"),
             Fault::BucketTaken => client(409, "BucketAlreadyExists"),
             Fault::NotConfigured { code } => client(404, code),
             Fault::Document(error) => client(error.status(), error.code()),

@@ -258,6 +258,7 @@ impl Store {
         let fields = StoredFields::with_content_type(content_type);
         let (bucket, key) = (BucketName::new(bucket)?, ObjectKey::new(key)?);
         let upload = put_object::Upload::of_own(self, bucket, key, fields, self.now_ms()?);
+        let upload = upload.await?;
         let plan = Plan::of_own(bytes.len() as u64);
         let inner = &self.inner;
         let blobs = Arc::clone(&inner.blobs);

@@ -81,6 +81,7 @@ actions! {
     ListBucketVersions, Bucket, ReadOnly, "s3:ListBucketVersions";
     PutBucketAcl, Bucket, Full, "s3:PutBucketAcl";
     PutBucketCors, Bucket, Full, "s3:PutBucketCORS";
+    PutBucketObjectLockConfiguration, Bucket, Full, "s3:PutBucketObjectLockConfiguration";
     PutBucketNotification, Bucket, Full, "s3:PutBucketNotification";
     PutBucketOwnershipControls, Bucket, Full, "s3:PutBucketOwnershipControls";
     PutBucketPolicy, Bucket, Full, "s3:PutBucketPolicy";
@@ -89,6 +90,7 @@ actions! {
     PutBucketVersioning, Bucket, Full, "s3:PutBucketVersioning";
     PutEncryptionConfiguration, Bucket, Full, "s3:PutEncryptionConfiguration";
     PutLifecycleConfiguration, Bucket, Full, "s3:PutLifecycleConfiguration";
+    BypassGovernanceRetention, Object, Full, "s3:BypassGovernanceRetention";
     AbortMultipartUpload, Object, ReadWrite, "s3:AbortMultipartUpload";
     DeleteObject, Object, ReadWrite, "s3:DeleteObject";
     DeleteObjectTagging, Object, ReadWrite, "s3:DeleteObjectTagging";
@@ -97,6 +99,8 @@ actions! {
     GetObject, Object, ReadOnly, "s3:GetObject";
     GetObjectAcl, Object, ReadOnly, "s3:GetObjectAcl";
     GetObjectAttributes, Object, ReadOnly, "s3:GetObjectAttributes";
+    GetObjectLegalHold, Object, ReadOnly, "s3:GetObjectLegalHold";
+    GetObjectRetention, Object, ReadOnly, "s3:GetObjectRetention";
     GetObjectTagging, Object, ReadOnly, "s3:GetObjectTagging";
     GetObjectVersion, Object, ReadOnly, "s3:GetObjectVersion";
     GetObjectVersionAcl, Object, ReadOnly, "s3:GetObjectVersionAcl";
@@ -105,20 +109,19 @@ actions! {
     ListMultipartUploadParts, Object, ReadOnly, "s3:ListMultipartUploadParts";
     PutObject, Object, ReadWrite, "s3:PutObject";
     PutObjectAcl, Object, Full, "s3:PutObjectAcl";
+    PutObjectLegalHold, Object, ReadWrite, "s3:PutObjectLegalHold";
+    PutObjectRetention, Object, ReadWrite, "s3:PutObjectRetention";
     PutObjectTagging, Object, ReadWrite, "s3:PutObjectTagging";
     PutObjectVersionAcl, Object, Full, "s3:PutObjectVersionAcl";
     PutObjectVersionTagging, Object, ReadWrite, "s3:PutObjectVersionTagging";
 }
 
 /// Names that policies for S3 may hold although nothing here does them.
-pub(super) const ELSEWHERE: [(&str, Scope); 30] = [
-    ("s3:BypassGovernanceRetention", Scope::Object),
+pub(super) const ELSEWHERE: [(&str, Scope); 24] = [
     ("s3:GetAnalyticsConfiguration", Scope::Bucket),
     ("s3:GetIntelligentTieringConfiguration", Scope::Bucket),
     ("s3:GetInventoryConfiguration", Scope::Bucket),
     ("s3:GetMetricsConfiguration", Scope::Bucket),
-    ("s3:GetObjectLegalHold", Scope::Object),
-    ("s3:GetObjectRetention", Scope::Object),
     ("s3:GetObjectTorrent", Scope::Object),
     ("s3:GetObjectVersionForReplication", Scope::Object),
     ("s3:GetObjectVersionTorrent", Scope::Object),
@@ -127,14 +130,11 @@ pub(super) const ELSEWHERE: [(&str, Scope); 30] = [
     ("s3:PutAccelerateConfiguration", Scope::Bucket),
     ("s3:PutAnalyticsConfiguration", Scope::Bucket),
     ("s3:PutBucketLogging", Scope::Bucket),
-    ("s3:PutBucketObjectLockConfiguration", Scope::Bucket),
     ("s3:PutBucketRequestPayment", Scope::Bucket),
     ("s3:PutBucketWebsite", Scope::Bucket),
     ("s3:PutIntelligentTieringConfiguration", Scope::Bucket),
     ("s3:PutInventoryConfiguration", Scope::Bucket),
     ("s3:PutMetricsConfiguration", Scope::Bucket),
-    ("s3:PutObjectLegalHold", Scope::Object),
-    ("s3:PutObjectRetention", Scope::Object),
     ("s3:PutReplicationConfiguration", Scope::Bucket),
     ("s3:ReplicateDelete", Scope::Object),
     ("s3:ReplicateObject", Scope::Object),

@@ -13,6 +13,7 @@
 //! | `Delete`, `DeleteResult` | [`DeleteRequest`], [`DeleteResult`] |
 //! | `LifecycleConfiguration` | [`LifecycleRules`] |
 //! | `NotificationConfiguration` | [`Notifications`] |
+//! | `ObjectLockConfiguration`, `Retention`, `LegalHold` | [`ObjectLockConfiguration`] |
 //! | `OwnershipControls` | [`Ownership`] |
 //! | `PublicAccessBlockConfiguration` | [`PublicAccessBlock`] |
 //! | `Tagging`, `x-amz-tagging` | [`Tags`] |
@@ -28,6 +29,7 @@ pub(super) mod element;
 mod error;
 mod lifecycle;
 mod notification;
+mod object_lock;
 mod ownership_controls;
 mod public_access_block;
 mod tagging;
@@ -50,6 +52,10 @@ pub use lifecycle::{
     Verdict as LifecycleVerdict, VersionFacts, VersionKind,
 };
 pub use notification::{NOTIFICATION_MAX_BYTES, NotificationTarget, Notifications};
+pub use object_lock::{
+    OBJECT_LOCK_MAX_BYTES, ObjectLockConfiguration, parse_legal_hold, parse_retention, time_of,
+    time_text, write_legal_hold, write_retention,
+};
 pub use ownership_controls::{OWNERSHIP_MAX_BYTES, Ownership};
 pub use public_access_block::{PUBLIC_ACCESS_BLOCK_MAX_BYTES, PublicAccessBlock};
 pub use tagging::{BUCKET_TAGS_MAX, OBJECT_TAGS_MAX, TAGGING_MAX_BYTES, Tag, TagOwner, Tags};

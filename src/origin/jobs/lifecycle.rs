@@ -215,13 +215,15 @@ impl Round<'_> {
             version_id,
             condition: WriteCondition::default(),
             only_if_latest,
+            bypasses_governance: false,
             owner: version.object.owner.clone(),
             now_ms: self.now_ms,
             messages: messages_about(self.store, &self.bucket, &event),
         };
         match delete(self.store, self.bucket.id, deletion).await {
             Ok(_) => Ok(true),
-            Err(Fault::NoSuchVersion | Fault::NoSuchBucket) => Ok(false),
+            // A lock outlasts what the rules say.
+            Err(Fault::NoSuchVersion | Fault::NoSuchBucket | Fault::ObjectLocked) => Ok(false),
             Err(fault) => Err(fault),
         }
     }

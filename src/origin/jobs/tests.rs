@@ -3,16 +3,19 @@
 use std::fs::OpenOptions;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::HeaderValue;
 use tempfile::TempDir;
 
 use super::*;
-use crate::clock::SystemClock;
+use crate::clock::{ManualClock, SystemClock};
 use crate::config::{Credential, Origin, Redundancy, Rights, Scrub, StoreDisk};
 use crate::origin::blobs::{BlobId, StoredBlob, Verdict};
+use crate::origin::meta::{DocumentKind, RetentionChange, VersionSetting, Versioning};
+use crate::origin::names::{BucketName, ObjectKey};
+use crate::origin::retention::{Retention, RetentionMode};
 use crate::origin::stats::{Care, Level};
 use crate::secret::Secret;
 
@@ -310,6 +313,7 @@ async fn garbage_that_a_stop_has_left_is_removed_and_counted() {
         version_id: None,
         condition: crate::origin::conditional::WriteCondition::default(),
         only_if_latest: None,
+        bypasses_governance: false,
         owner: String::new(),
         now_ms: 1,
         messages: Vec::new(),
@@ -340,5 +344,58 @@ async fn a_job_that_is_under_way_is_not_begun_again() {
     run_now(&store, Job::Garbage).await.unwrap();
     drop(turn);
     run_now(&store, Job::Scrub).await.unwrap();
+    store.close().await;
+}
+
+#[tokio::test]
+async fn locked_version_outlasts_its_rule_until_its_retention_is_over() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::at(SystemTime::now());
+    let config = config(folder.path(), Redundancy::None);
+    let store = Store::open(&config, clock.clone()).await.unwrap();
+    store.create_bucket(BUCKET).await.unwrap();
+    let (bucket, key) = (
+        BucketName::new(BUCKET).unwrap(),
+        ObjectKey::new("a").unwrap(),
+    );
+    let meta = &store.inner.meta;
+    let enabled = meta.set_versioning(&bucket, Versioning::Enabled).await;
+    enabled.unwrap().unwrap();
+    for (kind, document) in [
+        (
+            DocumentKind::ObjectLock,
+            "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>",
+        ),
+        (
+            DocumentKind::Lifecycle,
+            "<LifecycleConfiguration><Rule><Filter/><Status>Enabled</Status><NoncurrentVersionExpiration>\
+             <NoncurrentDays>1</NoncurrentDays></NoncurrentVersionExpiration></Rule></LifecycleConfiguration>",
+        ),
+    ] {
+        let put = meta.set_document(&bucket, kind, Some(document.into()));
+        put.await.unwrap().unwrap();
+    }
+    put(&store, "a", SMALL).await;
+    let retention = RetentionChange {
+        retention: Some(Retention {
+            mode: RetentionMode::Governance,
+            until_ms: store.now_ms().unwrap() + 4 * 86_400_000,
+        }),
+        now_ms: store.now_ms().unwrap(),
+        bypasses: false,
+    };
+    let set = meta.set(&bucket, &key, None, VersionSetting::Retention(retention));
+    set.await.unwrap().unwrap();
+    put(&store, "a", SMALL).await;
+    put(&store, "a", SMALL).await;
+    // Two are not current any more, and the rule gives each a day.
+    for (days, ended) in [(3, 1), (2, 1), (1, 0)] {
+        clock.advance(days * DAY);
+        match run_now(&store, Job::Lifecycle).await.unwrap() {
+            Done::Lifecycle(applied) => assert_eq!(applied.ended, ended, "{days}"),
+            other => panic!("{other:?}"),
+        }
+    }
     store.close().await;
 }

@@ -6,6 +6,7 @@ use crate::origin::blobs::{Content, StoredBlob};
 use crate::origin::checksums::{Algorithm, Checksum};
 use crate::origin::conditional::{Condition, WriteCondition};
 use crate::origin::names::{BucketName, ObjectKey};
+use crate::origin::retention::{ObjectLock, Retention};
 
 /// What became of a new bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,10 @@ pub enum Refused {
     NotAppendable,
     /// The version whose bytes were to be shared has come to another storage class meanwhile.
     Moved,
+    /// The version is locked.
+    Locked,
+    /// A bucket that locks its versions keeps them all, and only one that does can lock them.
+    VersionsOfLocked,
 }
 
 /// Where the bytes of a new version come from.
@@ -109,6 +114,8 @@ pub struct NewVersion {
     pub acl: Vec<u8>,
     /// As [`super::VersionRow::storage_class`]; what was written lies there already.
     pub storage_class: StorageClass,
+    /// As [`super::VersionRow::lock`].
+    pub lock: ObjectLock,
     /// As [`super::VersionRow::parts`].
     pub parts: Vec<PartOfObject>,
     /// Its bytes.
@@ -152,6 +159,8 @@ pub struct Deletion {
     pub condition: WriteCondition,
     /// Only when this is the number of the newest version: for jobs that decided on what they saw.
     pub only_if_latest: Option<i64>,
+    /// Whether a retention under governance does not count.
+    pub bypasses_governance: bool,
     /// Who deletes.
     pub owner: String,
     /// The time, in milliseconds since 1970.
@@ -192,6 +201,8 @@ pub struct NewUpload {
     pub checksum: Option<(Algorithm, ChecksumType)>,
     /// The storage class of its parts and of the object.
     pub storage_class: StorageClass,
+    /// As [`super::UploadRow::lock`].
+    pub lock: ObjectLock,
 }
 
 /// A part about to be committed.
@@ -280,4 +291,19 @@ pub enum VersionSetting {
     Tags(String),
     /// As [`super::VersionRow::acl`].
     Acl(Vec<u8>),
+    /// That of [`super::VersionRow::lock`].
+    Retention(RetentionChange),
+    /// As [`ObjectLock::legal_hold`].
+    LegalHold(bool),
+}
+
+/// A retention about to be set, if the one that there is allows it.
+#[derive(Debug, Clone)]
+pub struct RetentionChange {
+    /// The new one; `None` takes it away.
+    pub retention: Option<Retention>,
+    /// The time, in milliseconds since 1970.
+    pub now_ms: i64,
+    /// Whether a retention under governance does not count.
+    pub bypasses: bool,
 }

@@ -24,7 +24,8 @@ use super::names::{BucketName, ObjectKey};
 
 pub use change::{
     Append, Appended, BucketCreated, BucketDeleted, Committed, Deleted, Deletion, Grown, Message,
-    NewPart, NewUpload, NewVersion, PartSource, Refused, Source, Transition, VersionSetting,
+    NewPart, NewUpload, NewVersion, PartSource, Refused, RetentionChange, Source, Transition,
+    VersionSetting,
 };
 pub use rows::{
     BucketRow, ChecksumType, DeadLetter, DocumentKind, ListedObject, ListedVersion, ObjectChecksum,

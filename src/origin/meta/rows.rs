@@ -7,6 +7,7 @@ use super::version_id::VersionId;
 use crate::origin::blobs::{StoredBlob, Tier};
 use crate::origin::checksums::{Algorithm, Checksum};
 use crate::origin::names::ObjectKey;
+use crate::origin::retention::ObjectLock;
 
 /// Whether a bucket keeps versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,6 +59,8 @@ pub enum DocumentKind {
     Lifecycle,
     /// `?notification`
     Notification,
+    /// `?object-lock`
+    ObjectLock,
     /// `?ownershipControls`
     OwnershipControls,
     /// `?policy`
@@ -70,11 +73,12 @@ pub enum DocumentKind {
 
 impl DocumentKind {
     /// Every kind.
-    pub const ALL: [DocumentKind; 8] = [
+    pub const ALL: [DocumentKind; 9] = [
         DocumentKind::Acl,
         DocumentKind::Cors,
         DocumentKind::Lifecycle,
         DocumentKind::Notification,
+        DocumentKind::ObjectLock,
         DocumentKind::OwnershipControls,
         DocumentKind::Policy,
         DocumentKind::PublicAccessBlock,
@@ -88,6 +92,7 @@ impl DocumentKind {
             DocumentKind::Cors => "cors",
             DocumentKind::Lifecycle => "lifecycle",
             DocumentKind::Notification => "notification",
+            DocumentKind::ObjectLock => "object-lock",
             DocumentKind::OwnershipControls => "ownershipControls",
             DocumentKind::Policy => "policy",
             DocumentKind::PublicAccessBlock => "publicAccessBlock",
@@ -229,6 +234,8 @@ pub struct VersionRow {
     pub acl: Vec<u8>,
     /// Its storage class; a delete marker has the default.
     pub storage_class: StorageClass,
+    /// What keeps it from being deleted.
+    pub lock: ObjectLock,
     /// The parts it was uploaded in; empty when it was not.
     pub parts: Vec<PartOfObject>,
     /// Where its bytes are.
@@ -294,6 +301,8 @@ pub struct UploadRow {
     pub checksum: Option<(Algorithm, ChecksumType)>,
     /// The storage class that the object will have, and its parts have.
     pub storage_class: StorageClass,
+    /// The lock that it was begun with.
+    pub lock: ObjectLock,
 }
 
 /// A part of an upload under way.

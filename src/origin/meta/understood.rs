@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 
 use super::{BucketRow, DocumentKind, MetaError};
 use crate::origin::access::{Acl, Policy};
-use crate::origin::documents::{CorsRules, LifecycleRules, Ownership, PublicAccessBlock};
+use crate::origin::documents::{
+    CorsRules, LifecycleRules, ObjectLockConfiguration, Ownership, PublicAccessBlock,
+};
 use crate::origin::names::BucketName;
 
 /// What has been read of the documents of one row. It is no part of what the row says, so all are equal, and a copy of
@@ -16,6 +18,7 @@ pub struct Understood {
     acl: OnceLock<Acl>,
     cors: OnceLock<CorsRules>,
     lifecycle: OnceLock<LifecycleRules>,
+    object_lock: OnceLock<ObjectLockConfiguration>,
     ownership: OnceLock<Ownership>,
     policy: OnceLock<Policy>,
     public_access_block: OnceLock<PublicAccessBlock>,
@@ -55,6 +58,13 @@ impl BucketRow {
     pub fn lifecycle(&self) -> Result<Option<&LifecycleRules>, MetaError> {
         let known = &self.understood.lifecycle;
         self.read(DocumentKind::Lifecycle, known, LifecycleRules::parse)
+    }
+
+    /// How it locks its versions.
+    pub fn object_lock(&self) -> Result<Option<&ObjectLockConfiguration>, MetaError> {
+        let known = &self.understood.object_lock;
+        let parse = ObjectLockConfiguration::parse;
+        self.read(DocumentKind::ObjectLock, known, parse)
     }
 
     /// Whether lists count; they do where nothing is configured.

@@ -1,5 +1,5 @@
 //! The settings of a bucket that are documents: policy, access control list, CORS, lifecycle, tags, notifications,
-//! ownership and public access (S3 API, `GetBucket…`, `PutBucket…`, `DeleteBucket…`).
+//! object lock, ownership and public access (S3 API, `GetBucket…`, `PutBucket…`, `DeleteBucket…`).
 //!
 //! A document is kept as it was sent, once it has been understood: what comes back is what was put.
 
@@ -14,6 +14,7 @@ use crate::origin::ask::Ask;
 use crate::origin::documents::CorsRules;
 use crate::origin::documents::LifecycleRules;
 use crate::origin::documents::Notifications;
+use crate::origin::documents::ObjectLockConfiguration;
 use crate::origin::documents::Ownership;
 use crate::origin::documents::PublicAccessBlock;
 use crate::origin::documents::{TagOwner, Tags};
@@ -58,6 +59,7 @@ pub async fn get(ask: &Ask<'_>, bucket: &BucketName, kind: DocumentKind) -> Resu
         }
         DocumentKind::Cors => "NoSuchCORSConfiguration",
         DocumentKind::Lifecycle => "NoSuchLifecycleConfiguration",
+        DocumentKind::ObjectLock => "ObjectLockConfigurationNotFoundError",
         DocumentKind::OwnershipControls => "OwnershipControlsNotFoundError",
         DocumentKind::Policy => "NoSuchBucketPolicy",
         DocumentKind::PublicAccessBlock => "NoSuchPublicAccessBlockConfiguration",
@@ -129,6 +131,9 @@ fn understood(
             if !targets.all(|target| allowed.iter().any(|own| target.url().starts_with(own))) {
                 return Err(Fault::WebhookNotAllowed);
             }
+        }
+        DocumentKind::ObjectLock => {
+            ObjectLockConfiguration::parse(&document)?;
         }
         DocumentKind::OwnershipControls => {
             Ownership::parse(&document)?;

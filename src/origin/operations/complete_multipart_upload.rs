@@ -69,6 +69,7 @@ async fn complete(
     let messages = put_object::messages(ask, &row, key, "ObjectCreated:CompleteMultipartUpload")?(
         size_bytes, &etag,
     );
+    let modified_ms = ask.store.now_ms()?;
     let version = NewVersion {
         bucket: bucket.clone(),
         key: key.clone(),
@@ -76,13 +77,14 @@ async fn complete(
         kind: VersionKind::Object,
         size_bytes,
         etag: etag.clone(),
-        modified_ms: ask.store.now_ms()?,
+        modified_ms,
         checksum: checksum.clone(),
         owner: upload.owner.clone(),
         fields: upload.fields.clone(),
         tags: upload.tags.clone(),
         acl: upload.acl.clone(),
         storage_class: upload.storage_class,
+        lock: super::object_lock::or_default(upload.lock, &row, modified_ms)?,
         parts: parts
             .iter()
             .map(|part| PartOfObject {

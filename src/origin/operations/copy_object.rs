@@ -21,7 +21,7 @@ use crate::origin::store::Store;
 use crate::origin::xml::{Document, NAMESPACE};
 
 /// The `x-amz-*` fields that this operation knows.
-pub const KNOWN_FIELDS: [&str; 10] = [
+pub const KNOWN_FIELDS: [&str; 13] = [
     "x-amz-acl",
     "x-amz-checksum-algorithm",
     "x-amz-copy-source",
@@ -29,6 +29,9 @@ pub const KNOWN_FIELDS: [&str; 10] = [
     "x-amz-grant-",
     "x-amz-meta-",
     "x-amz-metadata-directive",
+    "x-amz-object-lock-legal-hold",
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
     "x-amz-storage-class",
     "x-amz-tagging",
     "x-amz-tagging-directive",
@@ -92,6 +95,7 @@ pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Re
         Some(read_through(ask.store, &from, whole, writer, put_object::write_on).await?)
     };
     let modified_ms = ask.store.now_ms()?;
+    let lock = super::object_lock::of_upload(fields, &row, modified_ms)?;
     let messages =
         put_object::messages(ask, &row, &key, "ObjectCreated:Copy")?(from.size_bytes, &from.etag);
     let told_source = told_version(ask, &source.bucket, &from).await?;
@@ -109,6 +113,7 @@ pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Re
         tags,
         acl,
         storage_class,
+        lock,
         parts,
         source: Source::Version {
             number: from.number,

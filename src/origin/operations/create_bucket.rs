@@ -6,7 +6,8 @@ use http::header::LOCATION;
 use super::field_value;
 use crate::origin::ask::Ask;
 use crate::origin::documents::CreateBucket;
-use crate::origin::documents::Ownership;
+use crate::origin::documents::{ObjectLockConfiguration, Ownership};
+use crate::origin::fields::{FieldError, RequestFields};
 use crate::origin::meta::{BucketCreated, BucketRow, DocumentKind};
 use crate::origin::names::BucketName;
 use crate::origin::reply::{self, Reply};
@@ -30,13 +31,7 @@ const FIRST_REGION: &str = "us-east-1";
 /// # Errors
 /// [`Fault::BucketExists`], [`Fault::BucketTaken`], [`Fault::OtherRegion`], or what is wrong with the document.
 pub async fn run(ask: &mut Ask<'_>, name: BucketName) -> Result<Reply, Fault> {
-    if let Some(locked) = ask.fields.amz("x-amz-bucket-object-lock-enabled")?
-        && !locked.eq_ignore_ascii_case("false")
-    {
-        return Err(Fault::NotImplemented {
-            what: "x-amz-bucket-object-lock-enabled",
-        });
-    }
+    let locks_versions = locks_versions(&ask.fields)?;
     let acl = super::object_acl::from_fields(ask)?;
     let bytes = ask.document().await?;
     let mut documents = Vec::new();
@@ -57,6 +52,11 @@ pub async fn run(ask: &mut Ask<'_>, name: BucketName) -> Result<Reply, Fault> {
         let mut controls = Document::new("OwnershipControls", Some(NAMESPACE));
         Ownership::from_word(&word)?.write(&mut controls);
         documents.push((DocumentKind::OwnershipControls, controls.finish()));
+    }
+    if locks_versions {
+        let mut configuration = Document::new("ObjectLockConfiguration", Some(NAMESPACE));
+        ObjectLockConfiguration::default().write(&mut configuration);
+        documents.push((DocumentKind::ObjectLock, configuration.finish()));
     }
     if !acl.is_empty() {
         documents.push((DocumentKind::Acl, acl));
@@ -83,6 +83,17 @@ pub async fn run(ask: &mut Ask<'_>, name: BucketName) -> Result<Reply, Fault> {
     }
 }
 
+/// Whether the versions of the bucket are to be locked.
+fn locks_versions(fields: &RequestFields<'_>) -> Result<bool, Fault> {
+    let name = "x-amz-bucket-object-lock-enabled";
+    match fields.amz(name)?.as_deref() {
+        None => Ok(false),
+        Some(word) if word.eq_ignore_ascii_case("true") => Ok(true),
+        Some(word) if word.eq_ignore_ascii_case("false") => Ok(false),
+        Some(_) => Err(Fault::Field(FieldError::Invalid { name })),
+    }
+}
+
 fn made(path: &str) -> Reply {
     let mut reply = reply::empty(StatusCode::OK);
     reply.headers_mut().insert(LOCATION, field_value(path));
@@ -95,6 +106,7 @@ fn has_just(row: &BucketRow, wanted: &[(DocumentKind, Vec<u8>)]) -> bool {
     let of_creation = [
         DocumentKind::Acl,
         DocumentKind::Tagging,
+        DocumentKind::ObjectLock,
         DocumentKind::OwnershipControls,
     ];
     of_creation.into_iter().all(|kind| {

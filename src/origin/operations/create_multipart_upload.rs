@@ -13,12 +13,15 @@ use crate::origin::reply_error::Fault;
 use crate::origin::xml::{Document, NAMESPACE};
 
 /// The `x-amz-*` fields that this operation knows.
-pub const KNOWN_FIELDS: [&str; 7] = [
+pub const KNOWN_FIELDS: [&str; 10] = [
     "x-amz-acl",
     "x-amz-checksum-algorithm",
     "x-amz-checksum-type",
     "x-amz-grant-",
     "x-amz-meta-",
+    "x-amz-object-lock-legal-hold",
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
     "x-amz-storage-class",
     "x-amz-tagging",
 ];
@@ -31,16 +34,21 @@ pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Re
     let fields = &ask.fields;
     let storage_class = super::put_object::storage_class(ask.store, fields)?;
     let checksum = checksum(fields)?;
+    let started_ms = ask.store.now_ms()?;
+    let row = ask.store.bucket(&bucket).await?;
+    // The bucket's retention counts from the completion.
+    let lock = super::object_lock::brought(fields, &row, started_ms)?;
     let upload = NewUpload {
         bucket: bucket.clone(),
         key: key.clone(),
-        started_ms: ask.store.now_ms()?,
+        started_ms,
         owner: ask.owner().to_owned(),
         fields: StoredFields::from_request(fields)?.to_row(),
         tags: super::object_tagging::from_header(fields)?,
         acl: super::object_acl::from_fields(ask)?,
         checksum,
         storage_class,
+        lock,
     };
     let number = ask.store.inner.meta.create_upload(upload).await??;
     let mut document = Document::new("InitiateMultipartUploadResult", Some(NAMESPACE));

@@ -100,6 +100,7 @@ async fn delete_one(
         version_id,
         condition: WriteCondition::default(),
         only_if_latest,
+        bypasses_governance: permission::bypasses_governance(ask, bucket, &wanted.key).await?,
         owner: ask.owner().to_owned(),
         now_ms: ask.store.now_ms()?,
         messages: put_object::messages(ask, row, &wanted.key, event)?(0, ""),

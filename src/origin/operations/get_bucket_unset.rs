@@ -31,7 +31,6 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName, operation: Operation) -> Re
         }
         Operation::GetBucketEncryption => "ServerSideEncryptionConfigurationNotFoundError",
         Operation::GetBucketReplication => "ReplicationConfigurationNotFoundError",
-        Operation::GetObjectLockConfiguration => "ObjectLockConfigurationNotFoundError",
         _ => "NoSuchWebsiteConfiguration",
     };
     Err(Fault::NotConfigured { code })

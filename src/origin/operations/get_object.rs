@@ -73,15 +73,15 @@ pub async fn run(
     for round in 0..OVERTAKEN_MAX {
         // What was looked up to let the request through is as new as the request.
         let is_first = round == 0;
-        let bucket = match seen.bucket.as_ref().filter(|_| is_first) {
+        let bucket_row = match seen.bucket.as_ref().filter(|_| is_first) {
             Some(bucket) => Arc::clone(bucket),
             None => ask.store.bucket(bucket).await?,
         };
         let row = match seen.object.as_ref().filter(|_| is_first) {
             Some(row) => Arc::clone(row),
-            None => find_version_in(ask.store, &bucket, key, ask.version_id()?).await?,
+            None => find_version_in(ask.store, &bucket_row, key, ask.version_id()?).await?,
         };
-        match answer(ask, &bucket, &row, want).await {
+        match answer(ask, bucket, &bucket_row, &row, want).await {
             // An overwrite was committed after we read the row, or its bytes were moved; the new row has the
             // answer. The same row twice means that nobody removed them with our knowledge.
             Err(Fault::Blob(error @ BlobError::Missing { .. })) => {
@@ -100,6 +100,7 @@ pub async fn run(
 
 async fn answer(
     ask: &Ask<'_>,
+    name: &BucketName,
     bucket: &BucketRow,
     row: &VersionRow,
     want: Want,
@@ -135,6 +136,7 @@ async fn answer(
         headers.insert("x-amz-storage-class", class);
     }
     lifecycle::add_expiration(bucket, row, &mut headers);
+    super::object_lock::tell(ask, name, &row.key, &row.lock, &mut headers).await?;
     match decide_read(fields.headers, validators)? {
         ReadDecision::Proceed => {}
         ReadDecision::NotModified => return Ok(not_modified(headers)),

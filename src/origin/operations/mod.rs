@@ -24,6 +24,7 @@ pub mod list_objects;
 pub mod list_objects_v2;
 pub mod list_parts;
 pub mod object_acl;
+pub mod object_lock;
 pub mod object_tagging;
 pub mod post_object;
 pub mod preflight;

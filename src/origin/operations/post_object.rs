@@ -40,10 +40,13 @@ use crate::origin::xml::Document;
 use crate::signing::{Rules, carries_presignature, carries_signature_header, verify_form};
 
 /// The `x-amz-*` fields that this operation knows.
-const KNOWN_FIELDS: [&str; 4] = [
+const KNOWN_FIELDS: [&str; 7] = [
     "x-amz-acl",
     "x-amz-checksum-",
     "x-amz-meta-",
+    "x-amz-object-lock-legal-hold",
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
     "x-amz-storage-class",
 ];
 
@@ -160,6 +163,8 @@ pub async fn run(
     permission::check_write(asked, &bucket, &key).await?;
     let acl = super::object_acl::in_fields(&fields)?;
     let row = refuse_early(store, &bucket, &key, &WriteCondition::default()).await?;
+    let modified_ms = store.now_ms()?;
+    let lock = super::object_lock::of_upload(&fields, &row, modified_ms)?;
     let upload = Upload {
         bucket: bucket.clone(),
         key: key.clone(),
@@ -171,8 +176,9 @@ pub async fn run(
             super::object_acl::to_row(&acl, caller.owner())
         }),
         storage_class,
+        lock,
         owner: caller.owner().to_owned(),
-        modified_ms: store.now_ms()?,
+        modified_ms,
         messages: put_object::messages_of(
             store,
             caller.owner(),

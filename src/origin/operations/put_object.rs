@@ -24,17 +24,21 @@ use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::receive::{Arrived, ChecksumPlan, OBJECT_MAX_BYTES, Plan, UploadError, receive};
 use crate::origin::reply::{self, Reply};
 use crate::origin::reply_error::Fault;
+use crate::origin::retention::ObjectLock;
 use crate::origin::store::Store;
 use crate::origin::upload_body::Framing;
 use crate::signing::Payload;
 
 /// The `x-amz-*` fields that this operation knows.
-pub const KNOWN_FIELDS: [&str; 10] = [
+pub const KNOWN_FIELDS: [&str; 13] = [
     "x-amz-acl",
     "x-amz-checksum-",
     "x-amz-decoded-content-length",
     "x-amz-grant-",
     "x-amz-meta-",
+    "x-amz-object-lock-legal-hold",
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
     "x-amz-sdk-checksum-algorithm",
     "x-amz-storage-class",
     "x-amz-tagging",
@@ -65,6 +69,8 @@ pub struct Upload {
     pub acl: Vec<u8>,
     /// The storage class, to whose disks the bytes come.
     pub storage_class: StorageClass,
+    /// As [`crate::origin::meta::VersionRow::lock`].
+    pub lock: ObjectLock,
     /// Who writes it.
     pub owner: String,
     /// When, in milliseconds since 1970.
@@ -75,14 +81,19 @@ pub struct Upload {
 
 impl Upload {
     /// Of something that the program itself puts: nobody is told of it.
-    pub(in crate::origin) fn of_own(
+    ///
+    /// # Errors
+    /// [`Fault::NoSuchBucket`], [`Fault::Meta`].
+    pub(in crate::origin) async fn of_own(
         store: &Store,
         bucket: BucketName,
         key: ObjectKey,
         fields: StoredFields,
         modified_ms: i64,
-    ) -> Self {
-        Upload {
+    ) -> Result<Self, Fault> {
+        let row = store.bucket(&bucket).await?;
+        let lock = super::object_lock::or_default(ObjectLock::default(), &row, store.now_ms()?)?;
+        Ok(Upload {
             bucket,
             key,
             condition: WriteCondition::default(),
@@ -91,10 +102,11 @@ impl Upload {
             tags: String::new(),
             acl: Vec::new(),
             storage_class: StorageClass::default(),
+            lock,
             owner: store.inner.owner.clone(),
             modified_ms,
             messages: Box::new(|_, _| Vec::new()),
-        }
+        })
     }
 }
 
@@ -144,6 +156,11 @@ pub async fn run(mut ask: Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result
     }
     // Everything that can be refused is refused before the first byte of the body is asked for.
     let row = refuse_early(ask.store, &bucket, &key, &condition).await?;
+    let modified_ms = ask.store.now_ms()?;
+    let lock = super::object_lock::of_upload(&fields, &row, modified_ms)?;
+    if append.is_some() && row.object_lock()?.is_some() {
+        return Err(Fault::NotAppendable);
+    }
     let plan = Plan {
         // Joined with that of what is there or comes later, which only this one can be without reading.
         also: append.map(|_| Algorithm::Crc64Nvme),
@@ -157,8 +174,9 @@ pub async fn run(mut ask: Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result
         tags,
         acl,
         storage_class,
+        lock,
         owner: ask.owner().to_owned(),
-        modified_ms: ask.store.now_ms()?,
+        modified_ms,
         messages: messages(&ask, &row, &key, "ObjectCreated:Put")?,
         bucket,
         key,
@@ -257,6 +275,7 @@ pub async fn commit(store: Store, upload: Upload, arrived: Arrived) -> Result<Co
             tags: upload.tags,
             acl: upload.acl,
             storage_class: upload.storage_class,
+            lock: upload.lock,
             parts: Vec::new(),
             source: Source::Written(published.content),
             messages,

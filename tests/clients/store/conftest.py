@@ -61,10 +61,10 @@ def versioned(client, new_bucket):
 def new_bucket(client, request):
     """Makes empty buckets that are named after the test."""
 
-    def make():
+    def make(**more):
         stem = re.sub("[^a-z0-9]+", "-", request.node.originalname.removeprefix("test_").lower())
         name = f"{next(_numbers)}-{stem[:40]}".strip("-")
-        client.create_bucket(Bucket=name)
+        client.create_bucket(Bucket=name, **more)
         return name
 
     return make

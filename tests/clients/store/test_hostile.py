@@ -304,7 +304,7 @@ class TestPromises:
         for name, value in [
             ("x-amz-server-side-encryption", "aws:kms"),
             ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
-            ("x-amz-object-lock-mode", "COMPLIANCE"),
+            ("x-amz-object-lock-event-hold", "ON"),
             ("x-amz-made-up", "1"),
         ]:
             answer = _put(node, fields=[(name, value)])
@@ -322,8 +322,11 @@ DOCUMENTS = {
     "PutBucketTagging": ("PUT", f"/{BUCKET}?tagging", "Tagging"),
     "PutBucketVersioning": ("PUT", f"/{BUCKET}?versioning", "VersioningConfiguration"),
     "PutPublicAccessBlock": ("PUT", f"/{BUCKET}?publicAccessBlock", "PublicAccessBlockConfiguration"),
+    "PutObjectLockConfiguration": ("PUT", f"/{BUCKET}?object-lock", "ObjectLockConfiguration"),
     "CompleteMultipartUpload": ("POST", f"/{BUCKET}/a?uploadId={{upload}}", "CompleteMultipartUpload"),
     "PutObjectAcl": ("PUT", f"/{BUCKET}/none?acl", "AccessControlPolicy"),
+    "PutObjectLegalHold": ("PUT", f"/{BUCKET}/none?legal-hold", "LegalHold"),
+    "PutObjectRetention": ("PUT", f"/{BUCKET}/none?retention", "Retention"),
     "PutObjectTagging": ("PUT", f"/{BUCKET}/none?tagging", "Tagging"),
 }
 LAUGHS = "<!DOCTYPE x [<!ENTITY a0 'ha'>" + "".join(

@@ -15,6 +15,7 @@ use super::read_failed;
 use crate::origin::blobs::{self, BlobId, BlockCrcs, StoredBlob};
 use crate::origin::checksums::{Algorithm, Checksum};
 use crate::origin::names::ObjectKey;
+use crate::origin::retention::ObjectLock;
 
 /// A column, or the trouble with it.
 pub(super) fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, MetaError>
@@ -92,6 +93,10 @@ pub(super) fn storage_class(row: &SqliteRow) -> Result<StorageClass, MetaError> 
     storage_class_of(get(row, "storage_class")?)
 }
 
+pub(super) fn lock(row: &SqliteRow) -> Result<ObjectLock, MetaError> {
+    ObjectLock::from_row(get(row, "lock")?).ok_or(impossible("lock"))
+}
+
 /// As [`storage_class`], of the column itself.
 pub(super) fn storage_class_of(number: i64) -> Result<StorageClass, MetaError> {
     match number {
@@ -150,7 +155,7 @@ macro_rules! version_sql {
     ($rest:literal) => {
         concat!(
             "SELECT v.id, v.key, v.is_null, v.kind, v.is_latest, v.size, v.etag, v.modified_ms, v.checksum_algorithm,
-                    v.checksum_type, v.checksum, v.owner, v.fields, v.tags, v.acl, v.storage_class, v.parts, v.inline, v.blob,
+                    v.checksum_type, v.checksum, v.owner, v.fields, v.tags, v.acl, v.storage_class, v.lock, v.parts, v.inline, v.blob,
                     b.length AS blob_length, b.place, b.block_crcs
              FROM versions v LEFT JOIN blobs b ON b.id = v.blob ",
             $rest
@@ -193,6 +198,7 @@ pub(super) fn version_row(row: &SqliteRow) -> Result<VersionRow, MetaError> {
         tags: get(row, "tags")?,
         acl: get(row, "acl")?,
         storage_class: storage_class(row)?,
+        lock: lock(row)?,
         parts: parts_from_row(get(row, "parts")?).ok_or(impossible("parts"))?,
         place,
     })

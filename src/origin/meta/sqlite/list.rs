@@ -186,7 +186,7 @@ macro_rules! uploads_sql {
     ($rest:literal) => {
         concat!(
             "SELECT id, bucket, key, started_ms, owner, fields, tags, acl, checksum_algorithm, checksum_type,
-                    storage_class
+                    storage_class, lock
              FROM uploads WHERE bucket = ? AND ",
             $rest,
             " ORDER BY key, id LIMIT ?"

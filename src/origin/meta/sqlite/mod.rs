@@ -37,7 +37,7 @@ use changes::{buckets, objects, settings, uploads};
 use writer::Writer;
 
 /// The schema this code reads and writes, kept in SQLite's `user_version`.
-pub const SCHEMA_VERSION: i64 = 3;
+pub const SCHEMA_VERSION: i64 = 4;
 /// Connections that read. Each is a thread; more of them than cores only queue elsewhere.
 const READERS: u32 = 4;
 /// How long a reader waits for a connection before the request fails.

@@ -12,7 +12,7 @@ use super::super::{
     UploadRow, VersionId, VersionRow,
 };
 use super::columns::{
-    algorithm, blob_of, get, impossible, object_key, place, signed, storage_class, unsigned,
+    algorithm, blob_of, get, impossible, lock, object_key, place, signed, storage_class, unsigned,
     version_row, version_sql, versioning,
 };
 use super::read_failed;
@@ -171,13 +171,14 @@ pub(super) fn upload_row(row: &SqliteRow) -> Result<UploadRow, MetaError> {
         acl: get(row, "acl")?,
         checksum: algorithm(row)?,
         storage_class: storage_class(row)?,
+        lock: lock(row)?,
     })
 }
 
 pub(super) async fn upload(pool: &SqlitePool, number: i64) -> Result<Option<UploadRow>, MetaError> {
     let row = sqlx::query(
         "SELECT id, bucket, key, started_ms, owner, fields, tags, acl, checksum_algorithm, checksum_type,
-                storage_class
+                storage_class, lock
          FROM uploads WHERE id = ?",
     )
     .bind(number)

@@ -77,7 +77,8 @@ CREATE TABLE versions (
     parts              BLOB    NOT NULL,
     inline             BLOB,
     blob               INTEGER,
-    storage_class      INTEGER NOT NULL DEFAULT 0
+    storage_class      INTEGER NOT NULL DEFAULT 0,
+    lock               TEXT    NOT NULL DEFAULT ''
 );
 CREATE INDEX versions_by_key ON versions (bucket, key, id DESC);
 CREATE TABLE extents (
@@ -100,7 +101,8 @@ CREATE TABLE uploads (
     acl                BLOB    NOT NULL,
     checksum_algorithm TEXT,
     checksum_type      TEXT,
-    storage_class      INTEGER NOT NULL DEFAULT 0
+    storage_class      INTEGER NOT NULL DEFAULT 0,
+    lock               TEXT    NOT NULL DEFAULT ''
 );
 CREATE INDEX uploads_by_key ON uploads (bucket, key, id);
 CREATE TABLE parts (
@@ -152,6 +154,12 @@ ALTER TABLE uploads ADD COLUMN storage_class INTEGER NOT NULL DEFAULT 0;
 DROP INDEX objects_listed;
 ";
 
+/// What version 4 has beyond version 3.
+const BRING_OVER_3: &str = "
+ALTER TABLE versions ADD COLUMN lock TEXT NOT NULL DEFAULT '';
+ALTER TABLE uploads ADD COLUMN lock TEXT NOT NULL DEFAULT '';
+";
+
 /// Moves the tables of version 1 out of the way, and their rows into those of [`SCHEMA`] afterwards.
 const SET_ASIDE_1: &str = "
 ALTER TABLE writers RENAME TO writers_1;
@@ -200,7 +208,14 @@ pub(super) async fn prepare(
         (0, 0) if tables == 0 => create(connection).await.map_err(failed),
         (APPLICATION_ID, SCHEMA_VERSION) => Ok(()),
         (APPLICATION_ID, 1) => bring_over_1(connection).await.map_err(failed),
-        (APPLICATION_ID, 2) => bring_over_2(connection).await.map_err(failed),
+        (APPLICATION_ID, 2) => {
+            bring_over(connection, &[BRING_OVER_2, OBJECTS_LISTED, BRING_OVER_3])
+                .await
+                .map_err(failed)
+        }
+        (APPLICATION_ID, 3) => bring_over(connection, &[BRING_OVER_3])
+            .await
+            .map_err(failed),
         (APPLICATION_ID, found) => Err(MetaOpenError::SchemaVersion {
             path: path.to_owned(),
             found,
@@ -265,10 +280,13 @@ async fn bring_over_1(connection: &mut SqliteConnection) -> Result<(), sqlx::Err
     stamp(transaction).await
 }
 
-async fn bring_over_2(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+async fn bring_over(
+    connection: &mut SqliteConnection,
+    steps: &[&'static str],
+) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    for sql in [BRING_OVER_2, OBJECTS_LISTED] {
-        sqlx::raw_sql(sql).execute(&mut *transaction).await?;
+    for sql in steps {
+        sqlx::raw_sql(*sql).execute(&mut *transaction).await?;
     }
     stamp(transaction).await
 }
@@ -293,6 +311,7 @@ mod tests {
     use crate::origin::listing::Seek;
     use crate::origin::meta::{Meta as _, Place as Bytes, StorageClass, VersionId, Versioning};
     use crate::origin::names::{BucketName, ObjectKey};
+    use crate::origin::retention::ObjectLock;
 
     #[tokio::test]
     async fn a_database_of_the_second_version_gets_storage_classes() {
@@ -301,8 +320,10 @@ mod tests {
         let url = format!("sqlite://{}?mode=rwc", path.display());
         let mut old = SqliteConnection::connect(&url).await.unwrap();
         // Version 2 had no column more and none less.
-        let tables = SCHEMA.replace(",\n    storage_class      INTEGER NOT NULL DEFAULT 0", "");
-        assert!(!tables.contains("storage_class"));
+        let tables = SCHEMA
+            .replace(",\n    storage_class      INTEGER NOT NULL DEFAULT 0", "")
+            .replace(",\n    lock               TEXT    NOT NULL DEFAULT ''", "");
+        assert!(!tables.contains("storage_class") && !tables.contains("lock  "));
         let index = OBJECTS_LISTED.replace(", storage_class", "");
         let rows = "
             INSERT INTO buckets VALUES (3, 'films', '', 1000, 0);
@@ -327,12 +348,14 @@ mod tests {
         let key = ObjectKey::new("a").unwrap();
         let a = meta.latest(3, &key).await.unwrap().unwrap();
         assert_eq!(a.storage_class, StorageClass::Standard);
+        assert_eq!(a.lock, ObjectLock::default());
         assert_eq!(a.place, Bytes::Inline(bytes::Bytes::from_static(&[1, 2])));
         let listed = meta.list(3, &Seek::From(Vec::new()), 10).await.unwrap();
         assert_eq!(listed.len(), 1);
         assert_eq!(listed[0].storage_class, StorageClass::Standard);
         let upload = meta.upload(2).await.unwrap().unwrap();
         assert_eq!(upload.storage_class, StorageClass::Standard);
+        assert_eq!(upload.lock, ObjectLock::default());
         meta.close().await;
         task.await.unwrap();
         // It is of this version now.

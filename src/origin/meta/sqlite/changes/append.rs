@@ -52,6 +52,9 @@ async fn grow(
     let (VersionKind::Stream, Source::Written(content)) = (current.kind, new.source) else {
         return Ok(Err(Refused::NotAppendable));
     };
+    if current.lock.keeps(new.modified_ms, false) {
+        return Ok(Err(Refused::Locked));
+    }
     let offset = signed(append.offset_bytes);
     if current.size != offset {
         return Ok(Err(Refused::WrongOffset {

@@ -36,12 +36,18 @@ impl Change for Create {
             return Ok(BucketCreated::AlreadyExists);
         }
         changes.touch_bucket(&self.name);
+        let mut kinds = self.documents.iter().map(|(kind, _)| *kind);
+        let versioning = match kinds.any(|kind| kind == DocumentKind::ObjectLock) {
+            true => Versioning::Enabled,
+            false => Versioning::Off,
+        };
         let id: i64 = sqlx::query_scalar(
-            "INSERT INTO buckets (name, owner, created_ms, versioning) VALUES (?, ?, ?, 0) RETURNING id",
+            "INSERT INTO buckets (name, owner, created_ms, versioning) VALUES (?, ?, ?, ?) RETURNING id",
         )
         .bind(self.name.as_str())
         .bind(&self.owner)
         .bind(self.created_ms)
+        .bind(versioning_number(versioning))
         .fetch_one(changes.sql())
         .await?;
         for (kind, document) in self.documents {
@@ -120,6 +126,9 @@ impl Change for SetVersioning {
         let Some((bucket, _)) = changes.bucket(&self.0).await? else {
             return Ok(Err(Refused::NoSuchBucket));
         };
+        if self.1 != Versioning::Enabled && locks_versions(changes, bucket).await? {
+            return Ok(Err(Refused::VersionsOfLocked));
+        }
         changes.touch_bucket(&self.0);
         sqlx::query("UPDATE buckets SET versioning = ? WHERE id = ?")
             .bind(versioning_number(self.1))
@@ -128,6 +137,17 @@ impl Change for SetVersioning {
             .await?;
         Ok(Ok(()))
     }
+}
+
+/// Whether a bucket has an object lock.
+async fn locks_versions(changes: &mut Changes<'_>, bucket: i64) -> Result<bool, sqlx::Error> {
+    let found: Option<i64> =
+        sqlx::query_scalar("SELECT 1 FROM bucket_documents WHERE bucket = ? AND kind = ?")
+            .bind(bucket)
+            .bind(DocumentKind::ObjectLock.name())
+            .fetch_optional(changes.sql())
+            .await?;
+    Ok(found.is_some())
 }
 
 pub(in super::super) struct SetDocument(
@@ -139,9 +159,12 @@ pub(in super::super) struct SetDocument(
 impl Change for SetDocument {
     type Outcome = Result<(), Refused>;
     async fn apply(self, changes: &mut Changes<'_>) -> Result<Self::Outcome, sqlx::Error> {
-        let Some((bucket, _)) = changes.bucket(&self.0).await? else {
+        let Some((bucket, versioning)) = changes.bucket(&self.0).await? else {
             return Ok(Err(Refused::NoSuchBucket));
         };
+        if self.1 == DocumentKind::ObjectLock && versioning != Versioning::Enabled {
+            return Ok(Err(Refused::VersionsOfLocked));
+        }
         changes.touch_bucket(&self.0);
         set_document(changes, bucket, self.1, self.2).await?;
         Ok(Ok(()))

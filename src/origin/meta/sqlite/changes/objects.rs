@@ -8,8 +8,8 @@ use super::super::super::{
     Transition, VersionId, VersionKind, Versioning,
 };
 use super::super::columns::{
-    kind, kind_number, parts_to_row, signed, storage_class, storage_class_number, undecodable,
-    version_id,
+    kind, kind_number, lock, parts_to_row, signed, storage_class, storage_class_number,
+    undecodable, version_id,
 };
 use super::super::outbox::enqueue;
 use super::super::writer::Change;
@@ -18,6 +18,7 @@ use super::{Changes, uploads};
 use crate::origin::blobs::StoredBlob;
 use crate::origin::conditional::{WriteCondition, WriteDecision};
 use crate::origin::names::ObjectKey;
+use crate::origin::retention::ObjectLock;
 
 /// What a change needs to know of a version.
 pub(super) struct Existing {
@@ -28,13 +29,14 @@ pub(super) struct Existing {
     pub(super) size: i64,
     pub(super) etag: String,
     pub(super) storage_class: StorageClass,
+    pub(super) lock: ObjectLock,
     pub(super) place: RowPlace,
 }
 
 macro_rules! existing_sql {
     ($rest:literal) => {
         concat!(
-            "SELECT id, is_null, kind, is_latest, size, etag, storage_class, inline, blob FROM versions ",
+            "SELECT id, is_null, kind, is_latest, size, etag, storage_class, lock, inline, blob FROM versions ",
             $rest
         )
     };
@@ -49,6 +51,7 @@ fn existing(row: &SqliteRow) -> Result<Existing, sqlx::Error> {
         size: row.try_get("size")?,
         etag: row.try_get("etag")?,
         storage_class: storage_class(row).map_err(undecodable)?,
+        lock: lock(row).map_err(undecodable)?,
         place: RowPlace::of(row)?,
     })
 }
@@ -167,6 +170,7 @@ impl Change for Put {
             tags: &new.tags,
             acl: &new.acl,
             storage_class: new.storage_class,
+            lock: new.lock,
             parts: parts_to_row(&new.parts),
             place,
         };
@@ -323,6 +327,7 @@ struct NewRow<'a> {
     tags: &'a str,
     acl: &'a [u8],
     storage_class: StorageClass,
+    lock: ObjectLock,
     parts: Vec<u8>,
     place: RowPlace,
 }
@@ -331,8 +336,8 @@ async fn insert(changes: &mut Changes<'_>, row: NewRow<'_>) -> Result<VersionId,
     let checksum = row.checksum;
     sqlx::query(
         "INSERT INTO versions (id, bucket, key, is_null, kind, is_latest, size, etag, modified_ms,
-            checksum_algorithm, checksum_type, checksum, owner, fields, tags, acl, storage_class, parts, inline, blob)
-         VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            checksum_algorithm, checksum_type, checksum, owner, fields, tags, acl, storage_class, lock, parts, inline, blob)
+         VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(row.number)
     .bind(row.bucket)
@@ -350,6 +355,7 @@ async fn insert(changes: &mut Changes<'_>, row: NewRow<'_>) -> Result<VersionId,
     .bind(row.tags)
     .bind(row.acl)
     .bind(storage_class_number(row.storage_class))
+    .bind(row.lock.to_row())
     .bind(row.parts)
     .bind(row.place.inline)
     .bind(row.place.blob)
@@ -408,6 +414,12 @@ async fn delete_version(
     let Some(version) = version else {
         return Ok(Ok(deleted));
     };
+    if version
+        .lock
+        .keeps(deletion.now_ms, deletion.bypasses_governance)
+    {
+        return Ok(Err(Refused::Locked));
+    }
     changes.touch_object(bucket, &deletion.key);
     deleted.delete_marker = version.kind == VersionKind::DeleteMarker;
     deleted.released = remove(changes, &version).await?;
@@ -462,6 +474,7 @@ async fn delete_latest(
         tags: "",
         acl: &[],
         storage_class: StorageClass::default(),
+        lock: ObjectLock::default(),
         parts: Vec::new(),
         place: RowPlace::default(),
     };

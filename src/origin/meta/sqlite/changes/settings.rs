@@ -1,11 +1,12 @@
 //! Changes to what stands beside the bytes, and to where they are.
 
-use super::super::super::{Refused, VersionId, VersionKind, VersionSetting};
+use super::super::super::{Refused, RetentionChange, VersionId, VersionKind, VersionSetting};
 use super::super::writer::Change;
 use super::Changes;
 use super::objects::{by_id, latest};
 use crate::origin::blobs::{BlobId, Place};
 use crate::origin::names::{BucketName, ObjectKey};
+use crate::origin::retention::ObjectLock;
 
 pub(in super::super) struct Set {
     pub(in super::super) bucket: BucketName,
@@ -36,6 +37,19 @@ impl Change for Set {
                 None => Refused::NoSuchKey,
             }));
         }
+        if let VersionSetting::Retention(change) = &self.setting {
+            let RetentionChange {
+                retention,
+                now_ms,
+                bypasses,
+            } = *change;
+            if !version.lock.may_become(retention, now_ms, bypasses) {
+                return Ok(Err(Refused::Locked));
+            }
+        }
+        let set_lock = |lock: ObjectLock| {
+            sqlx::query("UPDATE versions SET lock = ? WHERE id = ?").bind(lock.to_row())
+        };
         changes.touch_object(bucket, &self.key);
         let query = match self.setting {
             VersionSetting::Tags(tags) => {
@@ -44,6 +58,14 @@ impl Change for Set {
             VersionSetting::Acl(acl) => {
                 sqlx::query("UPDATE versions SET acl = ? WHERE id = ?").bind(acl)
             }
+            VersionSetting::Retention(change) => set_lock(ObjectLock {
+                retention: change.retention,
+                ..version.lock
+            }),
+            VersionSetting::LegalHold(is_held) => set_lock(ObjectLock {
+                legal_hold: Some(is_held),
+                ..version.lock
+            }),
         };
         query.bind(version.number).execute(changes.sql()).await?;
         Ok(Ok(version.version_id))

@@ -22,8 +22,8 @@ impl Change for Create {
         let number = changes.next_row().await?;
         sqlx::query(
             "INSERT INTO uploads (id, bucket, key, started_ms, owner, fields, tags, acl, checksum_algorithm,
-                checksum_type, storage_class)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                checksum_type, storage_class, lock)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(number)
         .bind(bucket)
@@ -36,6 +36,7 @@ impl Change for Create {
         .bind(new.checksum.map(|(algorithm, _)| algorithm.s3_name()))
         .bind(new.checksum.map(|(_, kind)| kind.name()))
         .bind(storage_class_number(new.storage_class))
+        .bind(new.lock.to_row())
         .execute(changes.sql())
         .await?;
         Ok(Ok(number))
