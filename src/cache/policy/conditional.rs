@@ -135,6 +135,11 @@ pub fn validators(stored: &HeaderMap) -> HeaderMap {
     fields
 }
 
+/// Whether a response has any of [`validators`].
+pub fn has_validators(fields: &HeaderMap) -> bool {
+    EntityTag::of(fields).is_some() || fields.contains_key(LAST_MODIFIED)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

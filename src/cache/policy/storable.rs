@@ -163,7 +163,7 @@ pub fn may_store(
     if rules.status_ttl.of(status).is_some_and(|ttl| ttl.is_zero()) {
         return Err(NotStored::StatusTtl);
     }
-    let validated = !conditional::validators(fields).is_empty();
+    let validated = conditional::has_validators(fields);
     let allowed = !never_stored(status)
         && (lifetime.is_given() || directives.public || is_heuristically_cacheable(status));
     if !allowed {
