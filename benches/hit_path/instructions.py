@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""How many instructions a hit from memory takes, counted by callgrind: no clock has a say in it.
+"""How many instructions a hit from memory takes, and a miss, counted by callgrind: no clock has a say in it.
 
     benches/hit_path/instructions.py [BINARY] [--write]
 
-Starts the binary (by default that of the dev profile) under valgrind, asks for the same 1 KiB object
-N times and then, with a new process, 2 N times over one connection, and divides the difference. What
-the process does before and after falls away. Kernel time is not counted.
+Starts the binary (by default that of the dev profile) under valgrind, asks for the same 1 KiB object, or for
+one after the other, N times and then, with a new process, 2 N times over one connection, and divides the
+difference. What the process does before and after falls away, but for what it does with each object that it
+holds. Kernel time is not counted.
 
 The counts of the dev profile are kept in `instructions.json` beside this file, for `tests/clients` to
 compare with; `--write` brings them up to date. A change that makes hits cheaper should do so too.
@@ -26,29 +27,32 @@ HERE = Path(__file__).resolve().parent
 KEPT = HERE / "instructions.json"
 BINARY = HERE.parent.parent / "target/debug/tidegate"
 
-HITS = 2000
+REQUESTS = 2000
 BODY = b"x" * 1024
 RESPONSE = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n"
     b'ETag: "6a-400"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n'
     b"Cache-Control: max-age=86400\r\n\r\n%s" % (len(BODY), BODY)
 )
-REQUEST = b"GET /1k HTTP/1.1\r\nHost: media.example\r\nUser-Agent: instructions/1\r\nAccept: */*\r\n\r\n"
+REQUEST = b"GET %s HTTP/1.1\r\nHost: media.example\r\nUser-Agent: instructions/1\r\nAccept: */*\r\n\r\n"
 
-# What is counted: a name, and the lines that it adds to the configuration.
+# What is counted: a name, the lines that it adds to the configuration, and the path of each request.
 CASES = {
-    "hit": "access_log: off",
-    "hit, with access log": "access_log: access.log",
+    "hit": ("access_log: off", lambda _: b"/1k"),
+    "hit, with access log": ("access_log: access.log", lambda _: b"/1k"),
+    "miss": ("access_log: off", lambda number: b"/1k-%06d" % number),
 }
 
 
-def instructions_per_hit(binary, setting, hits=HITS):
-    """The instructions of one hit."""
-    return round((total(binary, setting, 2 * hits) - total(binary, setting, hits)) / hits)
+def instructions_per_request(binary, case, requests=REQUESTS):
+    """The instructions of one request."""
+    setting, path = CASES[case]
+    counts = [total(binary, setting, path, count) for count in (requests, 2 * requests)]
+    return round((counts[1] - counts[0]) / requests)
 
 
-def total(binary, setting, hits):
-    """The instructions of a whole process that answers one miss and `hits` hits."""
+def total(binary, setting, path, requests):
+    """The instructions of a whole process that answers so many requests, and one before them."""
     with tempfile.TemporaryDirectory() as folder, Origin() as origin:
         edge, admin = free_port(), free_port()
         config = configure(folder, edge, admin, origin, setting)
@@ -71,7 +75,7 @@ def total(binary, setting, hits):
             rest = []
             reading = threading.Thread(target=lambda: rest.append(process.stderr.read()))
             reading.start()
-            ask(edge, hits + 1)
+            ask(edge, path, requests + 1)
             process.send_signal(signal.SIGINT)
             process.wait(60)
             reading.join()
@@ -80,7 +84,8 @@ def total(binary, setting, hits):
         collected = re.search(r"Collected : (\d+)", rest[0])
         if collected is None:
             raise RuntimeError("callgrind told no number:\n" + rest[0])
-        assert origin.requests == 1, f"{origin.requests} requests went to the origin"
+        expected = len({path(number) for number in range(requests + 1)})
+        assert origin.requests == expected, f"{origin.requests} requests went to the origin"
         return int(collected[1])
 
 
@@ -99,12 +104,12 @@ def configure(folder, edge, admin, origin, setting):
     return config
 
 
-def ask(port, times):
-    """Asks one request after the other and checks that each is answered whole."""
+def ask(port, path, times):
+    """Sends one request after the other and checks that each is answered whole."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for _ in range(times):
-            connection.sendall(REQUEST)
+        for number in range(times):
+            connection.sendall(REQUEST % path(number))
             response = b""
             while not response.endswith(BODY):
                 received = connection.recv(65536)
@@ -154,8 +159,8 @@ def main():
     binaries = [argument for argument in sys.argv[1:] if argument != "--write"]
     binary = Path(binaries[0]) if binaries else BINARY
     counted = {}
-    for name, setting in CASES.items():
-        counted[name] = instructions_per_hit(binary, setting)
+    for name in CASES:
+        counted[name] = instructions_per_request(binary, name)
         print(f"{counted[name]:>8} instructions: {name}", flush=True)
     if write:
         KEPT.write_text(json.dumps(counted, indent=2) + "\n")

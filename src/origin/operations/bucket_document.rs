@@ -1,7 +1,8 @@
 //! The settings of a bucket that are documents: policy, access control list, CORS, lifecycle, tags, notifications,
 //! object lock, ownership and public access (S3 API, `GetBucket…`, `PutBucket…`, `DeleteBucket…`).
 //!
-//! A document is kept as it was sent, once it has been understood: what comes back is what was put.
+//! A document is kept as it was sent, once it has been understood: what comes back is what was put. Where S3 adds to one,
+//! it is kept as it was understood.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -120,6 +121,10 @@ fn understood(
             {
                 return Err(Fault::StorageClass);
             }
+            // Rules without an id have been given one, and are told under it.
+            let mut whole = Document::new("LifecycleConfiguration", Some(NAMESPACE));
+            rules.write(&mut whole);
+            return Ok(Some(whole.finish()));
         }
         DocumentKind::Notification => {
             let notifications = Notifications::parse(&document)?;

@@ -229,6 +229,11 @@ def test_tags_of_a_bucket_are_set_replaced_and_removed(either, bucket):
 def test_a_lifecycle_comes_back_as_it_went(either, bucket):
     either.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": LIFECYCLE})
     assert either.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"] == LIFECYCLE
+    # A rule that comes without an id is given one.
+    nameless = [{key: value for key, value in rule.items() if key != "ID"} for rule in LIFECYCLE]
+    either.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": nameless})
+    named = either.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert len({rule.pop("ID") for rule in named}) == len(LIFECYCLE) and named == nameless
     either.delete_bucket_lifecycle(Bucket=bucket)
     refused = s3.refusal(either.get_bucket_lifecycle_configuration, Bucket=bucket)
     assert refused == (404, "NoSuchLifecycleConfiguration")
