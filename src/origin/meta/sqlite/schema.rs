@@ -313,54 +313,66 @@ mod tests {
     use crate::origin::names::{BucketName, ObjectKey};
     use crate::origin::retention::ObjectLock;
 
-    #[tokio::test]
-    async fn a_database_of_the_second_version_gets_storage_classes() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tg.db");
-        let url = format!("sqlite://{}?mode=rwc", path.display());
-        let mut old = SqliteConnection::connect(&url).await.unwrap();
-        // Version 2 had no column more and none less.
-        let tables = SCHEMA
-            .replace(",\n    storage_class      INTEGER NOT NULL DEFAULT 0", "")
-            .replace(",\n    lock               TEXT    NOT NULL DEFAULT ''", "");
-        assert!(!tables.contains("storage_class") && !tables.contains("lock  "));
-        let index = OBJECTS_LISTED.replace(", storage_class", "");
-        let rows = "
-            INSERT INTO buckets VALUES (3, 'films', '', 1000, 0);
-            INSERT INTO versions VALUES
-                (1, 3, x'61', 1, 0, 1, 2, 'tag-a', 2000, 'CRC32', 'FULL_OBJECT', x'01020304', '', x'', '', x'', x'',
-                 x'0102', NULL);
-            INSERT INTO uploads VALUES (2, 3, x'62', 2000, '', x'', '', x'', NULL, NULL);
-            PRAGMA application_id = 1413967730;
-            PRAGMA user_version = 2;
-        ";
-        for sql in [tables, index, rows.to_owned()] {
-            sqlx::raw_sql(AssertSqlSafe(sql))
-                .execute(&mut old)
-                .await
-                .unwrap();
+    /// The tables of version 3 or 2, which had no column more and none less, with an object and an upload.
+    fn tables_before(version: u8) -> [String; 3] {
+        let mut tables =
+            SCHEMA.replace(",\n    lock               TEXT    NOT NULL DEFAULT ''", "");
+        let mut index = OBJECTS_LISTED.to_owned();
+        if version == 2 {
+            tables = tables.replace(",\n    storage_class      INTEGER NOT NULL DEFAULT 0", "");
+            index = index.replace(", storage_class", "");
         }
-        old.close().await.unwrap();
+        assert!(!tables.contains("DEFAULT ''"));
+        assert_eq!(tables.contains("storage_class"), version == 3);
+        let rows = format!(
+            "INSERT INTO buckets VALUES (3, 'films', '', 1000, 0);
+            INSERT INTO versions (id, bucket, key, is_null, kind, is_latest, size, etag, modified_ms,
+                checksum_algorithm, checksum_type, checksum, owner, fields, tags, acl, parts, inline)
+                VALUES (1, 3, x'61', 1, 0, 1, 2, 'tag-a', 2000, 'CRC32', 'FULL_OBJECT', x'01020304', '', x'', '',
+                    x'', x'', x'0102');
+            INSERT INTO uploads (id, bucket, key, started_ms, owner, fields, tags, acl)
+                VALUES (2, 3, x'62', 2000, '', x'', '', x'');
+            PRAGMA application_id = {APPLICATION_ID};
+            PRAGMA user_version = {version};"
+        );
+        [tables, index, rows]
+    }
 
-        let opened = open(&path).await.unwrap();
-        let (meta, task) = opened.start(Arc::new(WriteLatch::default()));
-        let task = tokio::spawn(task);
-        let key = ObjectKey::new("a").unwrap();
-        let a = meta.latest(3, &key).await.unwrap().unwrap();
-        assert_eq!(a.storage_class, StorageClass::Standard);
-        assert_eq!(a.lock, ObjectLock::default());
-        assert_eq!(a.place, Bytes::Inline(bytes::Bytes::from_static(&[1, 2])));
-        let listed = meta.list(3, &Seek::From(Vec::new()), 10).await.unwrap();
-        assert_eq!(listed.len(), 1);
-        assert_eq!(listed[0].storage_class, StorageClass::Standard);
-        let upload = meta.upload(2).await.unwrap().unwrap();
-        assert_eq!(upload.storage_class, StorageClass::Standard);
-        assert_eq!(upload.lock, ObjectLock::default());
-        meta.close().await;
-        task.await.unwrap();
-        // It is of this version now.
-        let again = open(&path).await.unwrap();
-        assert_eq!(again.generation, 2);
+    #[tokio::test]
+    async fn a_database_of_a_later_version_gets_what_it_lacks() {
+        for version in [2, 3] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("tg.db");
+            let url = format!("sqlite://{}?mode=rwc", path.display());
+            let mut old = SqliteConnection::connect(&url).await.unwrap();
+            for sql in tables_before(version) {
+                sqlx::raw_sql(AssertSqlSafe(sql))
+                    .execute(&mut old)
+                    .await
+                    .unwrap();
+            }
+            old.close().await.unwrap();
+
+            let opened = open(&path).await.unwrap();
+            let (meta, task) = opened.start(Arc::new(WriteLatch::default()));
+            let task = tokio::spawn(task);
+            let key = ObjectKey::new("a").unwrap();
+            let a = meta.latest(3, &key).await.unwrap().unwrap();
+            assert_eq!(a.storage_class, StorageClass::Standard);
+            assert_eq!(a.lock, ObjectLock::default());
+            assert_eq!(a.place, Bytes::Inline(bytes::Bytes::from_static(&[1, 2])));
+            let listed = meta.list(3, &Seek::From(Vec::new()), 10).await.unwrap();
+            assert_eq!(listed.len(), 1);
+            assert_eq!(listed[0].storage_class, StorageClass::Standard);
+            let upload = meta.upload(2).await.unwrap().unwrap();
+            assert_eq!(upload.storage_class, StorageClass::Standard);
+            assert_eq!(upload.lock, ObjectLock::default());
+            meta.close().await;
+            task.await.unwrap();
+            // It is of this version now.
+            let again = open(&path).await.unwrap();
+            assert_eq!(again.generation, 2);
+        }
     }
 
     /// The tables of version 1, with a bucket of two objects, one of which has no bytes.
