@@ -141,6 +141,19 @@ impl RequestFields<'_> {
         }
         Ok(found)
     }
+
+    /// The value of an `x-amz-*` field that says yes or no; no when it is not there.
+    ///
+    /// # Errors
+    /// [`FieldError::Invalid`] for another word, or as [`RequestFields::amz`].
+    pub fn amz_flag(&self, name: &'static str) -> Result<bool, FieldError> {
+        match self.amz(name)?.as_deref() {
+            None => Ok(false),
+            Some(word) if word.eq_ignore_ascii_case("true") => Ok(true),
+            Some(word) if word.eq_ignore_ascii_case("false") => Ok(false),
+            Some(_) => Err(FieldError::Invalid { name }),
+        }
+    }
 }
 
 impl StoredFields {

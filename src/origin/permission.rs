@@ -166,7 +166,7 @@ pub async fn bypasses_governance(
     bucket: &BucketName,
     key: &ObjectKey,
 ) -> Result<bool, Fault> {
-    Ok(object_lock::wants_bypass(&ask.fields)?
+    Ok(ask.fields.amz_flag(object_lock::BYPASS)?
         && may(ask, Action::BypassGovernanceRetention, bucket, key).await?)
 }
 

@@ -81,8 +81,8 @@ actions! {
     ListBucketVersions, Bucket, ReadOnly, "s3:ListBucketVersions";
     PutBucketAcl, Bucket, Full, "s3:PutBucketAcl";
     PutBucketCors, Bucket, Full, "s3:PutBucketCORS";
-    PutBucketObjectLockConfiguration, Bucket, Full, "s3:PutBucketObjectLockConfiguration";
     PutBucketNotification, Bucket, Full, "s3:PutBucketNotification";
+    PutBucketObjectLockConfiguration, Bucket, Full, "s3:PutBucketObjectLockConfiguration";
     PutBucketOwnershipControls, Bucket, Full, "s3:PutBucketOwnershipControls";
     PutBucketPolicy, Bucket, Full, "s3:PutBucketPolicy";
     PutBucketPublicAccessBlock, Bucket, Full, "s3:PutBucketPublicAccessBlock";
@@ -90,8 +90,8 @@ actions! {
     PutBucketVersioning, Bucket, Full, "s3:PutBucketVersioning";
     PutEncryptionConfiguration, Bucket, Full, "s3:PutEncryptionConfiguration";
     PutLifecycleConfiguration, Bucket, Full, "s3:PutLifecycleConfiguration";
-    BypassGovernanceRetention, Object, Full, "s3:BypassGovernanceRetention";
     AbortMultipartUpload, Object, ReadWrite, "s3:AbortMultipartUpload";
+    BypassGovernanceRetention, Object, Full, "s3:BypassGovernanceRetention";
     DeleteObject, Object, ReadWrite, "s3:DeleteObject";
     DeleteObjectTagging, Object, ReadWrite, "s3:DeleteObjectTagging";
     DeleteObjectVersion, Object, ReadWrite, "s3:DeleteObjectVersion";

@@ -7,7 +7,6 @@ use super::field_value;
 use crate::origin::ask::Ask;
 use crate::origin::documents::CreateBucket;
 use crate::origin::documents::{ObjectLockConfiguration, Ownership};
-use crate::origin::fields::{FieldError, RequestFields};
 use crate::origin::meta::{BucketCreated, BucketRow, DocumentKind};
 use crate::origin::names::BucketName;
 use crate::origin::reply::{self, Reply};
@@ -31,7 +30,7 @@ const FIRST_REGION: &str = "us-east-1";
 /// # Errors
 /// [`Fault::BucketExists`], [`Fault::BucketTaken`], [`Fault::OtherRegion`], or what is wrong with the document.
 pub async fn run(ask: &mut Ask<'_>, name: BucketName) -> Result<Reply, Fault> {
-    let locks_versions = locks_versions(&ask.fields)?;
+    let locks_versions = ask.fields.amz_flag("x-amz-bucket-object-lock-enabled")?;
     let acl = super::object_acl::from_fields(ask)?;
     let bytes = ask.document().await?;
     let mut documents = Vec::new();
@@ -80,17 +79,6 @@ pub async fn run(ask: &mut Ask<'_>, name: BucketName) -> Result<Reply, Fault> {
                 false => Err(Fault::BucketTaken),
             }
         }
-    }
-}
-
-/// Whether the versions of the bucket are to be locked.
-fn locks_versions(fields: &RequestFields<'_>) -> Result<bool, Fault> {
-    let name = "x-amz-bucket-object-lock-enabled";
-    match fields.amz(name)?.as_deref() {
-        None => Ok(false),
-        Some(word) if word.eq_ignore_ascii_case("true") => Ok(true),
-        Some(word) if word.eq_ignore_ascii_case("false") => Ok(false),
-        Some(_) => Err(Fault::Field(FieldError::Invalid { name })),
     }
 }
 

@@ -107,19 +107,6 @@ fn refuse_past(retention: Option<Retention>, now_ms: i64) -> Result<(), Fault> {
     }
 }
 
-/// Whether who asks wants to bypass governance. The right to is asked for where it matters.
-///
-/// # Errors
-/// A field that says neither.
-pub(in crate::origin) fn wants_bypass(fields: &RequestFields<'_>) -> Result<bool, Fault> {
-    match fields.amz(BYPASS)?.as_deref() {
-        None => Ok(false),
-        Some(word) if word.eq_ignore_ascii_case("true") => Ok(true),
-        Some(word) if word.eq_ignore_ascii_case("false") => Ok(false),
-        Some(_) => Err(Fault::Field(FieldError::Invalid { name: BYPASS })),
-    }
-}
-
 /// Tells who may know it of the lock of a version.
 pub(super) async fn tell(
     ask: &Ask<'_>,
@@ -151,10 +138,7 @@ pub async fn get_retention(
     bucket: &BucketName,
     key: &ObjectKey,
 ) -> Result<Reply, Fault> {
-    refuse_without_lock(ask.store, bucket).await?;
-    let row = find_version(ask, bucket, key).await?;
-    let retention = row.lock.retention;
-    let retention = retention.ok_or(Fault::NotConfigured { code: NO_LOCK })?;
+    let retention = told(ask, bucket, key, |lock| lock.retention).await?;
     let mut document = Document::new("Retention", Some(NAMESPACE));
     write_retention(&retention, &mut document);
     Ok(reply::xml(StatusCode::OK, document))
@@ -191,10 +175,7 @@ pub async fn get_legal_hold(
     bucket: &BucketName,
     key: &ObjectKey,
 ) -> Result<Reply, Fault> {
-    refuse_without_lock(ask.store, bucket).await?;
-    let row = find_version(ask, bucket, key).await?;
-    let is_held = row.lock.legal_hold;
-    let is_held = is_held.ok_or(Fault::NotConfigured { code: NO_LOCK })?;
+    let is_held = told(ask, bucket, key, |lock| lock.legal_hold).await?;
     let mut document = Document::new("LegalHold", Some(NAMESPACE));
     write_legal_hold(is_held, &mut document);
     Ok(reply::xml(StatusCode::OK, document))
@@ -213,6 +194,18 @@ pub async fn put_legal_hold(
     refuse_without_lock(ask.store, bucket).await?;
     let is_held = parse_legal_hold(&document)?;
     set(ask, bucket, key, VersionSetting::LegalHold(is_held)).await
+}
+
+/// What of a version's lock is asked for.
+async fn told<T>(
+    ask: &Ask<'_>,
+    bucket: &BucketName,
+    key: &ObjectKey,
+    of: impl Fn(&ObjectLock) -> Option<T>,
+) -> Result<T, Fault> {
+    refuse_without_lock(ask.store, bucket).await?;
+    let row = find_version(ask, bucket, key).await?;
+    of(&row.lock).ok_or(Fault::NotConfigured { code: NO_LOCK })
 }
 
 async fn refuse_without_lock(store: &Store, bucket: &BucketName) -> Result<(), Fault> {
