@@ -238,7 +238,9 @@ pub(super) fn advice(refusal: &Refusal) -> &'static str {
             "check that the URL was copied whole; a shell cuts it at & unless it is quoted"
         }
         Refusal::DuplicateParameter { .. } => "sign the URL again, from one without a signature",
-        Refusal::MalformedAuthorization => "leave the Authorization header out",
+        Refusal::MalformedAuthorization | Refusal::MalformedVersion2 | Refusal::NoSigningDate => {
+            "leave the Authorization header out"
+        }
         Refusal::MalformedCredential
         | Refusal::MalformedDate
         | Refusal::MalformedExpires

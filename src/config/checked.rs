@@ -386,7 +386,7 @@ pub struct Credential {
     pub access_key_id: String,
     /// The contents of `secret_file`, or of the variable `secret_env`, surrounding white space removed.
     pub secret: Secret,
-    /// `allow_sigv2`: whether it may sign URLs with Signature Version 2 as well, default false.
+    /// `allow_sigv2`: whether it may sign URLs, forms and requests with Signature Version 2 as well, default false.
     pub allow_sigv2: bool,
     /// `rights`, default full, and `buckets`, default all: what it may do by itself.
     pub rights: Rights,

@@ -11,7 +11,7 @@ use http::request::Parts;
 
 use crate::signing::{
     Keyring, Payload, Refusal, Rules, SignedRequest, carries_presignature,
-    carries_signature_header, verify_header, verify_presigned,
+    carries_signature_header, verify_header_of_either, verify_presigned,
 };
 
 /// How far a client's clock may run ahead, as S3 allows.
@@ -81,7 +81,7 @@ pub fn authorize(
         let grant = verify_presigned(&signed, keyring, rules, now)?;
         (grant.access_key_id, grant.signed_at, grant.payload)
     } else if carries_signature_header(&request.headers) {
-        let grant = verify_header(&signed, keyring, rules, now)?;
+        let grant = verify_header_of_either(&signed, keyring, rules, now)?;
         (grant.access_key_id, Some(grant.signed_at), grant.payload)
     } else {
         return Ok(Caller::stranger(peer));

@@ -478,6 +478,7 @@ fn refusal_row(refusal: &Refusal, presigned: bool) -> Row {
         | Refusal::UnsignedParameter
         | Refusal::SignedHeaderAbsent { .. }
         | Refusal::NotYetValid { .. }
+        | Refusal::NoSigningDate
         | Refusal::Expired { .. } => client(403, "AccessDenied"),
         Refusal::UnknownAccessKeyId => client(403, "InvalidAccessKeyId"),
         Refusal::SignatureMismatch
@@ -500,7 +501,9 @@ fn refusal_row(refusal: &Refusal, presigned: bool) -> Row {
         | Refusal::WrongRegion
         | Refusal::WrongService => malformed,
         Refusal::MalformedEscape { .. } => client(400, "InvalidURI"),
-        Refusal::MalformedPayloadHash => client(400, "InvalidArgument"),
+        Refusal::MalformedPayloadHash | Refusal::MalformedVersion2 => {
+            client(400, "InvalidArgument")
+        }
         // The store speaks no other scheme.
         Refusal::Credential { .. } => client(403, "AccessDenied"),
     }

@@ -10,18 +10,18 @@
 //! | which parts of a request are credentials, and for the edge alone? | [`Verifier::carriers`] |
 //! | does the request carry a signature at all? | [`carries_presignature`], [`carries_signature_header`] |
 //! | is a presigned URL genuine? | [`verify_presigned`] |
-//! | is an `Authorization` header genuine? | [`verify_header`] |
+//! | is an `Authorization` header genuine? | [`verify_header`], [`verify_header_of_either`] |
 //! | is each chunk of a signed upload genuine? | [`ChunkSigner`] |
 //! | which part of the query names the object? | [`query_without_signature`] |
 //! | which host and path name the same object in S3's other style? | [`other_style`] |
 //! | is the policy of a form upload genuine? | [`verify_form`] |
-//! | how is a URL, a request or a form signed? | [`presign`], [`presign_v2`], [`authorize_headers`], [`FormSigner`] |
+//! | how is a URL, a request or a form signed? | [`presign`], [`presign_v2`], [`authorize_headers`], [`authorize_v2`], [`FormSigner`] |
 //! | what did we hash, byte for byte? | [`explain_presigned`] |
 //!
 //! | scheme | |
 //! |---|---|
 //! | [`sigv4`] | AWS Signature Version 4 for S3 |
-//! | [`sigv2`] | its forerunner Version 2, in URLs, for keys that allow it |
+//! | [`sigv2`] | its forerunner Version 2, for keys that allow it |
 //! | `cloudfront/` | signed URLs and cookies |
 //! | `token.rs` | a keyed hash over expiry and paths |
 //! | `secure_link.rs` | nginx's `secure_link_md5` |
@@ -86,7 +86,7 @@ pub use scheme::Scheme;
 pub use secure_link::{
     DEFAULT_EXPRESSION, Expression, ExpressionFault, SecureLinkKey, sign_secure_link,
 };
-pub use sigv2::{PresignV2Spec, presign_v2};
+pub use sigv2::{PresignV2Spec, authorize_v2, carries_sigv2_header, presign_v2};
 pub use sigv4::{
     AuthorizeSpec, ChunkSigner, Explanation, FormSigner, Payload, PresignError, PresignSpec,
     authorize_headers, carries_presignature, carries_signature_header, presign,
@@ -140,6 +140,24 @@ pub fn verify_presigned(
         sigv2::verify_presigned(req, keys, rules, now)
     } else {
         sigv4::verify_presigned(req, keys, rules, now)
+    }
+}
+
+/// Decides whether an `Authorization` header is genuine, by Version 4 or, for keys that allow it, Version 2. The edge
+/// asks [`verify_header`] and so takes Version 4 only.
+///
+/// # Errors
+/// The [`Refusal`] that names the cause. Version 2 is [`Refusal::UnsupportedScheme`] unless a key allows it.
+pub fn verify_header_of_either(
+    req: &SignedRequest,
+    keys: &Keyring,
+    rules: &Rules,
+    now: SystemTime,
+) -> Result<HeaderGrant, Refusal> {
+    if keys.allows_sigv2() && carries_sigv2_header(req.headers) {
+        sigv2::verify_header(req, keys, rules, now)
+    } else {
+        verify_header(req, keys, rules, now)
     }
 }
 

@@ -49,6 +49,12 @@ pub enum Refusal {
     /// The `Authorization` header begins as one of ours but does not parse.
     #[error("the Authorization header is malformed")]
     MalformedAuthorization,
+    /// The `Authorization` header begins as one of Version 2 but does not parse.
+    #[error("the Authorization header is not AWS AccessKeyId:Signature")]
+    MalformedVersion2,
+    /// A request signed by header with Version 2 has no date, or one that is none.
+    #[error("AWS authentication requires a valid Date or x-amz-date header")]
+    NoSigningDate,
     /// The credential is not `id/yyyymmdd/region/service/aws4_request`.
     #[error("the credential is not id/yyyymmdd/region/service/aws4_request")]
     MalformedCredential,
@@ -171,6 +177,8 @@ impl Refusal {
             Refusal::MissingParameter { .. } => "missing_parameter",
             Refusal::DuplicateParameter { .. } => "duplicate_parameter",
             Refusal::MalformedAuthorization => "malformed_authorization",
+            Refusal::MalformedVersion2 => "malformed_version_2",
+            Refusal::NoSigningDate => "no_signing_date",
             Refusal::MalformedCredential => "malformed_credential",
             Refusal::MalformedDate => "malformed_date",
             Refusal::MalformedExpires => "malformed_expires",

@@ -76,6 +76,17 @@ def _presigned_puts(node):
     yield "AWS SDK for JavaScript", yielded
 
 
+def test_the_edge_takes_no_header_of_version_2(node):
+    """It would have to be passed on as it is, and covers too little; the store itself takes it (store/test_version_2.py)."""
+    for address, expected in [(node.s3, None), (node.http, (403, "AccessDenied"))]:
+        client = s3.client(address, signature_version="s3")
+        put = {"Bucket": BUCKET, "Key": "of-version-2", "Body": NEW}
+        if expected:
+            assert s3.refusal(client.put_object, **put) == expected
+        else:
+            client.put_object(**put)
+
+
 def test_a_presigned_put_replaces_the_object_and_what_the_cache_holds(node, cached):
     for number, (signer, url) in enumerate(_presigned_puts(node)):
         body = NEW + str(number).encode()

@@ -9,6 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::decide::Principal;
 use crate::origin::query::Query;
+use crate::signing::carries_sigv2_header;
 
 /// The keys that mean something here (IAM user guide, "AWS global condition context keys"; service authorization
 /// reference, "Condition keys for Amazon S3"). Letters of either case.
@@ -256,7 +257,10 @@ impl Context {
             Authentication::Form => "POST",
         };
         self.set("s3:authType", kind);
-        let is_v2 = facts.query.has("AWSAccessKeyId");
+        let is_v2 = match facts.authentication {
+            Authentication::Header => carries_sigv2_header(facts.headers),
+            _ => facts.query.has("AWSAccessKeyId"),
+        };
         let version = if is_v2 { "AWS" } else { "AWS4-HMAC-SHA256" };
         self.set("s3:signatureversion", version);
         if let Some(signed_at) = facts.signed_at {
@@ -326,6 +330,17 @@ mod tests {
         let signed_in_header = Context::of_request(&facts, &principal);
         let none: Vec<String> = Vec::new();
         assert_eq!(value(&signed_in_header, "s3:x-amz-storage-class"), none);
+        let version = |headers| {
+            let facts = RequestFacts { headers, ..facts };
+            value(
+                &Context::of_request(&facts, &principal),
+                "s3:signatureversion",
+            )
+        };
+        assert_eq!(version(&headers), ["AWS4-HMAC-SHA256"]);
+        let mut of_version_2 = headers.clone();
+        of_version_2.insert("authorization", "AWS ann:c2lnbmF0dXJl".parse().unwrap());
+        assert_eq!(version(&of_version_2), ["AWS"]);
         facts.authentication = Authentication::None;
         let anonymous = Context::of_request(&facts, &Principal::Anonymous);
         assert_eq!(value(&anonymous, "aws:username"), none);

@@ -1,4 +1,4 @@
-//! What a query says about its own signature, and what of the request is signed.
+//! What a query says about its own signature, and what of a request is signed wherever its signature stands.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,19 +21,12 @@ const SIGNATURE_CHARACTERS: usize = 28;
 /// The most digits of `Expires`: the year 2286 and all before it.
 const EXPIRES_DIGITS_MAX: usize = 10;
 
-/// A parsed but unproven signature.
+/// A parsed but unproven signature of a URL.
 pub(super) struct Claim<'a> {
     pub(super) access_key_id: Cow<'a, str>,
     pub(super) expires_seconds: u64,
     pub(super) signature: Cow<'a, str>,
-    /// Lower-case names of the header fields that are signed, sorted.
-    pub(super) signed_fields: Vec<String>,
-    expires: Cow<'a, str>,
-    /// By name, as they are signed.
-    amz: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
-    content_md5: &'a str,
-    content_type: &'a str,
-    sub_resources: Vec<(&'static str, Option<Cow<'a, [u8]>>)>,
+    pub(super) covered: Covered<'a>,
 }
 
 impl<'a> Claim<'a> {
@@ -57,11 +50,80 @@ impl<'a> Claim<'a> {
                 length: signature.len(),
             });
         }
-        let mut signed_fields = Vec::new();
+        Ok(Claim {
+            access_key_id,
+            expires_seconds,
+            signature,
+            covered: Covered::of(req, expires, query.named)?,
+        })
+    }
+}
+
+/// What a query says that is signed; of a request that is signed in its header, sub-resources only.
+#[derive(Default)]
+pub(super) struct Named<'a> {
+    content_md5: Option<Cow<'a, str>>,
+    content_type: Option<Cow<'a, str>>,
+    amz: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    sub_resources: Vec<(&'static str, Option<Cow<'a, [u8]>>)>,
+}
+
+impl<'a> Named<'a> {
+    /// Takes an item of a query that is a sub-resource; false when it is none. `raw_name` is the item's name as it
+    /// was sent, `name` what it means.
+    ///
+    /// # Errors
+    /// [`Refusal::UnsignedParameter`] when it is there already or would read as further ones.
+    pub(super) fn take_sub_resource(
+        &mut self,
+        item: &'a str,
+        raw_name: &str,
+        raw_value: &'a str,
+        name: &[u8],
+    ) -> Result<bool, Refusal> {
+        let Some(name) = sub_resource(name) else {
+            return Ok(false);
+        };
+        let has_value = raw_name.len() < item.len();
+        let value = has_value.then(|| decode_query(raw_value)).transpose()?;
+        let is_taken = self.sub_resources.iter().any(|(taken, _)| *taken == name);
+        if is_taken || value.as_deref().is_some_and(is_ambiguous) {
+            return Err(Refusal::UnsignedParameter);
+        }
+        self.sub_resources.push((name, value));
+        Ok(true)
+    }
+}
+
+/// Everything of a request that is signed, apart from method and path.
+pub(super) struct Covered<'a> {
+    /// Lower-case names of the header fields that are signed, sorted.
+    pub(super) fields: Vec<String>,
+    /// `Expires`, or the date; empty for a date that stands in `x-amz-date`.
+    date: Cow<'a, str>,
+    /// By name, as they are signed.
+    amz: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    content_md5: &'a str,
+    content_type: &'a str,
+    sub_resources: Vec<(&'static str, Option<Cow<'a, [u8]>>)>,
+}
+
+impl<'a> Covered<'a> {
+    /// Reads the fields, beside what the query `named`.
+    ///
+    /// # Errors
+    /// [`Refusal::UnsignedParameter`] where query and field contradict each other; a field that is absent, repeated or
+    /// no text.
+    pub(super) fn of(
+        req: &SignedRequest<'a>,
+        date: Cow<'a, str>,
+        named: Named<'a>,
+    ) -> Result<Self, Refusal> {
+        let mut fields = Vec::new();
         let mut covered = |name: &'static str, in_query: Option<&str>| {
             let value = field(req, name)?;
             if value.is_some() {
-                signed_fields.push(name.to_owned());
+                fields.push(name.to_owned());
             }
             match (value, in_query) {
                 (None, Some(_)) => Err(Refusal::SignedHeaderAbsent {
@@ -71,14 +133,14 @@ impl<'a> Claim<'a> {
                 (value, _) => Ok(value.unwrap_or_default()),
             }
         };
-        let content_md5 = covered(CONTENT_MD5, query.content_md5.as_deref())?;
-        let content_type = covered(CONTENT_TYPE, query.content_type.as_deref())?;
-        let mut amz = query.amz;
+        let content_md5 = covered(CONTENT_MD5, named.content_md5.as_deref())?;
+        let content_type = covered(CONTENT_TYPE, named.content_type.as_deref())?;
+        let mut amz = named.amz;
         for name in req.headers.keys() {
             if !name.as_str().starts_with("x-amz-") {
                 continue;
             }
-            signed_fields.push(name.as_str().to_owned());
+            fields.push(name.as_str().to_owned());
             let value = joined_values(req, name)?;
             if let Some(other) = amz.insert(Cow::Owned(name.as_str().to_owned()), value.clone())
                 && other != value
@@ -86,29 +148,21 @@ impl<'a> Claim<'a> {
                 return Err(Refusal::UnsignedParameter);
             }
         }
-        signed_fields.sort_unstable();
-        Ok(Claim {
-            access_key_id,
-            expires_seconds,
-            signature,
-            signed_fields,
-            expires,
+        fields.sort_unstable();
+        Ok(Covered {
+            fields,
+            date,
             amz,
             content_md5,
             content_type,
-            sub_resources: query.sub_resources,
+            sub_resources: named.sub_resources,
         })
     }
 
     /// The text whose keyed hash is the signature.
     pub(super) fn string_to_sign(&self, req: &SignedRequest, domain: Option<&str>) -> Vec<u8> {
         let mut text = Vec::with_capacity(req.path.len() + req.query.len() + 64);
-        for line in [
-            req.method,
-            self.content_md5,
-            self.content_type,
-            &self.expires,
-        ] {
+        for line in [req.method, self.content_md5, self.content_type, &self.date] {
             text.extend_from_slice(line.as_bytes());
             text.push(b'\n');
         }
@@ -136,10 +190,7 @@ struct Parameters<'a> {
     access_key_id: Option<Cow<'a, str>>,
     expires: Option<Cow<'a, str>>,
     signature: Option<Cow<'a, str>>,
-    content_md5: Option<Cow<'a, str>>,
-    content_type: Option<Cow<'a, str>>,
-    amz: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
-    sub_resources: Vec<(&'static str, Option<Cow<'a, [u8]>>)>,
+    named: Named<'a>,
 }
 
 impl<'a> Parameters<'a> {
@@ -157,14 +208,7 @@ impl<'a> Parameters<'a> {
             value: raw_value,
         } = Item::of(item);
         let name = decode_query(raw_name)?;
-        if let Some(name) = sub_resource(&name) {
-            let has_value = raw_name.len() < item.len();
-            let value = has_value.then(|| decode_query(raw_value)).transpose()?;
-            let is_taken = self.sub_resources.iter().any(|(taken, _)| *taken == name);
-            if is_taken || value.as_deref().is_some_and(is_ambiguous) {
-                return Err(Refusal::UnsignedParameter);
-            }
-            self.sub_resources.push((name, value));
+        if (self.named).take_sub_resource(item, raw_name, raw_value, &name)? {
             return Ok(());
         }
         let name = text(name)?;
@@ -173,12 +217,12 @@ impl<'a> Parameters<'a> {
             ACCESS_KEY_ID => (&mut self.access_key_id, ACCESS_KEY_ID),
             EXPIRES => (&mut self.expires, EXPIRES),
             SIGNATURE => (&mut self.signature, SIGNATURE),
-            CONTENT_MD5 => (&mut self.content_md5, CONTENT_MD5),
-            CONTENT_TYPE => (&mut self.content_type, CONTENT_TYPE),
+            CONTENT_MD5 => (&mut self.named.content_md5, CONTENT_MD5),
+            CONTENT_TYPE => (&mut self.named.content_type, CONTENT_TYPE),
             amz if amz.starts_with("x-amz-")
                 && HeaderName::from_lowercase(amz.as_bytes()).is_ok() =>
             {
-                return match self.amz.insert(name, trimmed(value)) {
+                return match self.named.amz.insert(name, trimmed(value)) {
                     None => Ok(()),
                     Some(_) => Err(Refusal::UnsignedParameter),
                 };

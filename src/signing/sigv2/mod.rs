@@ -1,4 +1,5 @@
-//! AWS Signature Version 2 as Amazon S3 speaks it in a query: `AWSAccessKeyId`, `Expires` and `Signature`.
+//! AWS Signature Version 2 as Amazon S3 speaks it: in a query (`AWSAccessKeyId`, `Expires` and `Signature`) and, to
+//! the store alone, in `Authorization` (`AWS AccessKeyId:Signature`).
 //!
 //! The scheme is specified in the S3 developer guide under "Signing and Authenticating REST Requests". It is
 //! old, and weaker than Version 4: it covers neither the host nor most of a query, and a URL may be good for
@@ -14,9 +15,12 @@
 //! | a value that reads as a further sub-resource (`a%26versionId=1`) | refused |
 //! | `x-amz-*` in query and fields | the query counts as a field; two values are refused |
 //! | `content-type` or `content-md5` in the query | must be sent as a field, with that value |
+//! | the path of a bucket, signed in the header | with a slash behind it or without |
+//! | `x-amz-date` beside `Date` | counts, and is signed among the fields; the line of the date is empty then |
 
 mod canonical;
 mod claim;
+mod header;
 mod presign;
 #[cfg(test)]
 mod tests;
@@ -30,6 +34,8 @@ use crate::signing::{Grant, Keyring, Payload, Refusal, Rules, SignedRequest};
 
 pub(super) use canonical::Signature;
 use claim::Claim;
+pub(super) use header::verify_header;
+pub use header::{authorize_v2, carries_sigv2_header};
 pub(super) use presign::signing_key;
 pub use presign::{PresignV2Spec, presign_v2};
 
@@ -64,7 +70,7 @@ pub(super) fn verify_presigned(
         return Err(Refusal::Expired { since });
     }
     let key = keys.sigv2_key(&claim.access_key_id)?;
-    let wanted = Signature::of(&claim.string_to_sign(req, rules.domain), key);
+    let wanted = Signature::of(&claim.covered.string_to_sign(req, rules.domain), key);
     // `constant-time-compare`
     constant_time::verify_slices_are_equal(wanted.as_str().as_bytes(), claim.signature.as_bytes())
         .map_err(|_| Refusal::SignatureMismatch)?;
@@ -72,7 +78,7 @@ pub(super) fn verify_presigned(
         access_key_id: claim.access_key_id.into_owned(),
         signed_at: None,
         expires,
-        signed_headers: claim.signed_fields,
+        signed_headers: claim.covered.fields,
         payload: Payload::Unsigned,
     })
 }
@@ -82,6 +88,6 @@ pub(super) fn verify_presigned(
 /// # Errors
 /// The [`Refusal`] that keeps the text from being made at all.
 pub(super) fn explain(req: &SignedRequest, domain: Option<&str>) -> Result<String, Refusal> {
-    let text = Claim::parse(req)?.string_to_sign(req, domain);
+    let text = Claim::parse(req)?.covered.string_to_sign(req, domain);
     Ok(String::from_utf8_lossy(&text).into_owned())
 }

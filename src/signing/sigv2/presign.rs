@@ -83,7 +83,7 @@ pub fn presign_v2(
         headers: spec.headers,
     };
     let text = match Claim::parse(&request) {
-        Ok(claim) => claim.string_to_sign(&request, spec.domain),
+        Ok(claim) => claim.covered.string_to_sign(&request, spec.domain),
         Err(Refusal::MalformedExpires) => return Err(out_of_range),
         Err(_) => return Err(PresignError::UnsignedParameter),
     };

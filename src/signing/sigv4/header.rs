@@ -20,7 +20,7 @@ use super::signed_headers::SignedHeaders;
 const SKEW_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// The field that carries the date of signing.
-pub(super) const AMZ_DATE: &str = "x-amz-date";
+pub(in crate::signing) const AMZ_DATE: &str = "x-amz-date";
 
 /// Whether the request has an `Authorization` header in a scheme of AWS: Signature Version 4, or
 /// another one that [`verify_header`] refuses by name. `Basic`, `Bearer` and the like are none.
@@ -53,6 +53,23 @@ pub fn verify_header(
     let claim = parse(req)?;
     claim.check_scope(rules)?;
     let signed_at = claim.timestamp.instant();
+    check_skew(signed_at, now)?;
+    let payload = claim.prove(req, keys)?;
+    Ok(HeaderGrant {
+        access_key_id: claim.credential.access_key_id().to_owned(),
+        signed_at,
+        payload,
+    })
+}
+
+/// Whether a request was signed lately enough, by either version.
+///
+/// # Errors
+/// [`Refusal::ClockSkew`].
+pub(in crate::signing) fn check_skew(
+    signed_at: SystemTime,
+    now: SystemTime,
+) -> Result<(), Refusal> {
     let skew = now
         .duration_since(signed_at)
         .unwrap_or_else(|ahead| ahead.duration());
@@ -62,12 +79,7 @@ pub fn verify_header(
             allowed: SKEW_MAX,
         });
     }
-    let payload = claim.prove(req, keys)?;
-    Ok(HeaderGrant {
-        access_key_id: claim.credential.access_key_id().to_owned(),
-        signed_at,
-        payload,
-    })
+    Ok(())
 }
 
 fn parse<'a>(req: &SignedRequest<'a>) -> Result<Claim<'a>, Refusal> {

@@ -1,8 +1,10 @@
 //! What a signature says about the body, in the words of `x-amz-content-sha256`.
 
+use http::HeaderMap;
+
 use crate::signing::Refusal;
 
-use super::ChunkSigner;
+use super::{ChunkSigner, single_value};
 
 /// The field that carries the payload hash.
 pub(super) const CONTENT_SHA256: &str = "x-amz-content-sha256";
@@ -23,6 +25,27 @@ pub enum Payload {
     StreamingSignedTrailer(ChunkSigner),
     /// The body is `aws-chunked` without chunk signatures, followed by a trailer.
     StreamingUnsignedTrailer,
+}
+
+/// What the fields say about the body of a request that Version 2 signs: it covers `x-amz-content-sha256` where that is
+/// sent, and makes no signature that chunks could go on from.
+///
+/// # Errors
+/// [`Refusal::UnsupportedPayload`] for signed chunks, [`Refusal::MalformedPayloadHash`],
+/// [`Refusal::DuplicateParameter`].
+pub(in crate::signing) fn payload_without_seed(headers: &HeaderMap) -> Result<Payload, Refusal> {
+    let Some(text) = single_value(headers, CONTENT_SHA256)? else {
+        return Ok(Payload::Unsigned);
+    };
+    let text = text.to_str().map_err(|_| Refusal::MalformedPayloadHash)?;
+    match PayloadKind::parse(text.trim())? {
+        PayloadKind::Unsigned => Ok(Payload::Unsigned),
+        PayloadKind::Sha256(sha256) => Ok(Payload::Sha256(sha256)),
+        PayloadKind::StreamingUnsignedTrailer => Ok(Payload::StreamingUnsignedTrailer),
+        PayloadKind::StreamingSigned | PayloadKind::StreamingSignedTrailer => {
+            Err(Refusal::UnsupportedPayload)
+        }
+    }
 }
 
 /// How the body is signed, before the seed signature is known.

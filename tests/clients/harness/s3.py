@@ -20,7 +20,16 @@ CHECKSUMS = {
 }
 
 
-def client(address, *, scheme="http", verify=None, secret=SECRET, access_key_id=ACCESS_KEY_ID, **config):
+def client(
+    address,
+    *,
+    scheme="http",
+    verify=None,
+    secret=SECRET,
+    access_key_id=ACCESS_KEY_ID,
+    signature_version="s3v4",
+    **config,
+):
     """A client for a store or an edge. Nothing is tried twice: a second try would hide a first failure."""
     return boto3.client(
         "s3",
@@ -30,7 +39,7 @@ def client(address, *, scheme="http", verify=None, secret=SECRET, access_key_id=
         aws_secret_access_key=secret,
         verify=str(verify) if verify else None,
         config=Config(
-            signature_version="s3v4",
+            signature_version=signature_version,
             s3={"addressing_style": "path"},
             retries={"total_max_attempts": 1, "mode": "standard"},
             connect_timeout=10,
