@@ -28,6 +28,8 @@ pub fn check(data: &[u8]) {
                     grant.grantee == Grantee::Key("demo".to_owned())
                         && grant.permission == Permission::FullControl
                 };
+                let owner_has = !acl.without_owner || acl.grants.iter().any(is_owners);
+                assert_eq!(again.without_owner, !owner_has);
                 let mut others = acl.grants;
                 others.retain(|grant| !is_owners(grant));
                 assert_eq!(again.grants, others);

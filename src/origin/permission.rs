@@ -16,7 +16,7 @@ use super::ask::Ask;
 use super::authorize::Caller;
 use super::call::{BucketCall, Call, ObjectCall, Verb};
 use super::checksums::Algorithm;
-use super::documents::Tags;
+use super::documents::{AclFault, DocumentError, Tags};
 use super::fields::RequestFields;
 use super::meta::{BucketRow, DocumentKind, VersionId, VersionKind, VersionRow};
 use super::names::{BucketName, ObjectKey};
@@ -240,11 +240,15 @@ async fn refuse_list_of_upload(
     bucket: &BucketName,
     fields: &RequestFields<'_>,
 ) -> Result<(), Fault> {
-    let Some(acl) = object_acl::in_fields(fields)? else {
+    let Some(asked) = object_acl::in_fields(fields)? else {
         return Ok(());
     };
     match store.inner.meta.bucket(bucket).await? {
-        Some(row) => refuse_public_acl(&row, &acl),
+        Some(row) => {
+            let owner = &row.owner;
+            let acl = asked.acl(owner, owner);
+            refuse_list(store, &row, &acl, owner, asked.is_bucket_owners(owner))
+        }
         None => Ok(()),
     }
 }
@@ -258,20 +262,42 @@ pub fn sees(store: &Store, caller: &Caller, bucket: &BucketRow) -> bool {
     rights.is_some_and(|rights| rights.covers(&bucket.name, bucket.owner == *id))
 }
 
-/// Refuses a list that a bucket keeps from the public.
+/// Refuses a list that a bucket does not take, for itself or an object of `owner`: any but the one for the bucket's
+/// owner where lists are off, one for somebody who is not here, and what it keeps from the public.
 ///
 /// # Errors
-/// [`Fault::AccessDenied`], [`Fault::AclNotSupported`].
-pub fn refuse_public_acl(bucket: &BucketRow, acl: &Acl) -> Result<(), Fault> {
-    if !bucket.has_lists()? && !acl.grants.is_empty() {
+/// [`Fault::AclNotSupported`], [`AclFault::Id`], [`Fault::AccessDenied`].
+pub fn refuse_list(
+    store: &Store,
+    bucket: &BucketRow,
+    acl: &Acl,
+    owner: &str,
+    is_bucket_owners: bool,
+) -> Result<(), Fault> {
+    if !bucket.has_lists()? && !is_bucket_owners {
         return Err(Fault::AclNotSupported);
     }
+    refuse_unknown_grantees(store, acl, &[owner, &bucket.owner])?;
     if bucket.public_access_block()?.refuses_acl(acl) {
         return Err(Fault::AccessDenied {
             reason: "public_access_block",
         });
     }
     Ok(())
+}
+
+/// Refuses a list that grants something to an access key that this store does not know. Owners are `known` whose keys
+/// have been taken out of its configuration.
+///
+/// # Errors
+/// [`AclFault::Id`].
+pub fn refuse_unknown_grantees(store: &Store, acl: &Acl, known: &[&str]) -> Result<(), Fault> {
+    let rights = &store.inner.rights;
+    let mut ids = acl.key_ids();
+    if ids.all(|id| rights.contains_key(id) || known.contains(&id)) {
+        return Ok(());
+    }
+    Err(Fault::Document(DocumentError::Acl(AclFault::Id)))
 }
 
 /// Whether a request says what its document's digest is, as DeleteObjects demands.
@@ -402,6 +428,7 @@ impl Asked<'_> {
             policy,
             bucket_acl: row.acl()?.filter(|_| lists),
             object_acl: object_acl.as_ref(),
+            object_owner: object.as_deref().map(|object| &*object.owner),
             public_access_block: row.public_access_block()?,
         };
         let decision = self.decision(&principal, action, on, &rules, object.as_deref())?;
@@ -598,13 +625,13 @@ fn actions(
     Ok(vec![of_version(action, version_id)])
 }
 
-/// What an upload needs. A list that grants nobody anything, such as `private`, is what there is without one.
+/// What an upload needs. A list that grants nobody anything but the bucket's owner, such as `private`, needs nothing more.
 fn actions_of_upload(fields: &RequestFields<'_>, has_tags: bool) -> Result<Vec<Action>, Fault> {
     let mut needed = vec![Action::PutObject];
     if has_tags {
         needed.push(Action::PutObjectTagging);
     }
-    if object_acl::in_fields(fields)?.is_some_and(|acl| !acl.grants.is_empty()) {
+    if object_acl::in_fields(fields)?.is_some_and(|asked| asked.grants_to_others()) {
         needed.push(Action::PutObjectAcl);
     }
     let (brings_retention, brings_hold) = object_lock::brings(fields)?;

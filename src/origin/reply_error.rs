@@ -247,9 +247,12 @@ pub enum Fault {
     /// More than one checksum, a trailer nobody can read, or an algorithm without a value.
     #[error("the checksum fields contradict each other")]
     ChecksumFields,
-    /// An access control list other than the one every object has.
-    #[error("access control lists are not supported")]
+    /// An access control list, where ownership controls have turned lists off.
+    #[error("The bucket does not allow ACLs")]
     AclNotSupported,
+    /// Lists are to be off for a bucket whose own list grants something to others.
+    #[error("Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting")]
+    AclOfEnforced,
     /// A storage class that there is not, or that objects of the kind do not have.
     #[error(
         "the store has the class STANDARD and, where its settings name cold disks, STANDARD_IA; an object that grows is STANDARD"
@@ -386,6 +389,7 @@ impl Fault {
             Fault::InvalidDigest { .. } => client(400, "InvalidDigest"),
             Fault::ChecksumFields => client(400, "InvalidRequest"),
             Fault::AclNotSupported => client(400, "AccessControlListNotSupported"),
+            Fault::AclOfEnforced => client(400, "InvalidBucketAclWithObjectOwnership"),
             Fault::StorageClass => client(400, "InvalidStorageClass"),
             Fault::Overtaken { .. } => capacity("SlowDown"),
             Fault::ClockOutOfRange | Fault::TaskDied => store(500, "InternalError"),

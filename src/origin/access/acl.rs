@@ -1,7 +1,7 @@
 //! Access control lists (S3 user guide, "Access control list (ACL) overview").
 //!
-//! Everything here belongs to one owner, the store's, who needs no grant: what the owner may do is settled by rights
-//! (see [`super::decide`]). Documents show S3's grant to the owner; lists do not hold it.
+//! Documents show S3's grant to the owner; lists do not hold it among the others, but whether it was taken out. What a
+//! bucket's owner may do is settled by rights alone, what an object's owner may do as well ([`super::decide`]).
 
 use super::action::{Action, Scope};
 use super::decide::Principal;
@@ -26,8 +26,10 @@ const XSI: &str = "http://www.w3.org/2001/XMLSchema-instance";
 /// An access control list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Acl {
-    /// Its grants, in order.
+    /// Its grants, in order, but for the full control of its owner.
     pub grants: Vec<Grant>,
+    /// Whether the owner's full control was taken out. The list itself an owner can always read and replace.
+    pub without_owner: bool,
 }
 
 /// One permission for one grantee.
@@ -76,14 +78,14 @@ pub enum Canned {
     PublicReadWrite,
     /// `authenticated-read`
     AuthenticatedRead,
-    /// `bucket-owner-read`: there is one owner, so it is `private`.
+    /// `bucket-owner-read`: of an object that is not the bucket owner's; else it is `private`.
     BucketOwnerRead,
-    /// `bucket-owner-full-control`: there is one owner, so it is `private`.
+    /// `bucket-owner-full-control`, likewise.
     BucketOwnerFullControl,
 }
 
 /// The permissions and S3's names for them.
-const PERMISSIONS: [(&str, &str, Permission); 5] = [
+pub(super) const PERMISSIONS: [(&str, &str, Permission); 5] = [
     (
         "FULL_CONTROL",
         "x-amz-grant-full-control",
@@ -113,11 +115,20 @@ impl Canned {
         }
     }
 
-    /// The list that it names. The owner's own grant is left to [`Acl::write`].
-    pub fn acl(self) -> Acl {
+    /// The list that it names for what belongs to `owner` in a bucket of `bucket_owner`, or is that bucket. The owner's
+    /// own grant is left to [`Acl::write`].
+    pub fn acl(self, owner: &str, bucket_owner: &str) -> Acl {
         let (everybody, keys) = (Grantee::AllUsers, Grantee::AuthenticatedUsers);
+        let of_bucket_owner = |permission| match bucket_owner {
+            // Buckets of the first stores have no owner.
+            "" => vec![],
+            id if id == owner => vec![],
+            id => vec![(Grantee::Key(id.to_owned()), permission)],
+        };
         let grants = match self {
-            Canned::Private | Canned::BucketOwnerRead | Canned::BucketOwnerFullControl => vec![],
+            Canned::Private => vec![],
+            Canned::BucketOwnerRead => of_bucket_owner(Permission::Read),
+            Canned::BucketOwnerFullControl => of_bucket_owner(Permission::FullControl),
             Canned::PublicRead => vec![(everybody, Permission::Read)],
             Canned::PublicReadWrite => vec![
                 (everybody.clone(), Permission::Read),
@@ -131,48 +142,51 @@ impl Canned {
         });
         Acl {
             grants: grants.collect(),
+            without_owner: false,
         }
     }
 }
 
 impl Acl {
-    /// Reads an `AccessControlPolicy`. The full control of whom it names as owner is left out: rights decide what an
-    /// owner may do, and a grant must not outlive them.
+    /// Reads an `AccessControlPolicy` as it is stored: it names its owner.
     ///
     /// # Errors
     /// [`DocumentError`] for a document that is none; [`DocumentError::Acl`] for grants that cannot be honoured.
     pub fn parse(document: &[u8]) -> Result<Self, DocumentError> {
-        let malformed = |fault| DocumentError::Acl(fault);
-        let root = Element::parse(document, "AccessControlPolicy", LIMITS)?;
-        root.only(&["Owner", "AccessControlList"])?;
-        let mut owner = None;
-        if let Some(element) = root.one("Owner")? {
-            element.only(&["ID", "DisplayName"])?;
-            owner = element.one("ID")?.map(Element::word).transpose()?;
-        }
-        let list = root.required("AccessControlList")?;
-        list.only(&["Grant"])?;
-        let mut grants = Vec::new();
-        for grant in list.all("Grant") {
-            grant.only(&["Grantee", "Permission"])?;
-            let permission = grant.required("Permission")?.word()?;
-            let found = PERMISSIONS.iter().find(|(name, _, _)| *name == permission);
-            let (_, _, permission) = found.ok_or(malformed(AclFault::Permission))?;
-            grants.push(Grant {
-                grantee: read_grantee(grant.required("Grantee")?)?,
-                permission: *permission,
-            });
-        }
-        let acl = Acl { grants }.checked()?;
+        let (owner, acl) = read_document(document)?;
+        Ok(acl.of_owner(owner.as_deref()))
+    }
+
+    /// Reads an `AccessControlPolicy` that a client sends for what belongs to `owner`, whomever it names as that.
+    ///
+    /// # Errors
+    /// As [`Acl::parse`].
+    pub fn parse_of(document: &[u8], owner: &str) -> Result<Self, DocumentError> {
+        let (_, acl) = read_document(document)?;
+        Ok(acl.of_owner(Some(owner)))
+    }
+
+    /// Whom an `AccessControlPolicy` names as owner.
+    ///
+    /// # Errors
+    /// As [`Acl::parse`].
+    pub fn owner_in(document: &[u8]) -> Result<Option<String>, DocumentError> {
+        Ok(read_document(document)?.0)
+    }
+
+    /// Takes out the full control of the owner.
+    fn of_owner(self, owner: Option<&str>) -> Self {
+        let before = self.grants.len();
         let is_owners = |grant: &Grant| {
             grant.permission == Permission::FullControl
                 && matches!(&grant.grantee, Grantee::Key(id) if Some(id.as_str()) == owner)
         };
-        Ok(Acl {
-            grants: (acl.grants.into_iter())
-                .filter(|grant| !is_owners(grant))
-                .collect(),
-        })
+        let mut grants = self.grants;
+        grants.retain(|grant| !is_owners(grant));
+        Acl {
+            without_owner: grants.len() == before,
+            grants,
+        }
     }
 
     /// The fields by which a request says what a list is to be.
@@ -185,34 +199,7 @@ impl Acl {
         "x-amz-grant-write-acp",
     ];
 
-    /// Reads what a request says in [`Acl::FIELDS`], each of which `field` looks up: a canned list, or grants. `None`
-    /// when it says nothing.
-    ///
-    /// # Errors
-    /// [`DocumentError::Acl`], or what `field` fails with.
-    pub fn from_fields<E: From<DocumentError>>(
-        mut field: impl FnMut(&'static str) -> Result<Option<String>, E>,
-    ) -> Result<Option<Self>, E> {
-        let canned = field("x-amz-acl")?;
-        let mut grants = Vec::new();
-        let mut is_given = false;
-        for (_, name, permission) in PERMISSIONS {
-            let Some(value) = field(name)? else { continue };
-            is_given = true;
-            grants.extend(read_grantees(&value)?.into_iter().map(|grantee| Grant {
-                grantee,
-                permission,
-            }));
-        }
-        match canned {
-            Some(_) if is_given => Err(DocumentError::Acl(AclFault::CannedAndGrants).into()),
-            Some(name) => Ok(Some(Canned::parse(&name)?.acl())),
-            None if is_given => Ok(Some(Acl { grants }.checked()?)),
-            None => Ok(None),
-        }
-    }
-
-    /// Writes the `AccessControlPolicy` whose owner is `owner_id`, with the full control that [`Acl::parse`] leaves out.
+    /// Writes the `AccessControlPolicy` whose owner is `owner_id`, with the full control that [`Acl::parse`] takes out.
     pub fn write(&self, owner_id: &str, document: &mut Document) {
         document.element("Owner", |document| {
             document.text("ID", owner_id);
@@ -222,6 +209,7 @@ impl Acl {
             grantee: Grantee::Key(owner_id.to_owned()),
             permission: Permission::FullControl,
         };
+        let owner_has = !self.without_owner || self.grants.contains(&owner);
         let mut others = self
             .grants
             .iter()
@@ -233,7 +221,8 @@ impl Acl {
             while let Some(grant) = others.next_if(is_to_group) {
                 document.element("Grant", |document| grant.write(document));
             }
-            for grant in std::iter::once(&owner).chain(others) {
+            let owner = owner_has.then_some(&owner);
+            for grant in owner.into_iter().chain(others) {
                 document.element("Grant", |document| grant.write(document));
             }
         });
@@ -242,6 +231,23 @@ impl Acl {
     /// Whether it grants something to everybody, or to everybody with a key, in S3's meaning of public.
     pub fn is_public(&self) -> bool {
         self.grants.iter().any(Grant::is_public)
+    }
+
+    /// The access key ids that it grants something to.
+    pub fn key_ids(&self) -> impl Iterator<Item = &str> {
+        self.grants.iter().filter_map(|grant| match &grant.grantee {
+            Grantee::Key(id) => Some(id.as_str()),
+            Grantee::AllUsers | Grantee::AuthenticatedUsers => None,
+        })
+    }
+
+    /// Whether the owner of an object with this list has, by that, what `action` needs.
+    pub(super) fn leaves_to_owner(&self, action: Action) -> bool {
+        match permission_for(Scope::Object, action) {
+            Some(Permission::ReadAcp | Permission::WriteAcp) => true,
+            Some(_) => !self.without_owner,
+            None => false,
+        }
     }
 
     /// Whether this list of a bucket or an object lets `principal` do `action`. `private_only` leaves grants to
@@ -268,7 +274,7 @@ impl Acl {
         })
     }
 
-    fn checked(self) -> Result<Self, DocumentError> {
+    pub(super) fn checked(self) -> Result<Self, DocumentError> {
         if self.grants.len() > GRANTS_MAX {
             return Err(DocumentError::Acl(AclFault::TooManyGrants {
                 max: GRANTS_MAX,
@@ -332,7 +338,37 @@ fn permission_for(of: Scope, action: Action) -> Option<Permission> {
     }
 }
 
-fn group(uri: &str) -> Result<Grantee, DocumentError> {
+/// Owner and grants, the owner's among them.
+fn read_document(document: &[u8]) -> Result<(Option<String>, Acl), DocumentError> {
+    let malformed = |fault| DocumentError::Acl(fault);
+    let root = Element::parse(document, "AccessControlPolicy", LIMITS)?;
+    root.only(&["Owner", "AccessControlList"])?;
+    let mut owner = None;
+    if let Some(element) = root.one("Owner")? {
+        element.only(&["ID", "DisplayName"])?;
+        owner = element.one("ID")?.map(Element::word).transpose()?;
+    }
+    let list = root.required("AccessControlList")?;
+    list.only(&["Grant"])?;
+    let mut grants = Vec::new();
+    for grant in list.all("Grant") {
+        grant.only(&["Grantee", "Permission"])?;
+        let permission = grant.required("Permission")?.word()?;
+        let found = PERMISSIONS.iter().find(|(name, _, _)| *name == permission);
+        let (_, _, permission) = found.ok_or(malformed(AclFault::Permission))?;
+        grants.push(Grant {
+            grantee: read_grantee(grant.required("Grantee")?)?,
+            permission: *permission,
+        });
+    }
+    let acl = Acl {
+        grants,
+        without_owner: false,
+    };
+    Ok((owner.map(str::to_owned), acl.checked()?))
+}
+
+pub(super) fn group(uri: &str) -> Result<Grantee, DocumentError> {
     match uri {
         ALL_USERS => Ok(Grantee::AllUsers),
         AUTHENTICATED_USERS => Ok(Grantee::AuthenticatedUsers),
@@ -341,7 +377,7 @@ fn group(uri: &str) -> Result<Grantee, DocumentError> {
     }
 }
 
-fn key(id: &str) -> Result<Grantee, DocumentError> {
+pub(super) fn key(id: &str) -> Result<Grantee, DocumentError> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if id.is_empty() || !id.bytes().all(fits) {
         return Err(DocumentError::Acl(AclFault::Id));
@@ -361,28 +397,6 @@ fn read_grantee(grantee: &Element) -> Result<Grantee, DocumentError> {
         (None | Some("Group"), None, Some(uri)) => group(uri.word()?),
         _ => Err(DocumentError::Acl(AclFault::Grantee)),
     }
-}
-
-/// Reads `id="a", uri="http://…"`.
-fn read_grantees(value: &str) -> Result<Vec<Grantee>, DocumentError> {
-    let grantees = value.split(',').map(|part| {
-        let (kind, name) =
-            (part.trim().split_once('=')).ok_or(DocumentError::Acl(AclFault::GrantField))?;
-        let name = name.trim();
-        let name = name
-            .strip_prefix('"')
-            .and_then(|name| name.strip_suffix('"'))
-            .unwrap_or(name);
-        match kind.trim() {
-            kind if kind.eq_ignore_ascii_case("id") => key(name),
-            kind if kind.eq_ignore_ascii_case("uri") => group(name),
-            kind if kind.eq_ignore_ascii_case("emailAddress") => {
-                Err(DocumentError::Acl(AclFault::Email))
-            }
-            _ => Err(DocumentError::Acl(AclFault::GrantField)),
-        }
-    });
-    grantees.collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::origin::access::AskedAcl;
 
 fn grants(list: &[(Grantee, Permission)]) -> Acl {
     let grants = list.iter().map(|(grantee, permission)| Grant {
@@ -9,6 +10,7 @@ fn grants(list: &[(Grantee, Permission)]) -> Acl {
     });
     Acl {
         grants: grants.collect(),
+        without_owner: false,
     }
 }
 
@@ -46,7 +48,7 @@ fn canned_lists_are_known_by_name() {
         ),
     ] {
         assert_eq!(
-            Canned::parse(name).unwrap().acl(),
+            Canned::parse(name).unwrap().acl("o", "o"),
             grants(&expected),
             "{name}"
         );
@@ -135,8 +137,19 @@ fn lists_of_real_clients_are_read() {
         let other = document.replace(from, to);
         assert_eq!(Acl::parse(other.as_bytes()).unwrap().grants.len(), 2);
     }
-    let none = list("");
-    assert_eq!(Acl::parse(none.as_bytes()), Ok(Acl::default()));
+    let none = Acl {
+        without_owner: true,
+        ..Acl::default()
+    };
+    assert_eq!(Acl::parse(list("").as_bytes()), Ok(none.clone()));
+    // Nothing of it comes back when it is written.
+    assert_eq!(Acl::parse(&written(&none, "demo")), Ok(none));
+    assert_eq!(
+        Acl::owner_in(document.as_bytes()),
+        Ok(Some("demo".to_owned()))
+    );
+    let of_ann = Acl::parse_of(document.as_bytes(), "ann").unwrap();
+    assert_eq!((of_ann.grants.len(), of_ann.without_owner), (2, true));
 }
 
 #[test]
@@ -189,7 +202,7 @@ fn grants_in_fields_are_read() {
             let found = pairs.iter().find(|(known, _)| *known == name);
             Ok::<_, DocumentError>(found.map(|(_, value)| (*value).to_owned()))
         };
-        Acl::from_fields(field).map_err(|error| error.code())
+        AskedAcl::from_fields(field).map_err(|error| error.code())
     };
     let all = format!("uri=\"{ALL_USERS}\", id=\"ann\",id=bob");
     let expected = grants(&[
@@ -202,9 +215,9 @@ fn grants_in_fields_are_read() {
         ("x-amz-grant-write-acp", "ID=\"ann\""),
         ("x-amz-grant-read", all.as_str()),
     ];
-    assert_eq!(read(&fields), Ok(Some(expected)));
+    assert_eq!(read(&fields), Ok(Some(AskedAcl::Grants(expected))));
     assert_eq!(read(&[]), Ok(None));
-    let canned = Canned::PublicRead.acl();
+    let canned = AskedAcl::Canned(Canned::PublicRead);
     assert_eq!(read(&[("x-amz-acl", "public-read")]), Ok(Some(canned)));
     let many = ["id=a"; 100].join(",");
     assert!(read(&[("x-amz-grant-read", &many)]).is_ok());
@@ -238,6 +251,64 @@ fn the_owner_has_full_control_in_every_list_that_is_written() {
          <DisplayName>demo</DisplayName></Grantee><Permission>FULL_CONTROL</Permission></Grant>"
     );
     assert!(text.contains(&grantee), "{text}");
+}
+
+#[test]
+fn lists_of_the_bucket_owner_grant_to_another_owner_only() {
+    for (name, permission) in [
+        ("bucket-owner-read", Permission::Read),
+        ("bucket-owner-full-control", Permission::FullControl),
+    ] {
+        let canned = Canned::parse(name).unwrap();
+        let to_bucket_owner = grants(&[(Grantee::Key("ann".to_owned()), permission)]);
+        assert_eq!(canned.acl("guest", "ann"), to_bucket_owner);
+        assert_eq!(canned.acl("ann", "ann"), Acl::default());
+        assert_eq!(canned.acl("guest", ""), Acl::default());
+        assert!(!AskedAcl::Canned(canned).grants_to_others());
+    }
+    assert!(AskedAcl::Canned(Canned::PublicRead).grants_to_others());
+}
+
+#[test]
+fn where_lists_are_off_one_list_may_be_given() {
+    let full = (Grantee::Key("ann".to_owned()), Permission::FullControl);
+    let less = (Grantee::Key("ann".to_owned()), Permission::Read);
+    let guests = (Grantee::Key("guest".to_owned()), Permission::FullControl);
+    for (asked, expected) in [
+        (AskedAcl::Canned(Canned::BucketOwnerFullControl), true),
+        (AskedAcl::Canned(Canned::BucketOwnerRead), false),
+        (AskedAcl::Canned(Canned::Private), false),
+        (AskedAcl::Grants(grants(std::slice::from_ref(&full))), true),
+        (AskedAcl::Grants(grants(&[less])), false),
+        (
+            AskedAcl::Grants(grants(std::slice::from_ref(&guests))),
+            false,
+        ),
+        (AskedAcl::Grants(grants(&[full, guests])), false),
+        (AskedAcl::Grants(grants(&[])), false),
+    ] {
+        assert_eq!(asked.is_bucket_owners("ann"), expected, "{asked:?}");
+    }
+}
+
+#[test]
+fn an_owner_without_a_grant_keeps_the_list_itself() {
+    let none = Acl {
+        without_owner: true,
+        ..Acl::default()
+    };
+    for (action, by_default, without) in [
+        (Action::GetObject, true, false),
+        (Action::GetObjectVersion, true, false),
+        (Action::GetObjectAcl, true, true),
+        (Action::PutObjectAcl, true, true),
+        (Action::DeleteObject, false, false),
+        (Action::PutObject, false, false),
+        (Action::GetObjectTagging, false, false),
+    ] {
+        assert_eq!(Acl::default().leaves_to_owner(action), by_default);
+        assert_eq!(none.leaves_to_owner(action), without, "{action:?}");
+    }
 }
 
 fn grantee() -> impl Strategy<Value = Grantee> {

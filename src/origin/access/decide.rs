@@ -41,8 +41,10 @@ pub struct BucketRules<'a> {
     pub policy: Option<&'a Policy>,
     /// The bucket's list; `None` is `private`, and what stands here when ownership controls have turned lists off.
     pub bucket_acl: Option<&'a Acl>,
-    /// The list of the object that is asked for.
+    /// The list of the object that is asked for, likewise.
     pub object_acl: Option<&'a Acl>,
+    /// The access key id that the object belongs to.
+    pub object_owner: Option<&'a str>,
     /// What the bucket keeps from the public.
     pub public_access_block: PublicAccessBlock,
 }
@@ -110,7 +112,8 @@ impl DenyReason {
 
 /// Decides. `rights` are those of the key, from the configuration; nobody has none.
 ///
-/// In this order: a denial of the policy; what the key may do by itself; what the policy allows; what the lists grant.
+/// In this order: a denial of the policy; what the key may do by itself; what the policy allows; what the lists grant,
+/// the object's to its owner included.
 pub fn decide(request: &Request<'_>, rights: Option<&Rights>, rules: &BucketRules<'_>) -> Decision {
     let action = request.action;
     let by_itself = match request.principal {
@@ -169,6 +172,9 @@ pub fn decide(request: &Request<'_>, rights: Option<&Rights>, rules: &BucketRule
             is_blocked = true;
         }
     }
+    if is_left_to_owner(request, rights, rules) {
+        return Decision::Allow;
+    }
     Decision::Deny(if is_blocked {
         DenyReason::PublicAccessBlocked
     } else {
@@ -178,6 +184,25 @@ pub fn decide(request: &Request<'_>, rights: Option<&Rights>, rules: &BucketRule
 
 fn is_for_owners(action: Action) -> bool {
     action.needs() == RightsLevel::Full || action.scope() == Scope::Service
+}
+
+/// Whether the object is the key's, its list leaves this to its owner, and its rights would do in a bucket of its own. So
+/// only a key that is an account of its own, with its own buckets, has something of what it wrote into those of others;
+/// what other keys may do is what their rights say, and it ends when those do.
+fn is_left_to_owner(
+    request: &Request<'_>,
+    rights: Option<&Rights>,
+    rules: &BucketRules<'_>,
+) -> bool {
+    let (Principal::Key(id), Some(rights), Some(bucket), Some(acl)) =
+        (request.principal, rights, request.bucket, rules.object_acl)
+    else {
+        return false;
+    };
+    rules.object_owner == Some(id)
+        && rights.covers(bucket.as_str(), true)
+        && rights.level >= request.action.needs()
+        && acl.leaves_to_owner(request.action)
 }
 
 fn allowed_by_itself(
@@ -312,7 +337,7 @@ mod tests {
             assert_eq!(asked, expected, "{pattern}");
         }
         let rights = rights(RightsLevel::Full, Some("logs"));
-        let (open, list) = (policy(OPEN), Canned::AuthenticatedRead.acl());
+        let (open, list) = (policy(OPEN), Canned::AuthenticatedRead.acl("", ""));
         let by_policy = BucketRules {
             policy: Some(&open),
             ..BucketRules::default()
@@ -363,8 +388,69 @@ mod tests {
     }
 
     #[test]
+    fn what_an_account_wrote_into_a_bucket_of_others_is_left_to_it_within_its_rights() {
+        use RightsLevel::{Full, ReadOnly};
+        let account = |level, buckets| Rights {
+            own_only: true,
+            ..rights(level, buckets)
+        };
+        let (private, shut) = (Canned::Private.acl("ann", "bob"), policy(SHUT));
+        let mine = BucketRules {
+            owner: Some("bob"),
+            object_acl: Some(&private),
+            object_owner: Some("ann"),
+            ..BucketRules::default()
+        };
+        let (read, list, write) = (Action::GetObject, Action::PutObjectAcl, Action::PutObject);
+        for (rights, action, rules, expected) in [
+            (account(Full, None), read, mine, true),
+            (account(Full, None), list, mine, true),
+            (account(Full, None), write, mine, false),
+            (account(ReadOnly, None), read, mine, true),
+            (account(ReadOnly, None), list, mine, false),
+            (account(Full, Some("films")), read, mine, true),
+            (account(Full, Some("logs")), read, mine, false),
+            (rights(Full, Some("logs")), read, mine, false),
+            (
+                account(Full, None),
+                read,
+                BucketRules {
+                    object_owner: Some("bob"),
+                    ..mine
+                },
+                false,
+            ),
+            // Where lists are off, there are none.
+            (
+                account(Full, None),
+                read,
+                BucketRules {
+                    object_acl: None,
+                    ..mine
+                },
+                false,
+            ),
+            (
+                account(Full, None),
+                read,
+                BucketRules {
+                    policy: Some(&shut),
+                    ..mine
+                },
+                false,
+            ),
+        ] {
+            let decision = ask(&ann(), action, Some(&rights), &rules);
+            let is_allowed = decision == Decision::Allow;
+            assert_eq!(is_allowed, expected, "{action:?} {rights:?}");
+        }
+        let decision = ask(&Principal::Anonymous, read, None, &mine);
+        assert_eq!(decision, Decision::Deny(DenyReason::Anonymous));
+    }
+
+    #[test]
     fn denial_wins_but_rules_stay_reachable() {
-        let (shut, public) = (policy(SHUT), Canned::PublicReadWrite.acl());
+        let (shut, public) = (policy(SHUT), Canned::PublicReadWrite.acl("", ""));
         let rules = BucketRules {
             policy: Some(&shut),
             bucket_acl: Some(&public),
@@ -459,7 +545,7 @@ mod tests {
     fn public_lists_count_for_nothing_while_they_are_ignored() {
         let blocked = Decision::Deny(DenyReason::PublicAccessBlocked);
         let nobody = Principal::Anonymous;
-        let list = Canned::PublicRead.acl();
+        let list = Canned::PublicRead.acl("", "");
         let ignore = PublicAccessBlock {
             ignore_public_acls: true,
             ..PublicAccessBlock::default()

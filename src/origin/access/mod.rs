@@ -7,6 +7,7 @@
 //! | what does the request say about itself? | [`Context`] |
 //! | what does the bucket's policy say? | [`Policy`] |
 //! | what do access control lists grant? | [`Acl`] |
+//! | which list does a request ask for? | [`AskedAcl`] |
 //!
 //! Invariants:
 //! - `denial-wins`: what a policy denies, nothing else allows.
@@ -17,6 +18,7 @@
 
 mod acl;
 mod action;
+mod asked_acl;
 mod conditions;
 mod context;
 mod decide;
@@ -26,6 +28,7 @@ mod policy;
 
 pub use acl::{ACL_MAX_BYTES, Acl, Canned, Grant, Grantee, Permission};
 pub use action::{Action, Scope};
+pub use asked_acl::AskedAcl;
 pub use context::{Authentication, Context, RequestFacts};
 pub use decide::{BucketRules, Decision, DenyReason, Principal, Request, decide};
 pub use policy::{POLICY_MAX_BYTES, Policy, Verdict};

@@ -178,7 +178,7 @@ pub enum AclFault {
     /// A grantee without or with more than one name, or of another type than its name.
     #[error("A grantee has either the ID of a CanonicalUser or the URI of a Group")]
     Grantee,
-    /// An id that no key could have.
+    /// An id that no key has.
     #[error("Invalid id")]
     Id,
     /// A group that there is not.

@@ -12,15 +12,15 @@ const LIMITS: Limits = Limits {
     elements: 8,
 };
 
-/// Whose an object is and whether lists count. Everything belongs to the store's owner in any case, so the first two
-/// differ in name only.
+/// Whose an object is and whether lists count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ownership {
-    /// `BucketOwnerPreferred`: lists count.
+    /// `BucketOwnerPreferred`: lists count. What is put with the list `bucket-owner-full-control` is the bucket owner's,
+    /// everything else its writer's.
     BucketOwnerPreferred,
-    /// `ObjectWriter`: lists count.
+    /// `ObjectWriter`: lists count. Everything is its writer's.
     ObjectWriter,
-    /// `BucketOwnerEnforced`: lists do not count and cannot be put.
+    /// `BucketOwnerEnforced`: lists do not count and cannot be put. Everything is the bucket owner's.
     BucketOwnerEnforced,
 }
 

@@ -137,9 +137,12 @@ mod tests {
                 block_public_policy: policies,
                 ..PublicAccessBlock::default()
             };
-            assert_eq!(block.refuses_acl(&Canned::PublicRead.acl()), lists);
-            assert_eq!(block.refuses_acl(&Canned::AuthenticatedRead.acl()), lists);
-            assert!(!block.refuses_acl(&Canned::Private.acl()));
+            assert_eq!(block.refuses_acl(&Canned::PublicRead.acl("", "")), lists);
+            assert_eq!(
+                block.refuses_acl(&Canned::AuthenticatedRead.acl("", "")),
+                lists
+            );
+            assert!(!block.refuses_acl(&Canned::Private.acl("", "")));
             assert_eq!(block.refuses_policy(&public), policies);
             assert!(!block.refuses_policy(&private));
         }

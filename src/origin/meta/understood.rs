@@ -67,11 +67,25 @@ impl BucketRow {
         self.read(DocumentKind::ObjectLock, known, parse)
     }
 
-    /// Whether lists count; they do where nothing is configured.
-    pub fn has_lists(&self) -> Result<bool, MetaError> {
+    /// Whose objects are: the writer's where nothing is configured.
+    pub fn ownership(&self) -> Result<Ownership, MetaError> {
         let known = &self.understood.ownership;
         let ownership = self.read(DocumentKind::OwnershipControls, known, Ownership::parse)?;
-        Ok(ownership.is_none_or(|ownership| ownership.has_lists()))
+        Ok(ownership.copied().unwrap_or(Ownership::ObjectWriter))
+    }
+
+    /// Whether lists count; they do where nothing is configured.
+    pub fn has_lists(&self) -> Result<bool, MetaError> {
+        Ok(self.ownership()?.has_lists())
+    }
+
+    /// To whom what was `written` under this id belongs now: where lists are off, everything is the bucket owner's. A
+    /// bucket of the first stores has no owner, and there is nothing to tell then.
+    pub fn owner_of<'o>(&'o self, written: &'o str) -> Result<&'o str, MetaError> {
+        if self.has_lists()? || self.owner.is_empty() {
+            return Ok(written);
+        }
+        Ok(&self.owner)
     }
 
     /// Its policy.
@@ -138,12 +152,25 @@ mod tests {
         assert!(open.policy().unwrap().unwrap().is_public());
         assert_eq!(open.acl().unwrap(), None);
         assert!(open.has_lists().unwrap());
+        assert_eq!(open.ownership().unwrap(), Ownership::ObjectWriter);
+        assert_eq!(open.owner_of("bob").unwrap(), "bob");
 
         let mut shut = open.clone();
         assert_eq!(shut, open);
         let denial = OPEN.replace("Allow", "Deny");
         shut.documents = vec![(DocumentKind::Policy, Bytes::from(denial))];
         assert!(!shut.policy().unwrap().unwrap().is_public());
+    }
+
+    #[test]
+    fn where_lists_are_off_everything_is_the_bucket_owners() {
+        let mut row = row(OPEN);
+        let controls = "<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule></OwnershipControls>";
+        row.documents = vec![(DocumentKind::OwnershipControls, Bytes::from(controls))];
+        assert!(!row.has_lists().unwrap());
+        assert_eq!(row.owner_of("bob").unwrap(), "ann");
+        row.owner.clear();
+        assert_eq!(row.owner_of("bob").unwrap(), "bob");
     }
 
     #[test]

@@ -32,7 +32,9 @@ use crate::origin::xml::{Document, NAMESPACE};
 /// [`Fault::NoSuchBucket`]; [`Fault::NotConfigured`] where S3 says that there is none.
 pub async fn get(ask: &Ask<'_>, bucket: &BucketName, kind: DocumentKind) -> Result<Reply, Fault> {
     let row = ask.store.bucket(bucket).await?;
-    if let Some(document) = row.document(kind) {
+    // A list is told with the owner that the bucket has, and where lists are off as what counts then.
+    let stored = row.document(kind).filter(|_| kind != DocumentKind::Acl);
+    if let Some(document) = stored {
         let mut reply = reply::empty(StatusCode::OK);
         let content_type = match kind {
             DocumentKind::Policy => "application/json",
@@ -45,13 +47,11 @@ pub async fn get(ask: &Ask<'_>, bucket: &BucketName, kind: DocumentKind) -> Resu
     }
     let code = match kind {
         DocumentKind::Acl => {
-            let owner = if row.owner.is_empty() {
-                ask.owner()
-            } else {
-                &row.owner
-            };
+            let lists = row.has_lists()?;
+            let (acl, none) = (row.acl()?.filter(|_| lists), Acl::default());
             let mut document = Document::new("AccessControlPolicy", Some(NAMESPACE));
-            Acl::default().write(owner, &mut document);
+            let owner = owner_of(ask, &row);
+            acl.unwrap_or(&none).write(owner, &mut document);
             return Ok(reply::xml(StatusCode::OK, document));
         }
         DocumentKind::Notification => {
@@ -100,13 +100,23 @@ fn understood(
 ) -> Result<Option<Vec<u8>>, Fault> {
     match kind {
         DocumentKind::Acl => {
-            let acl = match object_acl::in_fields(&ask.fields)? {
+            let owner = owner_of(ask, row);
+            let asked = object_acl::in_fields(&ask.fields)?;
+            let (acl, is_owners) = match &asked {
                 Some(_) if !document.is_empty() => return Err(Fault::AclTwice),
-                Some(acl) => acl,
-                None => Acl::parse(&document)?,
+                Some(asked) => (asked.acl(owner, owner), asked.is_bucket_owners(owner)),
+                None => {
+                    let acl = Acl::parse_of(&document, owner)?;
+                    let is_owners = acl == Acl::default();
+                    (acl, is_owners)
+                }
             };
-            permission::refuse_public_acl(row, &acl)?;
-            return Ok(Some(object_acl::to_row(&acl, ask.owner())));
+            permission::refuse_list(ask.store, row, &acl, owner, is_owners)?;
+            if !row.has_lists()? {
+                // It changes nothing: the list that the bucket had before counts again when lists do.
+                return Ok(row.document(kind).map(|document| document.to_vec()));
+            }
+            return Ok(Some(object_acl::to_row(&acl, owner)));
         }
         DocumentKind::Cors => {
             CorsRules::parse(&document)?;
@@ -141,7 +151,10 @@ fn understood(
             ObjectLockConfiguration::parse(&document)?;
         }
         DocumentKind::OwnershipControls => {
-            Ownership::parse(&document)?;
+            let ownership = Ownership::parse(&document)?;
+            if !ownership.has_lists() && row.acl()?.is_some_and(|acl| grants_to_others(acl, row)) {
+                return Err(Fault::AclOfEnforced);
+            }
         }
         DocumentKind::Policy => {
             let policy = Policy::parse(&document, bucket)?;
@@ -164,6 +177,18 @@ fn understood(
         }
     }
     Ok(Some(document.to_vec()))
+}
+
+/// Whose a bucket is. One of the first stores has no owner, and is anybody's who asks.
+fn owner_of<'o>(ask: &'o Ask<'_>, row: &'o BucketRow) -> &'o str {
+    match row.owner.as_str() {
+        "" => ask.owner(),
+        owner => owner,
+    }
+}
+
+fn grants_to_others(acl: &Acl, row: &BucketRow) -> bool {
+    acl.is_public() || acl.key_ids().any(|id| id != row.owner)
 }
 
 /// Forgets the document. 204 also when there was none.

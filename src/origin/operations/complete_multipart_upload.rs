@@ -79,7 +79,7 @@ async fn complete(
         etag: etag.clone(),
         modified_ms,
         checksum: checksum.clone(),
-        owner: upload.owner.clone(),
+        owner: super::object_acl::owner_of_parts(&row, &upload)?,
         fields: upload.fields.clone(),
         tags: upload.tags.clone(),
         acl: upload.acl.clone(),

@@ -5,6 +5,7 @@ use http::StatusCode;
 
 use super::copy_source::CopySource;
 use super::get_object::read_through;
+use super::object_acl::Owned;
 use super::{add_version, field_value, parts_suffix, put_object, told_version, xml_time};
 use crate::origin::ask::Ask;
 use crate::origin::checksums::{Algorithm, Running};
@@ -55,7 +56,6 @@ pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Re
     let metadata = directive(fields, "x-amz-metadata-directive")?;
     let tagging = directive(fields, "x-amz-tagging-directive")?;
     let algorithm = algorithm(fields)?;
-    let acl = super::object_acl::from_fields(ask)?;
     let source = CopySource::of(ask)?;
     let row = put_object::refuse_early(ask.store, &bucket, &key, &condition).await?;
     let from = source.find(ask).await?;
@@ -96,6 +96,7 @@ pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Re
     };
     let modified_ms = ask.store.now_ms()?;
     let lock = super::object_lock::of_upload(fields, &row, modified_ms)?;
+    let owned = Owned::of_upload(fields, &row, ask.owner())?;
     let messages =
         put_object::messages(ask, &row, &key, "ObjectCreated:Copy")?(from.size_bytes, &from.etag);
     let told_source = told_version(ask, &source.bucket, &from).await?;
@@ -108,10 +109,10 @@ pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Re
         etag: from.etag.clone(),
         modified_ms,
         checksum: checksum.clone(),
-        owner: ask.owner().to_owned(),
+        owner: owned.owner,
         fields: stored,
         tags,
-        acl,
+        acl: owned.acl,
         storage_class,
         lock,
         parts,

@@ -3,12 +3,13 @@
 use http::StatusCode;
 use http::header::LOCATION;
 
-use super::field_value;
+use super::{field_value, object_acl};
 use crate::origin::ask::Ask;
 use crate::origin::documents::CreateBucket;
 use crate::origin::documents::{ObjectLockConfiguration, Ownership};
 use crate::origin::meta::{BucketCreated, BucketRow, DocumentKind};
 use crate::origin::names::BucketName;
+use crate::origin::permission;
 use crate::origin::reply::{self, Reply};
 use crate::origin::reply_error::Fault;
 use crate::origin::xml::{Document, NAMESPACE};
@@ -31,7 +32,13 @@ const FIRST_REGION: &str = "us-east-1";
 /// [`Fault::BucketExists`], [`Fault::BucketTaken`], [`Fault::OtherRegion`], or what is wrong with the document.
 pub async fn run(ask: &mut Ask<'_>, name: BucketName) -> Result<Reply, Fault> {
     let locks_versions = ask.fields.amz_flag("x-amz-bucket-object-lock-enabled")?;
-    let acl = super::object_acl::from_fields(ask)?;
+    let asked = object_acl::in_fields(&ask.fields)?;
+    let acl = asked
+        .as_ref()
+        .map(|asked| asked.acl(ask.owner(), ask.owner()));
+    if let Some(acl) = &acl {
+        permission::refuse_unknown_grantees(ask.store, acl, &[])?;
+    }
     let bytes = ask.document().await?;
     let mut documents = Vec::new();
     if !bytes.is_empty() {
@@ -48,8 +55,12 @@ pub async fn run(ask: &mut Ask<'_>, name: BucketName) -> Result<Reply, Fault> {
         }
     }
     if let Some(word) = ask.fields.amz("x-amz-object-ownership")? {
+        let ownership = Ownership::from_word(&word)?;
+        if !ownership.has_lists() && acl.as_ref().is_some_and(|acl| !acl.grants.is_empty()) {
+            return Err(Fault::AclOfEnforced);
+        }
         let mut controls = Document::new("OwnershipControls", Some(NAMESPACE));
-        Ownership::from_word(&word)?.write(&mut controls);
+        ownership.write(&mut controls);
         documents.push((DocumentKind::OwnershipControls, controls.finish()));
     }
     if locks_versions {
@@ -57,8 +68,8 @@ pub async fn run(ask: &mut Ask<'_>, name: BucketName) -> Result<Reply, Fault> {
         ObjectLockConfiguration::default().write(&mut configuration);
         documents.push((DocumentKind::ObjectLock, configuration.finish()));
     }
-    if !acl.is_empty() {
-        documents.push((DocumentKind::Acl, acl));
+    if let Some(acl) = acl {
+        documents.push((DocumentKind::Acl, object_acl::to_row(&acl, ask.owner())));
     }
     let now_ms = ask.store.now_ms()?;
     let path = format!("/{name}");

@@ -3,6 +3,7 @@
 use http::{HeaderValue, StatusCode};
 
 use super::UPLOAD_IDS;
+use super::object_acl::Owned;
 use crate::origin::ask::Ask;
 use crate::origin::checksums::Algorithm;
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
@@ -45,7 +46,7 @@ pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Re
         owner: ask.owner().to_owned(),
         fields: StoredFields::from_request(fields)?.to_row(),
         tags: super::object_tagging::from_header(fields)?,
-        acl: super::object_acl::from_fields(ask)?,
+        acl: Owned::of_parts(fields, &row, ask.owner())?.acl,
         checksum,
         storage_class,
         lock,

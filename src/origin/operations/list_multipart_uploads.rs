@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use super::list_objects_v2::write_prefixes;
+use super::object_acl::owner_of_parts;
 use super::{Encoding, UPLOAD_IDS, marker_group, page_bound, write_owner, xml_time};
 use crate::origin::ask::Ask;
 use crate::origin::listing::Request;
@@ -71,11 +72,12 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
     document.text("IsTruncated", &next.is_some().to_string());
     for upload in page.entries() {
         let started = xml_time(upload.started_ms)?;
+        let owner = owner_of_parts(&row, upload)?;
         document.element("Upload", |document| {
             document.text("Key", &encoding.write(upload.key.as_str()));
             document.text("UploadId", &UPLOAD_IDS.write(upload.number));
             write_owner(document, "Initiator", &upload.owner);
-            write_owner(document, "Owner", &upload.owner);
+            write_owner(document, "Owner", &owner);
             document.text("StorageClass", upload.storage_class.name());
             document.text("Initiated", &started);
             if let Some((algorithm, kind)) = upload.checksum {

@@ -7,7 +7,7 @@ use super::{Encoding, marker_group, page_bound, write_owner, xml_time};
 use crate::origin::ask::Ask;
 use crate::origin::listing::Request;
 use crate::origin::listing_markers::{End, Entry, MarkerPage};
-use crate::origin::meta::{ListedVersion, VersionId, VersionSeek};
+use crate::origin::meta::{BucketRow, ListedVersion, VersionId, VersionSeek};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::reply::{self, Reply};
 use crate::origin::reply_error::Fault;
@@ -74,7 +74,7 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
         (Some(End::Entry) | None, _) => {}
     }
     for version in page.entries() {
-        write_version(&mut document, version, encoding)?;
+        write_version(&mut document, &row, version, encoding)?;
     }
     write_prefixes(&mut document, page.common_prefixes(), encoding);
     Ok(reply::xml(StatusCode::OK, document))
@@ -117,11 +117,13 @@ impl Entry for ListedVersion {
 
 fn write_version(
     document: &mut Document,
+    bucket: &BucketRow,
     version: &ListedVersion,
     encoding: Encoding,
 ) -> Result<(), Fault> {
     let object = &version.object;
     let modified = xml_time(object.modified_ms)?;
+    let owner = bucket.owner_of(&object.owner)?;
     let element = if version.is_delete_marker {
         "DeleteMarker"
     } else {
@@ -135,7 +137,7 @@ fn write_version(
         if !version.is_delete_marker {
             write_bytes(document, object);
         }
-        write_owner(document, "Owner", &object.owner);
+        write_owner(document, "Owner", owner);
     });
     Ok(())
 }

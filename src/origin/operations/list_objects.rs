@@ -46,7 +46,7 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
     if let Some(Token::Key(last) | Token::Prefix(last)) = &next {
         document.text("NextMarker", &encoding.write(last));
     }
-    write_objects(&mut document, &objects, encoding, true)?;
+    write_objects(&mut document, &row, &objects, encoding, true)?;
     write_prefixes(&mut document, page.common_prefixes(), encoding);
     Ok(reply::xml(StatusCode::OK, document))
 }

@@ -54,26 +54,28 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName) -> Result<Reply, Fault> {
     if let Some(token) = truncated {
         document.text("NextContinuationToken", &token.encode());
     }
-    write_objects(&mut document, &objects, encoding, with_owner)?;
+    write_objects(&mut document, &bucket, &objects, encoding, with_owner)?;
     write_prefixes(&mut document, page.common_prefixes(), encoding);
     Ok(reply::xml(StatusCode::OK, document))
 }
 
-/// Writes a page's objects.
+/// Writes a page's objects, which are of `bucket`.
 pub(super) fn write_objects(
     document: &mut Document,
+    bucket: &BucketRow,
     objects: &[ListedObject],
     encoding: Encoding,
     with_owner: bool,
 ) -> Result<(), Fault> {
     for object in objects {
         let modified = xml_time(object.modified_ms)?;
+        let owner = bucket.owner_of(&object.owner)?;
         document.element("Contents", |document| {
             document.text("Key", &encoding.write(object.key.as_str()));
             document.text("LastModified", &modified);
             write_bytes(document, object);
             if with_owner {
-                write_owner(document, "Owner", &object.owner);
+                write_owner(document, "Owner", owner);
             }
         });
     }

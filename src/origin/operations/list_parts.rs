@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use super::object_acl::owner_of_parts;
 use super::{UPLOAD_IDS, find_upload, page_bound, parts_of, write_owner, xml_time};
 use crate::origin::ask::Ask;
 use crate::origin::names::{BucketName, ObjectKey};
@@ -25,6 +26,7 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<
     };
     let most = page_bound(query, "max-parts")?;
     let upload = find_upload(ask, bucket, key).await?;
+    let owner = owner_of_parts(&*ask.store.bucket(bucket).await?, &upload)?;
     let mut parts = parts_of(ask.store, &upload, marker, most + 1).await?;
     let is_truncated = parts.len() > most;
     parts.truncate(most);
@@ -33,7 +35,7 @@ pub async fn run(ask: &Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<
     document.text("Key", key.as_str());
     document.text("UploadId", &UPLOAD_IDS.write(upload.number));
     write_owner(&mut document, "Initiator", &upload.owner);
-    write_owner(&mut document, "Owner", &upload.owner);
+    write_owner(&mut document, "Owner", &owner);
     document.text("StorageClass", upload.storage_class.name());
     document.text("PartNumberMarker", &marker.to_string());
     let next = parts.last().map_or(marker, |part| part.number);

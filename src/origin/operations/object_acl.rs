@@ -1,35 +1,101 @@
-//! GetObjectAcl, PutObjectAcl: `/bucket/key?acl` (S3 API).
+//! GetObjectAcl, PutObjectAcl: `/bucket/key?acl` (S3 API), and whose objects are (S3 user guide, "Controlling ownership
+//! of objects and disabling ACLs for your bucket").
 
 use http::StatusCode;
 
-use super::{add_version, find_version, told_version};
-use crate::origin::access::Acl;
+use super::{add_version, find_version, told_version_in};
+use crate::origin::access::{Acl, AskedAcl, Canned};
 use crate::origin::ask::Ask;
+use crate::origin::documents::Ownership;
 use crate::origin::fields::RequestFields;
-use crate::origin::meta::{MetaError, VersionSetting, Versioning};
+use crate::origin::meta::{BucketRow, MetaError, UploadRow, VersionSetting, Versioning};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::permission;
 use crate::origin::reply::{self, Reply};
 use crate::origin::reply_error::Fault;
 use crate::origin::xml::{Document, NAMESPACE};
 
-/// Reads the list that an upload brings in its fields into the form that is stored; empty for the default.
-///
-/// # Errors
-/// A list that cannot be honoured.
-pub(super) fn from_fields(ask: &Ask<'_>) -> Result<Vec<u8>, Fault> {
-    match in_fields(&ask.fields)? {
-        None => Ok(Vec::new()),
-        Some(acl) => Ok(to_row(&acl, ask.owner())),
+/// Whose a new object is, and its list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owned {
+    /// The access key id of the owner.
+    pub owner: String,
+    /// The list in the form that is stored; empty for the default.
+    pub acl: Vec<u8>,
+}
+
+impl Owned {
+    /// Reads it out of the fields of an upload of `writer` into a bucket.
+    ///
+    /// # Errors
+    /// A list that cannot be honoured.
+    pub fn of_upload(
+        fields: &RequestFields<'_>,
+        bucket: &BucketRow,
+        writer: &str,
+    ) -> Result<Self, Fault> {
+        let asked = in_fields(fields)?;
+        let is_handed_over = match bucket.ownership()? {
+            Ownership::BucketOwnerEnforced => true,
+            Ownership::BucketOwnerPreferred => {
+                asked == Some(AskedAcl::Canned(Canned::BucketOwnerFullControl))
+            }
+            Ownership::ObjectWriter => false,
+        };
+        let owner = match bucket.owner.as_str() {
+            "" => writer,
+            bucket_owner if is_handed_over => bucket_owner,
+            _ => writer,
+        };
+        let acl = match asked {
+            // One that could be given where lists are off is what there is without one.
+            Some(asked) if bucket.has_lists()? => to_row(&asked.acl(owner, &bucket.owner), owner),
+            _ => Vec::new(),
+        };
+        Ok(Owned {
+            owner: owner.to_owned(),
+            acl,
+        })
+    }
+
+    /// As [`Owned::of_upload`], with a list that names the owner also when it is the default: what an upload of parts
+    /// keeps, whose row says who began it.
+    ///
+    /// # Errors
+    /// A list that cannot be honoured.
+    pub fn of_parts(
+        fields: &RequestFields<'_>,
+        bucket: &BucketRow,
+        initiator: &str,
+    ) -> Result<Self, Fault> {
+        let mut owned = Owned::of_upload(fields, bucket, initiator)?;
+        if owned.acl.is_empty() && owned.owner != initiator {
+            owned.acl = to_row(&Acl::default(), &owned.owner);
+        }
+        Ok(owned)
     }
 }
 
-/// The list that stands in the fields of a request.
+/// Whose the object of an upload of parts will be.
+///
+/// # Errors
+/// [`Fault::Meta`] of a row that cannot have been written.
+pub(super) fn owner_of_parts(bucket: &BucketRow, upload: &UploadRow) -> Result<String, Fault> {
+    let kept = if upload.acl.is_empty() {
+        None
+    } else {
+        Acl::owner_in(&upload.acl).map_err(|_| impossible())?
+    };
+    let owner = kept.as_deref().unwrap_or(&upload.owner);
+    Ok(bucket.owner_of(owner)?.to_owned())
+}
+
+/// What the fields of a request say that a list is to be.
 ///
 /// # Errors
 /// One that cannot be honoured.
-pub fn in_fields(fields: &RequestFields<'_>) -> Result<Option<Acl>, Fault> {
-    Acl::from_fields(|name| fields.amz(name).map_err(Fault::from))
+pub fn in_fields(fields: &RequestFields<'_>) -> Result<Option<AskedAcl>, Fault> {
+    AskedAcl::from_fields(|name| fields.amz(name).map_err(Fault::from))
 }
 
 /// The form that is stored: the document itself.
@@ -47,7 +113,11 @@ pub fn of_row(row: &[u8]) -> Result<Acl, Fault> {
     if row.is_empty() {
         return Ok(Acl::default());
     }
-    Acl::parse(row).map_err(|_| Fault::Meta(MetaError::ImpossibleRow { column: "acl" }))
+    Acl::parse(row).map_err(|_| impossible())
+}
+
+fn impossible() -> Fault {
+    Fault::Meta(MetaError::ImpossibleRow { column: "acl" })
 }
 
 /// Answers with the list.
@@ -55,11 +125,17 @@ pub fn of_row(row: &[u8]) -> Result<Acl, Fault> {
 /// # Errors
 /// As HeadObject.
 pub async fn get(ask: &Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<Reply, Fault> {
-    let row = find_version(ask, bucket, key).await?;
+    let version = find_version(ask, bucket, key).await?;
+    let row = ask.store.bucket(bucket).await?;
+    let acl = if row.has_lists()? {
+        of_row(&version.acl)?
+    } else {
+        Acl::default()
+    };
     let mut document = Document::new("AccessControlPolicy", Some(NAMESPACE));
-    of_row(&row.acl)?.write(&row.owner, &mut document);
+    acl.write(row.owner_of(&version.owner)?, &mut document);
     let mut reply = reply::xml(StatusCode::OK, document);
-    add_version(reply.headers_mut(), told_version(ask, bucket, &row).await?);
+    add_version(reply.headers_mut(), told_version_in(&row, &version));
     Ok(reply)
 }
 
@@ -69,19 +145,46 @@ pub async fn get(ask: &Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<
 /// As HeadObject, or what is wrong with the list.
 pub async fn put(ask: &mut Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<Reply, Fault> {
     let document = ask.document().await?;
-    let acl = match in_fields(&ask.fields)? {
-        Some(_) if !document.is_empty() => return Err(Fault::AclTwice),
-        Some(acl) => acl,
-        None => Acl::parse(&document)?,
-    };
+    let asked = in_fields(&ask.fields)?;
+    if asked.is_some() && !document.is_empty() {
+        return Err(Fault::AclTwice);
+    }
     let row = ask.store.bucket(bucket).await?;
-    permission::refuse_public_acl(&row, &acl)?;
     let version_id = ask.version_id()?;
-    let setting = VersionSetting::Acl(to_row(&acl, ask.owner()));
     let meta = &ask.store.inner.meta;
-    let changed = meta.set(bucket, key, version_id, setting).await??;
+    let version = match version_id {
+        None => meta.latest(row.id, key).await?,
+        Some(id) => meta.version(row.id, key, id).await?,
+    };
+    // An object of the first stores has no owner, one that is not there has none either; the change says that.
+    let owner = version.as_deref().map_or("", |version| &version.owner);
+    let owner = match row.owner_of(owner)? {
+        "" => ask.owner(),
+        owner => owner,
+    };
+    let acl = match &asked {
+        Some(asked) => asked.acl(owner, &row.owner),
+        None => Acl::parse_of(&document, owner)?,
+    };
+    let is_bucket_owners = match &asked {
+        Some(asked) => asked.is_bucket_owners(&row.owner),
+        None => acl == Acl::default(),
+    };
+    permission::refuse_list(ask.store, &row, &acl, owner, is_bucket_owners)?;
+    let told = if row.has_lists()? {
+        let setting = VersionSetting::Acl(to_row(&acl, owner));
+        let changed = meta.set(bucket, key, version_id, setting).await??;
+        (row.versioning != Versioning::Off).then_some(changed)
+    } else {
+        // It changes nothing: the list that the object had before counts again when lists do.
+        let version = find_version(ask, bucket, key).await?;
+        told_version_in(&row, &version)
+    };
     let mut reply = reply::empty(StatusCode::OK);
-    let keeps = row.versioning != Versioning::Off;
-    add_version(reply.headers_mut(), keeps.then_some(changed));
+    add_version(reply.headers_mut(), told);
     Ok(reply)
 }
+
+#[cfg(test)]
+#[path = "object_acl_tests.rs"]
+mod tests;

@@ -20,6 +20,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use super::field_value;
+use super::object_acl::Owned;
 use super::put_object::{
     self, Committed, Upload, checksum_plan, commit, content_md5, refuse_early,
 };
@@ -161,10 +162,10 @@ pub async fn run(
         by_form: true,
     };
     permission::check_write(asked, &bucket, &key).await?;
-    let acl = super::object_acl::in_fields(&fields)?;
     let row = refuse_early(store, &bucket, &key, &WriteCondition::default()).await?;
     let modified_ms = store.now_ms()?;
     let lock = super::object_lock::of_upload(&fields, &row, modified_ms)?;
+    let owned = Owned::of_upload(&fields, &row, caller.owner())?;
     let upload = Upload {
         bucket: bucket.clone(),
         key: key.clone(),
@@ -172,12 +173,10 @@ pub async fn run(
         append: None,
         fields: StoredFields::from_request(&fields)?,
         tags: tags.to_header(),
-        acl: acl.map_or_else(Vec::new, |acl| {
-            super::object_acl::to_row(&acl, caller.owner())
-        }),
+        acl: owned.acl,
         storage_class,
         lock,
-        owner: caller.owner().to_owned(),
+        owner: owned.owner,
         modified_ms,
         messages: put_object::messages_of(
             store,

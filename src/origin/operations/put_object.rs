@@ -29,6 +29,8 @@ use crate::origin::store::Store;
 use crate::origin::upload_body::Framing;
 use crate::signing::Payload;
 
+use super::object_acl::Owned;
+
 /// The `x-amz-*` fields that this operation knows.
 pub const KNOWN_FIELDS: [&str; 13] = [
     "x-amz-acl",
@@ -71,7 +73,7 @@ pub struct Upload {
     pub storage_class: StorageClass,
     /// As [`crate::origin::meta::VersionRow::lock`].
     pub lock: ObjectLock,
-    /// Who writes it.
+    /// Whose it is.
     pub owner: String,
     /// When, in milliseconds since 1970.
     pub modified_ms: i64,
@@ -103,7 +105,7 @@ impl Upload {
             acl: Vec::new(),
             storage_class: StorageClass::default(),
             lock,
-            owner: store.inner.owner.clone(),
+            owner: row.owner_of(&store.inner.owner)?.to_owned(),
             modified_ms,
             messages: Box::new(|_, _| Vec::new()),
         })
@@ -149,7 +151,6 @@ pub async fn run(mut ask: Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result
     )?;
     let stored = StoredFields::from_request(&fields)?;
     let tags = super::object_tagging::from_header(&fields)?;
-    let acl = super::object_acl::from_fields(&ask)?;
     let append = append_at(&fields)?;
     if append.is_some() && storage_class != StorageClass::Standard {
         return Err(Fault::StorageClass);
@@ -158,6 +159,7 @@ pub async fn run(mut ask: Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result
     let row = refuse_early(ask.store, &bucket, &key, &condition).await?;
     let modified_ms = ask.store.now_ms()?;
     let lock = super::object_lock::of_upload(&fields, &row, modified_ms)?;
+    let owned = Owned::of_upload(&fields, &row, ask.owner())?;
     if append.is_some() && row.object_lock()?.is_some() {
         return Err(Fault::NotAppendable);
     }
@@ -172,10 +174,10 @@ pub async fn run(mut ask: Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result
         condition,
         fields: stored,
         tags,
-        acl,
+        acl: owned.acl,
         storage_class,
         lock,
-        owner: ask.owner().to_owned(),
+        owner: owned.owner,
         modified_ms,
         messages: messages(&ask, &row, &key, "ObjectCreated:Put")?,
         bucket,
