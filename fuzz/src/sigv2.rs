@@ -193,6 +193,8 @@ fn parameters(query: &str) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
                 (decoded(name), Some(value.into_bytes()))
             }
             Some((name, value)) => (decoded(name), Some(decoded(value))),
+            // An empty field, with `=` or without.
+            None if item.starts_with("x-amz-") => (decoded(item), Some(Vec::new())),
             None => (decoded(item), None),
         })
         .collect();
