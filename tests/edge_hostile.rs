@@ -338,3 +338,24 @@ async fn heads_within_the_limits_are_served() {
         );
     }
 }
+
+#[tokio::test]
+async fn without_a_file_descriptor_to_spare_nobody_is_cut_off_and_the_next_client_waits() {
+    let (mut edge, _origin) = edge().await;
+    let mut early = edge.client().await;
+    assert_eq!(early.get("/a").await.status, 200);
+    let before = edge.limit_descriptors(edge.next_descriptor());
+
+    let mut late = edge.client().await;
+    late.send(target("/a")).await;
+    let line = edge.logged("cannot accept connections").await;
+    let address = edge.http.to_string();
+    assert!(
+        line.contains(&address) && line.contains("os error 24"),
+        "{line}"
+    );
+    assert!(early.get("/a").await.is_hit());
+
+    edge.limit_descriptors(before);
+    assert!(late.response("GET").await.is_hit());
+}

@@ -44,7 +44,7 @@ def main():
                     break
             else:
                 raise SystemExit("the edge did not start")
-            ask(edge, 1)
+            ask(edge, lambda _: b"/1k", 1)
             costs = {number: [] for number in CONNECTIONS}
             for _ in range(ROUNDS):
                 for number in CONNECTIONS:

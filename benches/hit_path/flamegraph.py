@@ -39,7 +39,7 @@ def main():
         try:
             if not any(line.rstrip().endswith("ready") for line in process.stderr):
                 raise SystemExit("the edge did not start")
-            ask(edge, 1)
+            ask(edge, lambda _: b"/1k", 1)
             samples = sampled(process.pid, edge, folder)
         finally:
             process.send_signal(signal.SIGINT)

@@ -89,13 +89,13 @@ def total(binary, setting, path, requests):
         return int(collected[1])
 
 
-def configure(folder, edge, admin, origin, setting):
-    """Writes the configuration of an edge with one worker, and gives its path."""
+def configure(folder, edge, admin, origin, setting, workers=1):
+    """Writes the configuration of an edge with so many workers, and gives its path."""
     config = Path(folder) / "tidegate.yaml"
     config.write_text(
         f"admin: {{ address: 127.0.0.1:{admin} }}\n"
         "edge:\n"
-        "  workers: 1\n"
+        f"  workers: {workers}\n"
         f"  {setting}\n"
         f"  listeners: [ {{ address: 127.0.0.1:{edge} }} ]\n"
         f"  origins: {{ store: {{ servers: [ 127.0.0.1:{origin.port} ] }} }}\n"

@@ -316,10 +316,10 @@ impl Cache {
     fn landed(&self, ask: &Ask) -> Option<Arc<StoredResponse>> {
         let now = self.clock.now();
         let selecting = &ask.request.selecting;
-        let entry = self.memory.peek(&ask.key);
-        let lookup = self.consult(entry.as_deref(), &ask.key, selecting, &ask.directives, now);
-        match lookup.0 {
-            Lookup::Hit(response) | Lookup::StaleHit(response, _) => Some(response),
+        let entry = self.memory.peek(&ask.key)?;
+        let (lookup, _) = self.consult(&entry, &ask.key, selecting, &ask.directives, now);
+        match lookup {
+            Lookup::Hit(response) | Lookup::StaleHit(response, _) => Some(response.clone()),
             Lookup::WhileRevalidating(_) | Lookup::Stale { .. } | Lookup::Miss(_) => None,
         }
     }

@@ -34,6 +34,7 @@ mod assess;
 mod collapse;
 #[cfg(test)]
 mod dice;
+mod held_response;
 mod persist;
 mod produce;
 #[cfg(test)]
@@ -53,6 +54,7 @@ use crate::config::{self, CacheRules};
 use crate::observe::PurgeMetrics;
 
 pub use collapse::{Answer, Ask, InterimSender, ValidationFailure};
+pub use held_response::HeldResponse;
 pub use key::{CacheKey, Scheme};
 pub use read::{BodyError, BodyReader, Piece};
 pub use stored::StoredResponse;
@@ -79,17 +81,17 @@ const PASS_MEMORY: Duration = Duration::from_secs(10);
 
 /// What a look-up found.
 #[derive(Clone)]
-pub enum Lookup {
+pub enum Lookup<R = HeldResponse> {
     /// A stored response that may be used as it is.
-    Hit(Arc<StoredResponse>),
+    Hit(R),
     /// A stale response that may be used as it is.
-    StaleHit(Arc<StoredResponse>, Allowance),
+    StaleHit(R, Allowance),
     /// A stale response that may be used at once and is to be validated meanwhile.
-    WhileRevalidating(Arc<StoredResponse>),
+    WhileRevalidating(R),
     /// A stored response that must be validated first.
     Stale {
         /// The response.
-        response: Arc<StoredResponse>,
+        response: R,
         /// If the origin fails, it may be used all the same.
         if_error: bool,
         /// Its freshness, which a soft purge ends before its head does.
@@ -97,6 +99,27 @@ pub enum Lookup {
     },
     /// Nothing.
     Miss(Miss),
+}
+
+impl<R> Lookup<R> {
+    /// The same, with what `kept` makes of the response.
+    fn keep<S>(self, kept: impl FnOnce(R) -> S) -> Lookup<S> {
+        match self {
+            Lookup::Hit(response) => Lookup::Hit(kept(response)),
+            Lookup::StaleHit(response, why) => Lookup::StaleHit(kept(response), why),
+            Lookup::WhileRevalidating(response) => Lookup::WhileRevalidating(kept(response)),
+            Lookup::Stale {
+                response,
+                if_error,
+                freshness,
+            } => Lookup::Stale {
+                response: kept(response),
+                if_error,
+                freshness,
+            },
+            Lookup::Miss(miss) => Lookup::Miss(miss),
+        }
+    }
 }
 
 /// What lets a stale response answer.
@@ -262,48 +285,65 @@ impl Cache {
         directives: &RequestDirectives,
         now: Moment,
     ) -> Lookup {
-        let entry = self.memory.entry(key);
-        self.lookup_in(
-            entry.as_deref().map(|entry| &**entry),
-            key,
-            fields,
-            directives,
-            now,
-        )
+        let Some(entry) = self.memory.entry(key) else {
+            return Lookup::Miss(Miss::Key);
+        };
+        let (lookup, purged) = self.consult(&entry, key, fields, directives, now);
+        self.note_request(key, &lookup, purged);
+        let response = match &lookup {
+            Lookup::Miss(miss) => return Lookup::Miss(*miss),
+            Lookup::Hit(response)
+            | Lookup::StaleHit(response, _)
+            | Lookup::WhileRevalidating(response)
+            | Lookup::Stale { response, .. } => *response,
+        };
+        let is_it = |variant| Arc::ptr_eq(variant, response);
+        let Some(number) = entry.variants.iter().position(is_it) else {
+            return lookup.keep(|response| response.clone().into());
+        };
+        let lookup = lookup.keep(|_| ());
+        lookup.keep(|()| HeldResponse::variant(entry, number))
     }
 
     /// The same in what [`Cache::recall`] gave: memory may have had no room for it.
     pub fn lookup_in(
         &self,
-        entry: Option<&Entry>,
+        entry: &Entry,
         key: &CacheKey,
         fields: &HeaderMap,
         directives: &RequestDirectives,
         now: Moment,
     ) -> Lookup {
         let (lookup, purged) = self.consult(entry, key, fields, directives, now);
+        self.note_request(key, &lookup, purged);
+        lookup.keep(|response| response.clone().into())
+    }
+
+    /// Counts a look-up that was for a request.
+    fn note_request(
+        &self,
+        key: &CacheKey,
+        lookup: &Lookup<&Arc<StoredResponse>>,
+        purged: Option<Severity>,
+    ) {
         if purged.is_some() {
             self.purge_metrics.record_purged_response();
         }
-        if let (Some(own), Lookup::Hit(response)) = (&self.persistence, &lookup) {
+        if let (Some(own), Lookup::Hit(response)) = (&self.persistence, lookup) {
             response.body.note_use();
             own.keep_used(key, response, self.sizes.blocks.bytes());
         }
-        lookup
     }
 
     /// A look-up that is not counted, and the purge that shaped it.
-    fn consult(
+    fn consult<'e>(
         &self,
-        entry: Option<&Entry>,
+        entry: &'e Entry,
         key: &CacheKey,
         fields: &HeaderMap,
         directives: &RequestDirectives,
         now: Moment,
-    ) -> (Lookup, Option<Severity>) {
-        let Some(entry) = entry else {
-            return (Lookup::Miss(Miss::Key), None);
-        };
+    ) -> (Lookup<&'e Arc<StoredResponse>>, Option<Severity>) {
         let judgement = self.judge(key, entry, fields, directives, now);
         if let (Some(selected), Some(Severity::Hard)) = (judgement.selected, judgement.purged) {
             self.forget_generation(key, selected);
@@ -334,7 +374,6 @@ impl Cache {
             };
             return missed(miss, None);
         };
-        let response = response.clone();
         let purged = self.purged(key, &response.head);
         let freshness = match purged {
             Some(Severity::Hard) => return missed(Miss::Key, purged),
@@ -609,7 +648,7 @@ impl Cache {
 
 /// What is remembered of a key, judged for one request.
 struct Judgement<'e> {
-    lookup: Lookup,
+    lookup: Lookup<&'e Arc<StoredResponse>>,
     /// The variant for this request, usable or not.
     selected: Option<&'e Arc<StoredResponse>>,
     /// The purge that shaped the look-up.

@@ -1,5 +1,6 @@
 //! Reading a body wherever its bytes are: in one piece, in blocks, arriving, or still at the origin.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -45,11 +46,18 @@ pub trait Refetch: Sync {
 
 /// Some of a body's bytes, in order.
 #[derive(Debug)]
-pub enum Piece {
-    /// As bytes.
-    Bytes(Bytes),
+pub enum Piece<'a> {
+    /// As bytes; borrowed where they are a whole body that memory holds.
+    Bytes(Cow<'a, Bytes>),
     /// In a file, of memory or of the disk tier, for who can send them from there.
     File(FileSpan),
+}
+
+impl Piece<'_> {
+    /// A piece of bytes that are no other's.
+    pub fn of_bytes(bytes: Bytes) -> Self {
+        Piece::Bytes(Cow::Owned(bytes))
+    }
 }
 
 /// Reads a span of a body.
@@ -173,15 +181,39 @@ impl<'a> BodyReader<'a> {
         self
     }
 
-    /// The next bytes, left where they are if that is a file; `None` at the end of the span.
+    /// The next bytes, left where they are when that is a file and `takes_files`; `None` at the end of the span.
     ///
     /// # Errors
     /// As [`BodyReader::next`].
-    pub async fn next_piece(&mut self) -> Result<Option<Piece>, BodyError> {
-        match self.take_in_file() {
-            Some(span) => Ok(Some(Piece::File(span))),
-            None => Ok(self.next().await?.map(Piece::Bytes)),
+    pub async fn next_piece(&mut self, takes_files: bool) -> Result<Option<Piece<'a>>, BodyError> {
+        if let Some(whole) = self.take_whole() {
+            return Ok(Some(Piece::Bytes(Cow::Borrowed(whole))));
         }
+        let in_file = match takes_files {
+            true => self.take_in_file(),
+            false => None,
+        };
+        match in_file {
+            Some(span) => Ok(Some(Piece::File(span))),
+            None => Ok(self.next().await?.map(Piece::of_bytes)),
+        }
+    }
+
+    /// The whole body, when that is asked for and lies in plain memory. It is not even counted a reference of: that
+    /// count is one for all workers.
+    fn take_whole(&mut self) -> Option<&'a Bytes> {
+        if self.position > 0 || self.attached.is_some() {
+            return None;
+        }
+        let whole = self.response.body.whole()?.in_plain_memory()?;
+        let length = whole.len() as u64;
+        if length == 0 || self.end.is_some_and(|end| end != length) {
+            return None;
+        }
+        self.position = length;
+        self.fruitless = 0;
+        *self.stored_counter() += length;
+        Some(whole)
     }
 
     /// Goes back by the last `bytes` of the piece in a file that was read last: they could not be sent

@@ -288,7 +288,7 @@ async fn a_stale_response_is_validated_once_and_keeps_its_body() {
             .respond(304, Framing::Length(0), &[("cache-control", "max-age=600")]),
     );
     let mut ask = world.ask(&[], RangeRequest::Whole);
-    ask.stale = Some(stale);
+    ask.stale = Some(stale.into());
     let mut answer = world.cache.fetch(ask).await.unwrap();
     assert_eq!(
         world.origin.sent(1, "if-none-match").as_deref(),

@@ -11,7 +11,7 @@ use super::request::{BodyLength, Request};
 use crate::cache::policy::cache_control::RequestDirectives;
 use crate::cache::policy::conditional;
 use crate::cache::policy::freshness::Freshness;
-use crate::cache::{Allowance, Lookup, Miss, StoredResponse};
+use crate::cache::{Allowance, HeldResponse, Lookup, Miss, StoredResponse};
 use crate::clock::Moment;
 use crate::config::CacheRules;
 use crate::observe::Outcome;
@@ -73,9 +73,9 @@ pub(super) fn directives_of(request: &Request, rules: &CacheRules) -> RequestDir
 /// What is done after the look-up.
 pub(super) enum Course {
     /// This answers, with what lets it when it is stale.
-    Serve(Arc<StoredResponse>, Option<Allowance>),
+    Serve(HeldResponse, Option<Allowance>),
     /// This answers, and is validated meanwhile.
-    ServeAndValidate(Arc<StoredResponse>),
+    ServeAndValidate(HeldResponse),
     /// The request goes to the origin as it is.
     Pass(Outcome),
     /// 504: the client wants nothing from the origin (RFC 9111 §5.2.1.7).
@@ -125,7 +125,11 @@ pub(super) fn course(
             response,
             if_error,
             freshness,
-        } => (why_validated(&freshness, now), Some(response), if_error),
+        } => (
+            why_validated(&freshness, now),
+            Some(response.into()),
+            if_error,
+        ),
     };
     if directives.only_if_cached {
         return Course::NotCached;

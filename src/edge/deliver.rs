@@ -27,7 +27,7 @@ use crate::cache::fill::FillReader;
 use crate::cache::policy::http_date;
 use crate::cache::read::Refetch;
 use crate::cache::turn::Turn;
-use crate::cache::{BodyError, BodyReader, CacheKey, Piece, StoredResponse};
+use crate::cache::{BodyError, BodyReader, CacheKey, HeldResponse, Piece, StoredResponse};
 use crate::clock::Moment;
 use crate::observe::Outcome;
 
@@ -36,7 +36,7 @@ const PREFLIGHT: &str = "preflight";
 
 /// A response and how we came by it.
 pub(super) struct Delivery {
-    pub(super) response: Arc<StoredResponse>,
+    pub(super) response: HeldResponse,
     /// When the cache gave it.
     pub(super) at: Moment,
     pub(super) outcome: Outcome,
@@ -183,7 +183,7 @@ impl Node {
         if no_body {
             ending.first_byte = Some(self.clock.monotonic());
             ending.aborted = client
-                .head(&head, Bytes::new(), Follows::Nothing)
+                .head(&head, &Bytes::new(), Follows::Nothing)
                 .await
                 .is_err();
             self.record(request, &ending);
@@ -321,7 +321,7 @@ impl Node {
         ending.reason = Some(PREFLIGHT);
         ending.first_byte = Some(self.clock.monotonic());
         ending.aborted = client
-            .head(&head, Bytes::new(), Follows::Nothing)
+            .head(&head, &Bytes::new(), Follows::Nothing)
             .await
             .is_err();
         self.record(request, &ending);
@@ -400,7 +400,7 @@ impl Node {
         ending.content_range = content_range.as_ref();
         ending.first_byte = Some(self.clock.monotonic());
         ending.bytes_own = body.len() as u64;
-        ending.aborted = client.head(&head, body, Follows::Nothing).await.is_err();
+        ending.aborted = client.head(&head, &body, Follows::Nothing).await.is_err();
         self.record(request, &ending);
     }
 }
@@ -464,14 +464,14 @@ fn age(delivery: &Delivery, now: Moment) -> Option<u64> {
 /// Sends head and body; a fault of the body's is left in `fault`.
 async fn send<D: Downstream>(
     head: &ReplyHead<'_>,
-    first: Option<Piece>,
+    first: Option<Piece<'_>>,
     body: &mut ReplyBody<'_>,
     client: &mut D,
     fault: &mut Option<BodyError>,
 ) -> Result<(), ClientGone> {
     let (bytes, mut piece) = match first {
         Some(Piece::Bytes(bytes)) => (bytes, None),
-        other => (Bytes::new(), other),
+        other => (Cow::Owned(Bytes::new()), other),
     };
     let last = head.length == ReplyLength::Known(bytes.len() as u64);
     let follows = match piece {
@@ -479,7 +479,8 @@ async fn send<D: Downstream>(
         Some(Piece::File(_)) => Follows::File,
         _ => Follows::Bytes,
     };
-    client.head(head, bytes, follows).await?;
+    client.head(head, &bytes, follows).await?;
+    drop(bytes);
     if follows == Follows::Nothing {
         return Ok(());
     }
@@ -489,7 +490,7 @@ async fn send<D: Downstream>(
         let moved = match piece.take() {
             Some(Piece::Bytes(bytes)) => {
                 let moved = bytes.len() as u64;
-                client.data(bytes).await?;
+                client.data(bytes.into_owned()).await?;
                 moved
             }
             Some(Piece::File(span)) => {

@@ -305,7 +305,7 @@ pub trait Downstream: Send {
     fn head(
         &mut self,
         head: &ReplyHead<'_>,
-        first: Bytes,
+        first: &Bytes,
         follows: Follows,
     ) -> impl Future<Output = Result<(), ClientGone>> + Send;
 

@@ -29,7 +29,7 @@ use super::{Node, Visit, cache_key};
 use crate::cache::explain::KeyState;
 use crate::cache::policy::cache_control::RequestDirectives;
 use crate::cache::url::Url;
-use crate::cache::{Allowance, Holding, Scheme};
+use crate::cache::{Allowance, HeldResponse, Holding, Scheme};
 use crate::clock::Moment;
 use crate::config::Route;
 use crate::observe::{Outcome, Protocol};
@@ -166,10 +166,9 @@ impl Node {
         state: &KeyState,
         now: Moment,
     ) -> (End, Option<Holding>) {
-        let served = |response, stale| {
-            let response = Arc::clone(response);
-            let holding = super::part::holding(&self.cache, &visit.request, &response, now.wall);
-            let delivery = self.hit(visit, response, stale, now);
+        let served = |response: &HeldResponse, stale| {
+            let holding = super::part::holding(&self.cache, &visit.request, response, now.wall);
+            let delivery = self.hit(visit, response.clone(), stale, now);
             let end = End::Served {
                 status: delivery.cache_status,
                 stale,

@@ -482,7 +482,7 @@ impl Downstream for Client<'_> {
     async fn head(
         &mut self,
         head: &ReplyHead<'_>,
-        first: Bytes,
+        first: &Bytes,
         follows: Follows,
     ) -> Result<(), ClientGone> {
         if head.close {
@@ -509,9 +509,9 @@ impl Downstream for Client<'_> {
         out.resize(tls::LEAD_BYTES, 0);
         write_head(&mut out, head, self.via, framing);
         if copied && follows != Follows::Nothing {
-            self.append_data(&mut out, &first);
+            self.append_data(&mut out, first);
         } else if copied {
-            out.extend_from_slice(&first);
+            out.extend_from_slice(first);
         }
         let head = &out[tls::LEAD_BYTES..];
         if follows == Follows::File && first.is_empty() {
@@ -520,7 +520,7 @@ impl Downstream for Client<'_> {
         } else if copied {
             self.write(head).await?;
         } else {
-            let mut both = [IoSlice::new(head), IoSlice::new(&first)];
+            let mut both = [IoSlice::new(head), IoSlice::new(first)];
             self.write_slices(&mut both).await?;
         }
         self.flush().await

@@ -1,22 +1,18 @@
-//! Accepting: pingora's listeners, and which lane a connection takes.
+//! The edge, from its configuration to its listeners, and which lane a connection takes.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::IntoRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use pingora::apps::ServerApp;
-use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::protocols::ALPN;
 use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
-use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::HttpProxy;
+use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{Fds, ShutdownWatch};
-use pingora::services::Service as _;
-use pingora::services::listening::Service;
 use tokio::sync::{mpsc, watch};
+use tracing::debug;
 
+use super::accept::{Accepted, accept};
 use super::authorize::Authorizer;
 use super::cache_admin::CacheEndpoint;
 use super::certificates::{CertificateError, Certificates};
@@ -32,6 +28,7 @@ use super::purge::PurgeEndpoint;
 use super::range_credit::RangeCredit;
 use super::request::Peer;
 use super::tls::{HandshakeFault, Secured, TlsListener};
+use super::workers::Workers;
 use super::{Node, Routed, lane_h1, lane_h2};
 use crate::cache::disk::DiskTier;
 use crate::cache::disk::folder::RealFolder;
@@ -234,62 +231,44 @@ impl Edge {
         endpoints
     }
 
-    /// Serves on `sockets`, which are bound to the configured listeners in their order, until
+    /// Serves on `sockets`, which are bound to the configured listeners in their order, with `workers`, until
     /// `shutdown` turns true and the last connection has ended. Files that may be exchanged meanwhile are
     /// read again whenever `reloads` changes.
     ///
     /// # Cancel safety
-    /// Dropping the future stops accepting; connections go on until the runtime ends.
+    /// Dropping the future changes nothing: listeners and connections go on until their workers end.
     pub async fn serve(
         self,
         sockets: Vec<TcpListener>,
+        workers: Workers,
         shutdown: watch::Receiver<bool>,
         reloads: watch::Receiver<u64>,
     ) {
         // Every connection holds a sender; when the last is gone, so is the last connection.
         let (open, mut all_closed) = mpsc::channel::<()>(1);
-        let mut services = Vec::new();
-        for (prepared, socket) in self.listeners.into_iter().zip(sockets) {
-            let address = prepared.config.address.to_string();
+        let mut accepting = Vec::new();
+        for (number, (prepared, socket)) in self.listeners.into_iter().zip(sockets).enumerate() {
             if let Some(tls) = &prepared.tls {
                 let certificates = tls.certificates().clone();
                 tokio::spawn(certificates.follow(reloads.clone(), shutdown.clone()));
             }
-            let mut service = Service::new(
-                format!("edge {address}"),
-                Acceptor {
-                    lanes: self.lanes.clone(),
-                    listener: address.clone(),
-                    policy: prepared.policy,
-                    refusals: RefusalLog::default(),
-                    tls: prepared.tls,
-                    connections: prepared.connections,
-                    open: open.clone(),
-                },
-            );
-            // The lanes and rustls read into buffers of their own and write what belongs together at once:
-            // pingora's would only be held for as long as the connection is open.
-            let buffers = L4BufferSettings::unbuffered();
-            service.add_listener(ListenerConfig::tcp(&address).l4_buffer(buffers));
-            let mut descriptors = Fds::new();
-            descriptors.add(address, socket.into_raw_fd());
-            services.push((service, descriptors));
+            let acceptor = Arc::new(Acceptor {
+                lanes: self.lanes.clone(),
+                listener: prepared.config.address.to_string(),
+                policy: prepared.policy,
+                refusals: RefusalLog::default(),
+                tls: prepared.tls,
+                connections: prepared.connections,
+                open: open.clone(),
+            });
+            let accepted = acceptor.accept(socket, workers.clone(), number, shutdown.clone());
+            accepting.push(workers.runtime(number).spawn(accepted));
         }
         drop(open);
         for client in &self.lanes.node.pools {
             let checks = client.ring().clone().run_health_checks(shutdown.clone());
             tokio::spawn(checks);
         }
-        let accepting: Vec<_> = services
-            .into_iter()
-            .map(|(mut service, descriptors)| {
-                let shutdown = shutdown.clone();
-                tokio::spawn(async move {
-                    let descriptors = Arc::new(descriptors.into());
-                    service.start_service(Some(descriptors), shutdown, 1).await;
-                })
-            })
-            .collect();
         for accepting in accepting {
             // A listener that panicked has logged so; the others go on.
             let _ = accepting.await;
@@ -362,22 +341,33 @@ struct Acceptor {
     open: mpsc::Sender<()>,
 }
 
-#[async_trait]
-impl ServerApp for Acceptor {
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        // The task that pingora has made keeps room for a handshake of its own, 9 KiB, until it ends.
-        tokio::spawn(self.clone().serve(stream, shutdown.clone()));
-        None
-    }
-}
-
 impl Acceptor {
+    /// Has connections served that come in on `socket`, the `number`th listener's, until `shutdown` turns true.
+    async fn accept(
+        self: Arc<Self>,
+        socket: TcpListener,
+        workers: Workers,
+        number: usize,
+        shutdown: ShutdownWatch,
+    ) {
+        let give = |accepted: Accepted| {
+            let place = workers.place(number);
+            let accepted = match place.is_near() {
+                true => accepted,
+                false => accepted.free()?,
+            };
+            place.serve(self.clone().serve(accepted, shutdown.clone()));
+            Ok(())
+        };
+        accept(socket, &self.listener, shutdown.clone(), give).await;
+    }
+
     /// Serves one connection to its end.
-    async fn serve(self: Arc<Self>, stream: Stream, shutdown: ShutdownWatch) {
+    async fn serve(self: Arc<Self>, accepted: Accepted, shutdown: ShutdownWatch) {
+        let stream = match accepted.take() {
+            Ok(stream) => stream,
+            Err(error) => return debug!(%error, "a connection ended before it was served"),
+        };
         let _open = self.open.clone();
         let digest = stream.get_socket_digest();
         let address = client_address(digest.as_ref().and_then(|digest| digest.peer_addr()));

@@ -52,7 +52,9 @@ pub mod purge;
 pub mod record;
 pub mod request;
 pub mod tls;
+pub mod workers;
 
+mod accept;
 mod client_certificates;
 mod client_network;
 mod course;
@@ -97,7 +99,9 @@ use crate::cache::disk::Bodies;
 use crate::cache::fetch::InterimResponse;
 use crate::cache::policy::cache_control::{RequestDirectives, list_items};
 use crate::cache::url::Url;
-use crate::cache::{Allowance, Ask, Cache, CacheKey, Holding, InterimSender, StoredResponse};
+use crate::cache::{
+    Allowance, Ask, Cache, CacheKey, HeldResponse, Holding, InterimSender, StoredResponse,
+};
 use crate::clock::{Moment, SharedClock};
 use crate::config::{self, CacheRules};
 use crate::observe::{AccessLog, Metrics, Outcome, RouteMetrics};
@@ -390,7 +394,8 @@ impl Node {
             }
             Course::ServeAndValidate(response) => {
                 // Whatever goes wrong behind the client's back, it has its answer.
-                let shortfall = shortfall(Outcome::Miss, Some(response.clone()), true);
+                let stale = Some(Arc::clone(&response));
+                let shortfall = shortfall(Outcome::Miss, stale, true);
                 self.cache.refresh(&self.ask(visit, shortfall, None));
                 let why = Some(Allowance::WhileRevalidating);
                 Ok(Found::Delivery(self.hit(visit, response, why, now)))
@@ -424,8 +429,8 @@ impl Node {
             let found = self.cache.recollect(key, bodies).await?;
             let now = found.at();
             let lookup = || {
-                let entry = Some(&**found.entry());
-                self.cache.lookup_in(entry, key, fields, directives, now)
+                self.cache
+                    .lookup_in(found.entry(), key, fields, directives, now)
             };
             let seen = course(&visit.request, directives, now, lookup);
             let stays_on_disk = seen
@@ -446,7 +451,7 @@ impl Node {
     fn hit(
         &self,
         visit: &Visit,
-        response: Arc<StoredResponse>,
+        response: HeldResponse,
         stale: Option<Allowance>,
         now: Moment,
     ) -> Delivery {
@@ -472,6 +477,11 @@ impl Node {
                 detail: None,
             };
             (Outcome::Partial, partial)
+        };
+        let response = match response.body.is_in_one_piece() {
+            true => response,
+            // It may take long to send.
+            false => response.counted(),
         };
         Delivery {
             response,
@@ -561,7 +571,7 @@ impl Node {
             origin_server: answer.server,
             collapsed: answer.collapsed,
             just_recalled: false,
-            response: answer.response,
+            response: answer.response.into(),
         }))
     }
 

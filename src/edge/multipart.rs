@@ -113,9 +113,9 @@ impl<'a> ReplyBody<'a> {
     ///
     /// # Errors
     /// [`BodyError`] when the response cannot be completed.
-    pub(super) async fn next(&mut self, takes_files: bool) -> Result<Option<Piece>, BodyError> {
+    pub(super) async fn next(&mut self, takes_files: bool) -> Result<Option<Piece<'a>>, BodyError> {
         match self {
-            ReplyBody::Span(body) => read_on(body, takes_files).await,
+            ReplyBody::Span(body) => body.next_piece(takes_files).await,
             ReplyBody::Parts(parts) => parts.next(takes_files).await,
         }
     }
@@ -145,38 +145,30 @@ impl<'a> ReplyBody<'a> {
     }
 }
 
-async fn read_on(body: &mut BodyReader<'_>, takes_files: bool) -> Result<Option<Piece>, BodyError> {
-    if takes_files {
-        body.next_piece().await
-    } else {
-        Ok(body.next().await?.map(Piece::Bytes))
-    }
-}
-
 /// Reads parts of a body, with what goes between them.
 pub(super) struct PartsReader<'a> {
     body: BodyReader<'a>,
     /// Of the part that is being read, if it has not been given out.
     opening: Option<Bytes>,
     /// What follows an opening that was given out alone.
-    held: Option<Piece>,
+    held: Option<Piece<'a>>,
     parts: std::vec::IntoIter<(Bytes, Range<u64>)>,
     closing: Option<Bytes>,
     framing_bytes: u64,
 }
 
-impl PartsReader<'_> {
-    async fn next(&mut self, takes_files: bool) -> Result<Option<Piece>, BodyError> {
+impl<'a> PartsReader<'a> {
+    async fn next(&mut self, takes_files: bool) -> Result<Option<Piece<'a>>, BodyError> {
         if let Some(held) = self.held.take() {
             return Ok(Some(held));
         }
         loop {
-            if let Some(piece) = read_on(&mut self.body, takes_files).await? {
+            if let Some(piece) = self.body.next_piece(takes_files).await? {
                 let Some(opening) = self.opening.take() else {
                     return Ok(Some(piece));
                 };
                 self.framing_bytes += opening.len() as u64;
-                return Ok(Some(Piece::Bytes(match piece {
+                return Ok(Some(Piece::of_bytes(match piece {
                     Piece::Bytes(bytes) if bytes.len() <= JOINED_BYTES => {
                         let mut joined = BytesMut::from(opening);
                         joined.extend_from_slice(&bytes);
@@ -191,7 +183,7 @@ impl PartsReader<'_> {
             let Some((opening, span)) = self.parts.next() else {
                 let closing = self.closing.take();
                 self.framing_bytes += closing.as_ref().map_or(0, |bytes| bytes.len() as u64);
-                return Ok(closing.map(Piece::Bytes));
+                return Ok(closing.map(Piece::of_bytes));
             };
             self.opening = Some(opening);
             self.body.go_on_with(span);

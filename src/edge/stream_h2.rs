@@ -136,7 +136,7 @@ impl ConnectionH2 {
         let fields = failure_fields(&reply, node.clock.wall());
         let head = ReplyHead::of_failure(&reply, &fields, body.len() as u64, id);
         // A client that is gone already was refused all the same.
-        let _ = client.head(&head, body, Follows::Nothing).await;
+        let _ = client.head(&head, &body, Follows::Nothing).await;
     }
 
     /// Has pingora's proxy answer.
@@ -347,7 +347,7 @@ impl Downstream for Client<'_> {
     async fn head(
         &mut self,
         head: &ReplyHead<'_>,
-        first: Bytes,
+        first: &Bytes,
         follows: Follows,
     ) -> Result<(), ClientGone> {
         let Response::Awaited(respond) = &mut self.response else {
@@ -363,7 +363,7 @@ impl Downstream for Client<'_> {
         if ends_with_head || first.is_empty() {
             return Ok(());
         }
-        self.pieces(first, is_all).await
+        self.pieces(first.clone(), is_all).await
     }
 
     async fn data(&mut self, bytes: Bytes) -> Result<(), ClientGone> {

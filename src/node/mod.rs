@@ -1,7 +1,7 @@
 //! Starts what a configuration holds, and drains it.
 //!
-//! The edge has a runtime of its own, so that a busy store cannot delay a cache hit; the store and the
-//! admin surface share a small one.
+//! The edge has workers of its own, so that a busy store cannot delay a cache hit; the store and the
+//! admin surface share a small runtime.
 //!
 //! Invariants:
 //! - `bound-before-touched`: every address is bound before a file is opened, so a second copy harms nothing.
@@ -26,6 +26,7 @@ use tracing::{error, info, warn};
 use crate::clock::SharedClock;
 use crate::config::{Config, Listener};
 use crate::edge::key_reload::KeyReload;
+use crate::edge::workers::Workers;
 use crate::edge::{self, Edge};
 use crate::observe::{Metrics, Readiness, admin};
 use crate::origin::{self, Store};
@@ -88,7 +89,7 @@ pub struct Node {
     drain: Duration,
     metrics: Arc<Metrics>,
     admin: TcpListener,
-    edge: Option<(Edge, Vec<TcpListener>, Runtime)>,
+    edge: Option<(Edge, Vec<TcpListener>, Workers)>,
     store: Option<(Store, TcpListener)>,
     background: Runtime,
 }
@@ -129,14 +130,14 @@ impl Node {
         };
         let edge = match &config.edge {
             Some(edge) => {
-                let runtime = runtime("edge", edge.workers)?;
-                let entered = runtime.enter();
+                let workers = Workers::start(edge.workers)?;
+                let entered = workers.runtime(0).enter();
                 let mut made = Edge::new(edge, Arc::clone(&metrics), clock)?;
                 if let Some(file) = &config.file {
                     made.read_keys_again_from(file.clone());
                 }
                 drop(entered);
-                Some((made, edge_listeners, runtime))
+                Some((made, edge_listeners, workers))
             }
             None => None,
         };
@@ -216,12 +217,14 @@ impl Node {
             }
             None => None,
         };
-        let mut edge_runtime = None;
+        let mut edge_workers = None;
         let cache = edge.as_ref().map(|(edge, ..)| edge.cache());
-        let edge = edge.map(|(edge, listeners, runtime)| {
-            runtime.spawn(edge.cache().warm_up());
-            let serving = runtime.spawn(edge.serve(listeners, edge_stopping, reloads));
-            edge_runtime = Some(runtime);
+        let edge = edge.map(|(edge, listeners, workers)| {
+            let first = workers.runtime(0);
+            first.spawn(edge.cache().warm_up());
+            let serving = edge.serve(listeners, workers.clone(), edge_stopping, reloads);
+            let serving = first.spawn(serving);
+            edge_workers = Some(workers);
             readiness.condition("edge").ready();
             serving
         });
@@ -268,8 +271,8 @@ impl Node {
             Ended::Failed => error!("stopped after a failure"),
         }
         // Not waited for: what is still running has had its time.
-        if let Some(runtime) = edge_runtime {
-            runtime.shutdown_background();
+        if let Some(workers) = edge_workers {
+            workers.end();
         }
         background.shutdown_background();
         Ok(ended)

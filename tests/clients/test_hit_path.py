@@ -1,4 +1,4 @@
-"""Hits from memory and misses do not become dearer unnoticed: their instructions are counted, not their time."""
+"""Hits from memory and misses do not become dearer unnoticed: instructions are counted, and lines of memory, but no time."""
 
 import json
 import sys
@@ -10,9 +10,13 @@ from harness.node import BINARY, REPOSITORY
 sys.path.insert(0, str(REPOSITORY / "benches/hit_path"))
 
 import instructions  # noqa: E402
+import sharing  # noqa: E402
 
 # Compilers and the seeds of hash tables move the count by one or two in a hundred.
 MOST_GROWTH = 1.10
+
+# Connections that are accepted, timers and what is allocated are spread over all requests.
+MOST_MOVES = 0.5
 
 
 @pytest.mark.parametrize("case", instructions.CASES)
@@ -25,3 +29,10 @@ def test_a_request_takes_no_more_instructions_than_are_on_record(case):
         f"{counted} instructions, {on_record} are on record; "
         "benches/hit_path/instructions.py --write, if that is what it should cost"
     )
+
+
+def test_workers_take_no_line_of_memory_from_one_another_for_a_hit():
+    moved = sharing.moves_per_hit(BINARY, workers=4)
+    total = sum(moved.values())
+    dearest = sorted(moved.items(), key=lambda item: -item[1])[:5]
+    assert total <= MOST_MOVES, f"{total:.2f} lines moved for a hit: {dearest}"

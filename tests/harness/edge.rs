@@ -1,5 +1,6 @@
 //! The edge under test: the real binary with a configuration of the test's own.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -271,6 +272,30 @@ impl Edge {
     pub async fn resident_bytes(&self) -> f64 {
         let metrics = self.metrics().await;
         metrics.sum("process_resident_memory_bytes", &[])
+    }
+
+    /// The file descriptor that it gets next.
+    pub fn next_descriptor(&self) -> u64 {
+        let folder = format!("/proc/{}/fd", self.child.0.id());
+        let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+        let open: HashSet<u64> = entries
+            .map(|entry| entry.file_name().to_str().unwrap().parse().unwrap())
+            .collect();
+        (0..).find(|descriptor| !open.contains(descriptor)).unwrap()
+    }
+
+    /// Lets it have file descriptors below `most` (`RLIMIT_NOFILE`); gives what this was before.
+    pub fn limit_descriptors(&self, most: u64) -> u64 {
+        let pid = Pid::from_child(&self.child.0);
+        let before = prlimit(
+            Some(pid),
+            Resource::Nofile,
+            Rlimit {
+                current: Some(most),
+                maximum: getrlimit(Resource::Nofile).maximum,
+            },
+        );
+        before.unwrap().current.unwrap()
     }
 
     /// Sends it a signal.

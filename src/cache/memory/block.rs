@@ -251,6 +251,14 @@ impl MemoryBlock {
         }
     }
 
+    /// All of it, when it is too short to ever lie in a file.
+    pub fn in_plain_memory(&self) -> Option<&Bytes> {
+        match &self.0 {
+            Lies::InNoFile(bytes) => Some(bytes),
+            Lies::Anywhere(_) => None,
+        }
+    }
+
     /// Its length.
     pub fn len(&self) -> usize {
         match &self.0 {

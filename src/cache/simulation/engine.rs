@@ -17,7 +17,8 @@ use crate::cache::policy::cache_control::RequestDirectives;
 use crate::cache::purge::{Order, Rule, Severity, Site};
 use crate::cache::read::Refetch;
 use crate::cache::{
-    Ask, BodyError, BodyReader, Cache, CacheKey, Lookup, Miss, Scheme, StoredResponse,
+    Ask, BodyError, BodyReader, Cache, CacheKey, HeldResponse, Lookup, Miss, Piece, Scheme,
+    StoredResponse,
 };
 use crate::clock::{Clock, Moment};
 use crate::config::CacheRules;
@@ -137,7 +138,7 @@ impl Engine {
                 Lookup::StaleHit(response, _) => Some((response, Source::Stale)),
                 Lookup::WhileRevalidating(response) => {
                     self.ledger.count("while revalidating");
-                    ask.stale = Some(response.clone());
+                    ask.stale = Some(Arc::clone(&response));
                     self.cache.refresh(&ask);
                     Some((response, Source::Stale))
                 }
@@ -146,7 +147,7 @@ impl Engine {
                 Lookup::Stale {
                     response, if_error, ..
                 } => {
-                    (ask.stale, ask.if_error) = (Some(response), if_error);
+                    (ask.stale, ask.if_error) = (Some(response.into()), if_error);
                     None
                 }
             };
@@ -180,7 +181,14 @@ impl Engine {
                 None => Source::Fetched,
             };
             let delivered = self
-                .deliver(wish, &seat, answer.response, answer.reader, source, now)
+                .deliver(
+                    wish,
+                    &seat,
+                    answer.response.into(),
+                    answer.reader,
+                    source,
+                    now,
+                )
                 .await;
             if let Some(ended) = delivered {
                 return ended;
@@ -194,7 +202,7 @@ impl Engine {
         &self,
         wish: &Wish,
         seat: &Seat,
-        response: Arc<StoredResponse>,
+        response: HeldResponse,
         reader: Option<FillReader>,
         source: Source,
         looked: Moment,
@@ -231,7 +239,12 @@ impl Engine {
         let mut read = 0;
         loop {
             pause(wish.slowness).await;
-            match body.next().await {
+            let piece = body.next_piece(false).await;
+            let bytes = piece.map(|piece| match piece? {
+                Piece::Bytes(bytes) => Some(bytes),
+                Piece::File(_) => None,
+            });
+            match bytes {
                 Ok(Some(bytes)) => {
                     seat.bytes(&mut sight, &bytes);
                     read += bytes.len() as u64;

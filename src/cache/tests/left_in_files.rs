@@ -58,9 +58,9 @@ async fn recalled(world: &World, bodies: Bodies) -> Arc<StoredResponse> {
     let request = world.request(&[]);
     let directives = RequestDirectives::default();
     let now = world.clock.now();
-    let entry = Some(&**found.entry());
+    let entry = found.entry();
     match (world.cache).lookup_in(entry, &world.key, &request.selecting, &directives, now) {
-        Lookup::Hit(response) => response,
+        Lookup::Hit(response) => response.into(),
         _ => panic!("no hit"),
     }
 }
@@ -85,12 +85,12 @@ async fn body_is_sent_from_its_file_or_read_when_that_fails() {
         let response = recalled(&world, Bodies::LeftInFiles).await;
         assert_eq!(response.memory_bytes() / 1000, whole.memory_bytes() / 1000);
         let mut reader = reader(&world, &response, span.clone());
-        let piece = reader.next_piece().await.unwrap();
+        let piece = reader.next_piece(true).await.unwrap();
         let Some(Piece::File(file)) = piece else {
             panic!("{piece:?}");
         };
         assert_eq!(file.remaining(), span.end - span.start);
-        assert!(reader.next_piece().await.unwrap().is_none());
+        assert!(reader.next_piece(true).await.unwrap().is_none());
         assert_eq!(reader.from_disk, span.end - span.start);
         // Ten bytes could not be sent.
         reader.unread_from_file(10);
@@ -120,7 +120,7 @@ async fn body_behind_a_head_of_any_length_is_left_in_its_file() {
         let response = recalled(&world, Bodies::LeftInFiles).await;
         assert_eq!(response.head.fields["x-long"], long);
         let mut reader = reader(&world, &response, 0..20_000);
-        let piece = reader.next_piece().await.unwrap();
+        let piece = reader.next_piece(true).await.unwrap();
         let Some(Piece::File(file)) = piece else {
             panic!("{piece:?}");
         };

@@ -235,7 +235,7 @@ impl World {
 
     pub(super) fn hit(&self) -> Arc<StoredResponse> {
         match self.lookup(&[]) {
-            Lookup::Hit(response) => response,
+            Lookup::Hit(response) => response.into(),
             Lookup::Stale { .. } | Lookup::StaleHit(..) | Lookup::WhileRevalidating(_) => {
                 panic!("stale")
             }
