@@ -116,10 +116,15 @@ impl Queue {
     /// Hands over anything else.
     pub(super) fn order(&self, order: Order) {
         let mut state = self.lock();
+        // What nobody waits for is gathered like records are.
+        let is_first = state.orders.is_empty();
         state.is_urgent |= order.is_waited_for();
+        let wakes = is_first || state.is_urgent;
         state.orders.push_back(order);
         drop(state);
-        self.wake.notify_one();
+        if wakes {
+            self.wake.notify_one();
+        }
     }
 
     /// Whether records wait, or are being written.
