@@ -1,5 +1,6 @@
 //! Active checks: asks every server of a pool, again and again, whether it takes requests.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ async fn check_server(ring: &OriginRing, server: &Arc<Server>, health: &Health) 
         // that drips its answer does not pass.
         match timeout(health.timeout, check.check(&target)).await {
             Ok(Ok(())) => ring.check_ended(server, Ok(())),
-            Ok(Err(error)) => ring.check_ended(server, Err(&error)),
+            Ok(Err(error)) => ring.check_ended(server, Err(&Failed(&error))),
             Err(_) => ring.check_ended(server, Err(&TimedOut(health.timeout))),
         }
     }
@@ -54,6 +55,23 @@ async fn check_server(ring: &OriginRing, server: &Arc<Server>, health: &Health) 
 #[derive(Debug, thiserror::Error)]
 #[error("the health check took longer than {0:?}")]
 struct TimedOut(Duration);
+
+/// The bottom of pingora's chain of errors; what lies above says where in pingora that was, with every option of the
+/// peer.
+struct Failed<'a>(&'a Error);
+
+impl fmt::Display for Failed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cause = self.0.root_cause();
+        match cause.downcast_ref::<Error>().map(|error| &error.etype) {
+            Some(ErrorType::HTTPStatus(status)) => {
+                write!(f, "the health path answered {status} instead of 2xx")
+            }
+            Some(kind) => f.write_str(kind.as_str()),
+            None => write!(f, "{cause}"),
+        }
+    }
+}
 
 /// pingora's check of the kind the pool asks for: a GET of `path`, else a TCP connect.
 fn probe(server: &Server, health: &Health) -> Box<dyn HealthCheck + Send + Sync> {
@@ -90,6 +108,29 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio::sync::mpsc;
+
+    #[test]
+    fn a_failed_check_says_what_went_wrong_and_nothing_of_pingora() {
+        let refused = std::io::Error::from_raw_os_error(111);
+        let status = || Error::explain(ErrorType::HTTPStatus(503), "BasicPeer { options }");
+        for (error, said) in [
+            (
+                Error::because(ErrorType::ConnectRefused, "BasicPeer { options }", refused),
+                "Connection refused (os error 111)",
+            ),
+            (status(), "the health path answered 503 instead of 2xx"),
+            (
+                Error::because(ErrorType::InternalError, "", status()),
+                "the health path answered 503 instead of 2xx",
+            ),
+            (
+                Error::explain(ErrorType::ConnectTimedout, "BasicPeer { options }"),
+                "ConnectTimedout",
+            ),
+        ] {
+            assert_eq!(Failed(&error).to_string(), said);
+        }
+    }
 
     fn ring(address: SocketAddr, path: Option<&str>) -> Arc<OriginRing> {
         let pool = OriginPool {
