@@ -28,7 +28,7 @@ use super::purge::PurgeEndpoint;
 use super::range_credit::RangeCredit;
 use super::request::Peer;
 use super::tls::{HandshakeFault, Secured, TlsListener};
-use super::workers::Workers;
+use super::workers::{Taken, Workers};
 use super::{Node, Routed, lane_h1, lane_h2};
 use crate::cache::disk::DiskTier;
 use crate::cache::disk::folder::RealFolder;
@@ -356,14 +356,14 @@ impl Acceptor {
                 true => accepted,
                 false => accepted.free()?,
             };
-            place.serve(self.clone().serve(accepted, shutdown.clone()));
+            place.serve(|taken| self.clone().serve(accepted, taken, shutdown.clone()));
             Ok(())
         };
         accept(socket, &self.listener, shutdown.clone(), give).await;
     }
 
     /// Serves one connection to its end.
-    async fn serve(self: Arc<Self>, accepted: Accepted, shutdown: ShutdownWatch) {
+    async fn serve(self: Arc<Self>, accepted: Accepted, _taken: Taken, shutdown: ShutdownWatch) {
         let stream = match accepted.take() {
             Ok(stream) => stream,
             Err(error) => return debug!(%error, "a connection ended before it was served"),

@@ -110,21 +110,18 @@ impl Place<'_> {
         self.is_near
     }
 
-    /// Has the connection served there. The place is taken until it ends.
-    pub(super) fn serve<F>(self, connection: F)
+    /// Has the connection served there, which gives back what it took of the place in the end. It is made with that,
+    /// since a future around it would hold room for it twice.
+    pub(super) fn serve<F>(self, connection: impl FnOnce(Taken) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let taken = self.taken;
-        self.runtime.spawn(async move {
-            let _taken = taken;
-            connection.await;
-        });
+        self.runtime.spawn(connection(self.taken));
     }
 }
 
 /// A connection counts for its worker while this lives.
-struct Taken(Arc<AtomicUsize>);
+pub(super) struct Taken(Arc<AtomicUsize>);
 
 impl Drop for Taken {
     fn drop(&mut self) {
@@ -149,9 +146,10 @@ mod tests {
     ) -> oneshot::Sender<()> {
         let (open, until) = oneshot::channel();
         let told = told.clone();
-        workers.place(near).serve(async move {
+        workers.place(near).serve(|taken| async move {
             told.send(thread::current().id()).unwrap();
             let _ = until.await;
+            drop(taken);
         });
         open
     }
@@ -183,7 +181,7 @@ mod tests {
     fn what_a_connection_starts_stays_with_its_worker() {
         let workers = Workers::start(NonZeroUsize::new(2).unwrap()).unwrap();
         let (told, threads) = std::sync::mpsc::channel();
-        workers.place(0).serve(async move {
+        workers.place(0).serve(|_taken| async move {
             let here = thread::current().id();
             let started = tokio::spawn(async { thread::current().id() });
             told.send((here, started.await.unwrap())).unwrap();

@@ -7,11 +7,11 @@ use hyper::body::Body;
 
 use super::authorize::Caller;
 use super::checksums::{Algorithm, Checksum, Running};
+use super::fault::Fault;
 use super::fields::RequestFields;
 use super::meta::VersionId;
 use super::operations::put_object::content_md5;
 use super::receive::UploadError;
-use super::reply_error::Fault;
 use super::store::Store;
 use super::xml::{DOCUMENT_MAX_BYTES, XmlError};
 use crate::signing::Payload;

@@ -3,6 +3,7 @@
 use http::header::HeaderMap;
 use http::{HeaderName, Method};
 
+use super::fault::Fault;
 use super::meta::DocumentKind;
 use super::names::{BucketName, NameError, ObjectKey, Target, parse_target, parse_target_in};
 use super::operations::object_lock::BYPASS;
@@ -11,7 +12,6 @@ use super::operations::{
     put_object, upload_part,
 };
 use super::query::Query;
-use super::reply_error::Fault;
 use super::stats::Operation;
 
 /// Query parameters by which S3 means an operation or a feature that we do not have. Answering them with the plain

@@ -19,7 +19,7 @@
 //! | for what | [`call::read_call`] | an operation with its names; a bad name, 405 or 501 |
 //! | may they | [`permission`] | yes, or access denied |
 //! | do it | one file in [`operations`] | a reply, or a fault |
-//! | tell faults | [`reply_error::Fault::reply`] | S3's error document |
+//! | tell faults | [`Fault::reply`] | S3's error document |
 //!
 //! What happens later, lifecycle rules, webhooks, purges of an edge, scrubbing, is in [`jobs`].
 
@@ -35,6 +35,7 @@ pub mod conditional;
 pub mod coord;
 pub mod disk;
 pub mod documents;
+pub mod fault;
 pub mod fields;
 pub mod followers;
 pub mod form_data;
@@ -72,8 +73,8 @@ use http::{HeaderValue, Method, Request};
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 
+pub use fault::Fault;
 pub use import::ImportError;
-pub use reply_error::Fault;
 pub use serve::serve;
 pub use store::{Created, OpenError, Store};
 

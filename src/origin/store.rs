@@ -20,6 +20,7 @@ use super::blobs::{
 };
 use super::coord::{Alone, Coord};
 use super::disk::{Disk, RealDisk};
+use super::fault::Fault;
 use super::fields::StoredFields;
 use super::followers::Followers;
 use super::jobs;
@@ -29,7 +30,6 @@ use super::meta::{BucketCreated, BucketRow, Changed, Meta, MetaError, VersionKin
 use super::names::{BucketName, ObjectKey};
 use super::operations::put_object;
 use super::receive::{self, Plan};
-use super::reply_error::Fault;
 use super::stats::{Care, Stats};
 use crate::clock::SharedClock;
 use crate::config::{self, Rights};

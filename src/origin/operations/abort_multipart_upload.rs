@@ -4,9 +4,9 @@ use http::StatusCode;
 
 use super::find_upload;
 use crate::origin::ask::Ask;
+use crate::origin::fault::Fault;
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 
 /// Ends an upload and frees its parts.
 ///

@@ -19,11 +19,11 @@ use crate::origin::documents::ObjectLockConfiguration;
 use crate::origin::documents::Ownership;
 use crate::origin::documents::PublicAccessBlock;
 use crate::origin::documents::{TagOwner, Tags};
+use crate::origin::fault::Fault;
 use crate::origin::meta::{BucketRow, DocumentKind, StorageClass};
 use crate::origin::names::BucketName;
 use crate::origin::permission;
 use crate::origin::reply::{self, Reply, ReplyBody};
-use crate::origin::reply_error::Fault;
 use crate::origin::xml::{Document, NAMESPACE};
 
 /// Answers with the document.

@@ -4,10 +4,10 @@ use http::StatusCode;
 
 use crate::origin::ask::Ask;
 use crate::origin::documents::Versioning as Wanted;
+use crate::origin::fault::Fault;
 use crate::origin::meta::Versioning;
 use crate::origin::names::BucketName;
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::xml::{Document, NAMESPACE};
 
 /// Answers whether the bucket keeps versions.

@@ -14,6 +14,7 @@ use crate::origin::ask::Ask;
 use crate::origin::checksums::{Algorithm, Checksum, Running};
 use crate::origin::conditional::WriteCondition;
 use crate::origin::documents::{CompleteMultipart, CompletePart};
+use crate::origin::fault::Fault;
 use crate::origin::fields::FieldError;
 use crate::origin::meta::{
     ChecksumType, MetaError, NewVersion, ObjectChecksum, PartOfObject, PartRow, Source, UploadRow,
@@ -22,7 +23,6 @@ use crate::origin::meta::{
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::receive::UploadError;
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::store::Store;
 use crate::origin::xml::{Document, NAMESPACE};
 

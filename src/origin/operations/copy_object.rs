@@ -10,6 +10,7 @@ use super::{add_version, field_value, parts_suffix, put_object, told_version, xm
 use crate::origin::ask::Ask;
 use crate::origin::checksums::{Algorithm, Running};
 use crate::origin::conditional::WriteCondition;
+use crate::origin::fault::Fault;
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
 use crate::origin::meta::{
     ChecksumType, MetaError, NewVersion, ObjectChecksum, Source, VersionKind, VersionRow,
@@ -17,7 +18,6 @@ use crate::origin::meta::{
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::receive::{OBJECT_MAX_BYTES, UploadError};
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::store::Store;
 use crate::origin::xml::{Document, NAMESPACE};
 

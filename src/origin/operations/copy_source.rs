@@ -7,10 +7,10 @@ use http::header::{HeaderMap, HeaderName};
 use super::{find_version_of, modified};
 use crate::origin::ask::Ask;
 use crate::origin::conditional::{Condition, ReadDecision, Validators, decide_read};
+use crate::origin::fault::Fault;
 use crate::origin::meta::{VersionId, VersionRow};
 use crate::origin::names::{BucketName, ObjectKey, Target, decode_once, parse_target};
 use crate::origin::permission;
-use crate::origin::reply_error::Fault;
 
 /// The conditions on the source, and what they are called on a read.
 const CONDITIONS: [(&str, HeaderName); 4] = [

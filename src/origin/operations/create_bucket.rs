@@ -7,11 +7,11 @@ use super::{field_value, object_acl};
 use crate::origin::ask::Ask;
 use crate::origin::documents::CreateBucket;
 use crate::origin::documents::{ObjectLockConfiguration, Ownership};
+use crate::origin::fault::Fault;
 use crate::origin::meta::{BucketCreated, BucketRow, DocumentKind};
 use crate::origin::names::BucketName;
 use crate::origin::permission;
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::xml::{Document, NAMESPACE};
 
 /// The `x-amz-*` fields that this operation knows.

@@ -6,11 +6,11 @@ use super::UPLOAD_IDS;
 use super::object_acl::Owned;
 use crate::origin::ask::Ask;
 use crate::origin::checksums::Algorithm;
+use crate::origin::fault::Fault;
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
 use crate::origin::meta::{ChecksumType, NewUpload};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::xml::{Document, NAMESPACE};
 
 /// The `x-amz-*` fields that this operation knows.

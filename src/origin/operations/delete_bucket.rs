@@ -2,10 +2,10 @@
 
 use http::StatusCode;
 
+use crate::origin::fault::Fault;
 use crate::origin::meta::BucketDeleted;
 use crate::origin::names::BucketName;
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::store::Store;
 
 /// Removes an empty bucket.

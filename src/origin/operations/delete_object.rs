@@ -5,11 +5,11 @@ use http::{HeaderValue, StatusCode};
 use super::{add_version, put_object};
 use crate::origin::ask::Ask;
 use crate::origin::conditional::WriteCondition;
+use crate::origin::fault::Fault;
 use crate::origin::meta::{Deleted, Deletion, VersionId, Versioning};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::permission;
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::store::Store;
 
 /// Removes the object, or the version that is named.

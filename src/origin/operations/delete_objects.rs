@@ -9,11 +9,11 @@ use super::{modified, put_object};
 use crate::origin::ask::Ask;
 use crate::origin::conditional::WriteCondition;
 use crate::origin::documents::{DeleteError, DeleteKey, DeleteRequest, DeleteResult, Deleted};
+use crate::origin::fault::Fault;
 use crate::origin::meta::{BucketRow, Deletion, VersionId, VersionKind};
 use crate::origin::names::BucketName;
 use crate::origin::permission;
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::xml::{Document, NAMESPACE};
 
 /// Deletions that wait for a commit together.

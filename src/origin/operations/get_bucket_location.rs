@@ -2,9 +2,9 @@
 
 use http::StatusCode;
 
+use crate::origin::fault::Fault;
 use crate::origin::names::BucketName;
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::store::Store;
 use crate::origin::xml::{Document, NAMESPACE};
 

@@ -3,9 +3,9 @@
 use http::StatusCode;
 
 use crate::origin::ask::Ask;
+use crate::origin::fault::Fault;
 use crate::origin::names::BucketName;
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::stats::Operation;
 use crate::origin::xml::{Document, NAMESPACE};
 

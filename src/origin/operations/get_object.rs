@@ -18,6 +18,7 @@ use crate::byte_range::{self, ContentRange, RangeRequest};
 use crate::origin::ask::Ask;
 use crate::origin::blobs::{BlobError, Extent};
 use crate::origin::conditional::{ReadDecision, Validators, decide_read, range_applies};
+use crate::origin::fault::Fault;
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
 use crate::origin::jobs::lifecycle;
 use crate::origin::meta::{BucketRow, MetaError, ObjectChecksum, Place, StorageClass, VersionRow};
@@ -25,7 +26,6 @@ use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::object_reader::ObjectReader;
 use crate::origin::permission::Seen;
 use crate::origin::reply::{self, BlobBody, Reply, ReplyBody};
-use crate::origin::reply_error::Fault;
 use crate::origin::store::Store;
 
 mod follow;

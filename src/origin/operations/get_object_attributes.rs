@@ -6,11 +6,11 @@ use http::header::LAST_MODIFIED;
 use super::{add_version, field_value, find_version, modified, parts_suffix, told_version};
 use crate::origin::ask::Ask;
 use crate::origin::documents::ObjectAttributes;
+use crate::origin::fault::Fault;
 use crate::origin::fields::FieldError;
 use crate::origin::meta::VersionRow;
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::xml::{Document, NAMESPACE};
 
 /// The `x-amz-*` fields that this operation knows.

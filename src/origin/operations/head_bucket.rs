@@ -3,9 +3,9 @@
 use http::StatusCode;
 
 use super::field_value;
+use crate::origin::fault::Fault;
 use crate::origin::names::BucketName;
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::store::Store;
 
 /// Says whether the bucket is there, and in which region.

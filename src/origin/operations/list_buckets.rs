@@ -6,10 +6,10 @@ use http::StatusCode;
 
 use super::{write_owner, xml_time};
 use crate::origin::ask::Ask;
+use crate::origin::fault::Fault;
 use crate::origin::listing::ForeignToken;
 use crate::origin::permission;
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::xml::{Document, NAMESPACE};
 
 /// The most buckets on a page (S3, ListBuckets `max-buckets`).

@@ -6,12 +6,12 @@ use super::list_objects_v2::write_prefixes;
 use super::object_acl::owner_of_parts;
 use super::{Encoding, UPLOAD_IDS, marker_group, page_bound, write_owner, xml_time};
 use crate::origin::ask::Ask;
+use crate::origin::fault::Fault;
 use crate::origin::listing::Request;
 use crate::origin::listing_markers::{End, Entry, MarkerPage};
 use crate::origin::meta::UploadRow;
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::xml::{Document, NAMESPACE};
 
 /// Uploads fetched at a time.

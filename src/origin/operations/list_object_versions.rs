@@ -5,12 +5,12 @@ use http::StatusCode;
 use super::list_objects_v2::{write_bytes, write_prefixes};
 use super::{Encoding, marker_group, page_bound, write_owner, xml_time};
 use crate::origin::ask::Ask;
+use crate::origin::fault::Fault;
 use crate::origin::listing::Request;
 use crate::origin::listing_markers::{End, Entry, MarkerPage};
 use crate::origin::meta::{BucketRow, ListedVersion, VersionId, VersionSeek};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::store::Store;
 use crate::origin::xml::{Document, NAMESPACE};
 

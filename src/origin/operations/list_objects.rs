@@ -5,10 +5,10 @@ use http::StatusCode;
 use super::list_objects_v2::{fill, write_objects, write_prefixes};
 use super::{Encoding, marker_group, page_bound};
 use crate::origin::ask::Ask;
+use crate::origin::fault::Fault;
 use crate::origin::listing::{Request, Token};
 use crate::origin::names::BucketName;
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::xml::{Document, NAMESPACE};
 
 /// Answers with one page.

@@ -5,12 +5,12 @@ use http::StatusCode;
 
 use super::{Encoding, page_bound, write_owner, xml_time};
 use crate::origin::ask::Ask;
+use crate::origin::fault::Fault;
 use crate::origin::listing::{Offer, Page, Request, Seek, Token};
 use crate::origin::meta::{BucketRow, ListedObject};
 use crate::origin::names::BucketName;
 use crate::origin::query::Query;
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::store::Store;
 use crate::origin::xml::{Document, NAMESPACE};
 

@@ -5,9 +5,9 @@ use http::StatusCode;
 use super::object_acl::owner_of_parts;
 use super::{UPLOAD_IDS, find_upload, page_bound, parts_of, write_owner, xml_time};
 use crate::origin::ask::Ask;
+use crate::origin::fault::Fault;
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::xml::{Document, NAMESPACE};
 
 /// Answers with one page of parts in the order of their numbers.

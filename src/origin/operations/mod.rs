@@ -40,13 +40,13 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::ask::Ask;
+use super::fault::Fault;
 use super::meta::{
     BucketRow, MetaError, ObjectChecksum, PartRow, UploadRow, VersionId, VersionKind, VersionRow,
 };
 use super::names::{BucketName, ObjectKey};
 use super::opaque_number::OpaqueNumbers;
 use super::query::Query;
-use super::reply_error::Fault;
 use super::store::Store;
 use super::xml::Document;
 

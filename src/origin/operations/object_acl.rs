@@ -7,12 +7,12 @@ use super::{add_version, find_version, told_version_in};
 use crate::origin::access::{Acl, AskedAcl, Canned};
 use crate::origin::ask::Ask;
 use crate::origin::documents::Ownership;
+use crate::origin::fault::Fault;
 use crate::origin::fields::RequestFields;
 use crate::origin::meta::{BucketRow, MetaError, UploadRow, VersionSetting, Versioning};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::permission;
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::xml::{Document, NAMESPACE};
 
 /// Whose a new object is, and its list.

@@ -8,12 +8,12 @@ use crate::origin::ask::Ask;
 use crate::origin::documents::{
     parse_legal_hold, parse_retention, time_of, time_text, write_legal_hold, write_retention,
 };
+use crate::origin::fault::Fault;
 use crate::origin::fields::{FieldError, RequestFields};
 use crate::origin::meta::{BucketRow, RetentionChange, VersionSetting};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::permission;
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::retention::{ObjectLock, Retention, RetentionMode, hold_of, hold_word};
 use crate::origin::store::Store;
 use crate::origin::xml::{Document, NAMESPACE};

@@ -5,12 +5,12 @@ use http::StatusCode;
 use super::{add_version, find_version, told_version};
 use crate::origin::ask::Ask;
 use crate::origin::documents::{TagOwner, Tags};
+use crate::origin::fault::Fault;
 use crate::origin::fields::RequestFields;
 use crate::origin::meta::{MetaError, VersionRow, VersionSetting, Versioning};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::permission;
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::xml::{Document, NAMESPACE};
 
 /// Reads `x-amz-tagging` into the form that is stored; empty without tags.

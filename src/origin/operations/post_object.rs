@@ -28,6 +28,7 @@ use crate::origin::ask::Ask;
 use crate::origin::authorize::host;
 use crate::origin::conditional::WriteCondition;
 use crate::origin::documents::{TagOwner, Tags};
+use crate::origin::fault::Fault;
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
 use crate::origin::form_data::{FIELDS_MAX_BYTES, FormDecoder, FormError, Piece, boundary};
 use crate::origin::names::{BucketName, ObjectKey};
@@ -36,7 +37,6 @@ use crate::origin::post_policy::{PolicyError, PostPolicy};
 use crate::origin::query::Query;
 use crate::origin::receive::{Plan, UploadError, next_bytes, receive};
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::xml::Document;
 use crate::signing::{Rules, carries_presignature, carries_signature_header, verify_form};
 

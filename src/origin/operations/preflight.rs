@@ -10,10 +10,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use crate::origin::ask::Ask;
 use crate::origin::call::Call;
 use crate::origin::documents::CorsRules;
+use crate::origin::fault::Fault;
 use crate::origin::meta::BucketRow;
 use crate::origin::names::BucketName;
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::store::Store;
 
 /// Answers a preflight.

@@ -15,6 +15,7 @@ use crate::origin::ask::Ask;
 use crate::origin::blobs::{BlobWriter, Content, Tier};
 use crate::origin::checksums::{Algorithm, Checksum};
 use crate::origin::conditional::{WriteCondition, WriteDecision};
+use crate::origin::fault::Fault;
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
 use crate::origin::meta::{
     Append, BucketRow, ChecksumType, Message, NewVersion, ObjectChecksum, Source, StorageClass,
@@ -23,7 +24,6 @@ use crate::origin::meta::{
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::receive::{Arrived, ChecksumPlan, OBJECT_MAX_BYTES, Plan, UploadError, receive};
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::retention::ObjectLock;
 use crate::origin::store::Store;
 use crate::origin::upload_body::Framing;

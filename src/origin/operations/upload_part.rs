@@ -8,12 +8,12 @@ use http::{HeaderValue, StatusCode};
 use super::{field_value, find_upload};
 use crate::origin::ask::Ask;
 use crate::origin::checksums::Algorithm;
+use crate::origin::fault::Fault;
 use crate::origin::meta::{NewPart, PartRow, PartSource, UploadRow};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::query::Query;
 use crate::origin::receive::{ChecksumPlan, Plan, receive};
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::signing::Payload;
 
 /// The `x-amz-*` fields that this operation knows.

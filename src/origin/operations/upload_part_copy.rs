@@ -17,11 +17,11 @@ use crate::byte_range::{self, RangeRequest};
 use crate::origin::ask::Ask;
 use crate::origin::blobs::{BlobWriter, Content};
 use crate::origin::checksums::{Algorithm, Running};
+use crate::origin::fault::Fault;
 use crate::origin::meta::{NewPart, PartRow, PartSource};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::receive::{OBJECT_MAX_BYTES, UploadError};
 use crate::origin::reply::{self, Reply};
-use crate::origin::reply_error::Fault;
 use crate::origin::xml::{Document, NAMESPACE};
 
 /// Copies a range of an object into a part.

@@ -13,12 +13,12 @@ use tokio::sync::mpsc;
 
 use super::{open_range, stored_fields};
 use crate::origin::ask::Ask;
+use crate::origin::fault::Fault;
 use crate::origin::followers::{Following, Origin, Woken};
 use crate::origin::meta::{VersionKind, VersionRow};
 use crate::origin::names::{BucketName, ObjectKey};
 use crate::origin::operations::find_version_of;
 use crate::origin::reply::{self, BodyError, Reply, ReplyBody};
-use crate::origin::reply_error::Fault;
 use crate::origin::stats::Care;
 use crate::origin::store::Store;
 
