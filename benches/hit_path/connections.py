@@ -18,7 +18,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from instructions import HERE, Origin, ask, configure, free_port
+from instructions import HERE, Origin, ask, configure, free_port, wait_until_ready
 
 BINARY = HERE.parent.parent / "target/release/tidegate"
 CONNECTIONS = [10, 100, 1_000, 10_000]
@@ -39,11 +39,7 @@ def main():
             text=True,
         )
         try:
-            for line in process.stderr:
-                if line.rstrip().endswith("ready"):
-                    break
-            else:
-                raise SystemExit("the edge did not start")
+            wait_until_ready(process)
             ask(edge, lambda _: b"/1k", 1)
             costs = {number: [] for number in CONNECTIONS}
             for _ in range(ROUNDS):

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from instructions import HERE, Origin, ask, configure, free_port
+from instructions import HERE, Origin, ask, configure, free_port, wait_until_ready
 
 BINARY = HERE.parent.parent / "target/release/tidegate"
 OUT = HERE.parent.parent / "docs/hit-path.svg"
@@ -37,8 +37,7 @@ def main():
         command = ["taskset", "-c", "0", str(binary), "edge", "--config", str(config)]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         try:
-            if not any(line.rstrip().endswith("ready") for line in process.stderr):
-                raise SystemExit("the edge did not start")
+            wait_until_ready(process)
             ask(edge, lambda _: b"/1k", 1)
             samples = sampled(process.pid, edge, folder)
         finally:

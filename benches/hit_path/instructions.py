@@ -65,13 +65,7 @@ def total(binary, setting, path, requests):
             text=True,
         )
         try:
-            said = []
-            for line in process.stderr:
-                said.append(line)
-                if line.rstrip().endswith("ready"):
-                    break
-            else:
-                raise RuntimeError("the edge did not start:\n" + "".join(said))
+            wait_until_ready(process)
             rest = []
             reading = threading.Thread(target=lambda: rest.append(process.stderr.read()))
             reading.start()
@@ -87,6 +81,16 @@ def total(binary, setting, path, requests):
         expected = len({path(number) for number in range(requests + 1)})
         assert origin.requests == expected, f"{origin.requests} requests went to the origin"
         return int(collected[1])
+
+
+def wait_until_ready(process):
+    """Reads what an edge says until it serves."""
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if line.rstrip().endswith("ready"):
+            return
+    raise RuntimeError("the edge did not start:\n" + "".join(said))
 
 
 def configure(folder, edge, admin, origin, setting, workers=1):

@@ -18,7 +18,7 @@ import threading
 import urllib.request
 from pathlib import Path
 
-from instructions import HERE, configure, free_port
+from instructions import HERE, configure, free_port, wait_until_ready
 
 BINARY = HERE.parent.parent / "target/release/tidegate"
 MIB = 1 << 20
@@ -77,8 +77,7 @@ def measured(binary, origin, size):
         command = [str(binary), "edge", "--config", str(config)]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         try:
-            if not any(line.rstrip().endswith("ready") for line in process.stderr):
-                raise SystemExit("the edge did not start")
+            wait_until_ready(process)
             threading.Thread(target=process.stderr.read, daemon=True).start()
             fill(edge, size, LIMIT * 3 // 2 // (size + OVERHEAD))
             gauges = urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics").read().decode()

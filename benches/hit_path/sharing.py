@@ -20,7 +20,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from instructions import BINARY, HERE, Origin, ask, configure, free_port
+from instructions import BINARY, HERE, Origin, ask, configure, free_port, wait_until_ready
 
 WORKERS = [1, 2, 4, 8]
 REQUESTS = 5000
@@ -51,13 +51,7 @@ def moves(binary, workers, requests):
             text=True,
         )
         try:
-            said = []
-            for line in process.stderr:
-                said.append(line)
-                if line.rstrip().endswith("ready"):
-                    break
-            else:
-                raise RuntimeError("the edge did not start:\n" + "".join(said))
+            wait_until_ready(process)
             ask(edge, lambda _: b"/1k", 1)
             connections = str(CONNECTIONS_OF_A_WORKER * workers)
             url = f"http://127.0.0.1:{edge}/1k"

@@ -1,59 +1,13 @@
-use std::time::Duration;
-
 use http::HeaderName;
 use proptest::prelude::*;
 
+use super::super::test_guide::{DOMAIN, KEY_ID, RULES, SECRET, at, fields, keyring, request};
 use super::*;
 use crate::signing::test_support::Asked;
 use crate::signing::{Accept, Key, KeyKind, Methods, Payload, Verifier, verify_header_of_either};
 
-/// The key pair of every example in the S3 developer guide, "Signing and Authenticating REST Requests".
-const KEY_ID: &str = "AKIAIOSFODNN7EXAMPLE";
-const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 /// Tue, 27 Mar 2007 19:36:42 GMT, the date of the first example.
 const SIGNED_AT: u64 = 1_175_024_202;
-const DOMAIN: &str = "s3.amazonaws.com";
-const RULES: Rules<'_> = Rules {
-    region: Some("us-east-1"),
-    clock_leeway: Duration::ZERO,
-    domain: Some(DOMAIN),
-};
-
-fn at(seconds: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
-}
-
-fn keyring() -> Keyring {
-    let keys = [KEY_ID, "modern"].map(|id| (id.to_owned(), Secret::new(SECRET)));
-    Keyring::new(keys).allow_sigv2(KEY_ID)
-}
-
-fn fields(pairs: &[(&str, &str)]) -> HeaderMap {
-    let mut fields = HeaderMap::new();
-    for (name, value) in pairs {
-        fields.append(
-            HeaderName::from_bytes(name.as_bytes()).unwrap(),
-            HeaderValue::from_bytes(value.as_bytes()).unwrap(),
-        );
-    }
-    fields
-}
-
-fn request<'a>(
-    method: &'a str,
-    host: &'a str,
-    target: &'a str,
-    headers: &'a HeaderMap,
-) -> SignedRequest<'a> {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    SignedRequest {
-        method,
-        path,
-        query,
-        host,
-        headers,
-    }
-}
 
 /// An example of the guide, with the fields that are signed.
 struct Published {

@@ -23,6 +23,8 @@ mod claim;
 mod header;
 mod presign;
 #[cfg(test)]
+mod test_guide;
+#[cfg(test)]
 mod tests;
 
 use std::time::{Duration, SystemTime};

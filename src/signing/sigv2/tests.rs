@@ -1,8 +1,9 @@
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 use proptest::prelude::*;
 
+use super::test_guide::{self, DOMAIN, KEY_ID, RULES, SECRET, at, fields, keyring};
 use super::{PresignV2Spec, presign_v2};
 use crate::secret::Secret;
 use crate::signing::{
@@ -10,51 +11,15 @@ use crate::signing::{
     query_without_signature, verify_presigned,
 };
 
-/// The key pair and the bucket of every example in the S3 developer guide.
-const KEY_ID: &str = "AKIAIOSFODNN7EXAMPLE";
-const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+/// The bucket of every example.
 const HOST: &str = "johnsmith.s3.amazonaws.com";
-const DOMAIN: &str = "s3.amazonaws.com";
 const EXPIRES: u64 = 1_175_139_620;
 /// "Query String Request Authentication Alternative" in that guide.
 const PUBLISHED: &str = "AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE\
                          &Signature=NpgCjnDzrM%2BWFzoENXmpNDUsSn8%3D&Expires=1175139620";
 
-const RULES: Rules<'_> = Rules {
-    region: Some("us-east-1"),
-    clock_leeway: Duration::ZERO,
-    domain: Some(DOMAIN),
-};
-
-fn at(seconds: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
-}
-
-fn keyring() -> Keyring {
-    let keys = [KEY_ID, "modern"].map(|id| (id.to_owned(), Secret::new(SECRET)));
-    Keyring::new(keys).allow_sigv2(KEY_ID)
-}
-
-fn fields(pairs: &[(&str, &str)]) -> HeaderMap {
-    let mut fields = HeaderMap::new();
-    for (name, value) in pairs {
-        fields.append(
-            HeaderName::from_bytes(name.as_bytes()).unwrap(),
-            HeaderValue::from_bytes(value.as_bytes()).unwrap(),
-        );
-    }
-    fields
-}
-
 fn request<'a>(target: &'a str, headers: &'a HeaderMap) -> SignedRequest<'a> {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    SignedRequest {
-        method: "GET",
-        path,
-        query,
-        host: HOST,
-        headers,
-    }
+    test_guide::request("GET", HOST, target, headers)
 }
 
 fn verify(target: &str, pairs: &[(&str, &str)]) -> Result<Grant, Refusal> {
