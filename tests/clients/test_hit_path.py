@@ -15,8 +15,9 @@ import sharing  # noqa: E402
 # Compilers and the seeds of hash tables move the count by one or two in a hundred.
 MOST_GROWTH = 1.10
 
-# Connections that are accepted, timers and what is allocated are spread over all requests.
-MOST_MOVES = 0.5
+# A quarter of a line is the clock's: pingora's timers and waiting for events go by time, and so weigh more on a slow
+# machine. References that were counted of one object made one to six lines.
+MOST_MOVES = 1.0
 
 
 @pytest.mark.parametrize("case", instructions.CASES)
