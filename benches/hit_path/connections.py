@@ -10,7 +10,6 @@ descriptors (`ulimit -n`).
 
 import re
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from instructions import HERE, Origin, ask, configure, free_port, wait_until_ready
+from instructions import HERE, Origin, ask, configure, free_port, hot, serving
 
 BINARY = HERE.parent.parent / "target/release/tidegate"
 CONNECTIONS = [10, 100, 1_000, 10_000]
@@ -33,14 +32,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder, Origin() as origin:
         edge, admin = free_port(), free_port()
         config = configure(folder, edge, admin, origin, "access_log: off")
-        process = subprocess.Popen(
-            ["taskset", "-c", "0", str(binary), "edge", "--config", str(config)],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            wait_until_ready(process)
-            ask(edge, lambda _: b"/1k", 1)
+        command = ["taskset", "-c", "0", str(binary), "edge", "--config", str(config)]
+        with serving(*command) as (process, _):
+            ask(edge, hot, 1)
             costs = {number: [] for number in CONNECTIONS}
             for _ in range(ROUNDS):
                 for number in CONNECTIONS:
@@ -49,9 +43,6 @@ def main():
             for number, measured in costs.items():
                 median = sorted(measured, key=lambda pair: pair[0])[ROUNDS // 2]
                 print(f"{number:>11}   {median[0]:.1f} us {median[1] // 1024:>24} MiB")
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
 
 
 def cost(pid, port, admin, connections, seconds):

@@ -9,13 +9,12 @@ SECONDS, and writes an SVG (by default `docs/hit-path.svg`). Wants perf (Debian:
 """
 
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from instructions import HERE, Origin, ask, configure, free_port, wait_until_ready
+from instructions import HERE, Origin, ask, configure, free_port, hot, serving
 
 BINARY = HERE.parent.parent / "target/release/tidegate"
 OUT = HERE.parent.parent / "docs/hit-path.svg"
@@ -35,14 +34,9 @@ def main():
         edge, admin = free_port(), free_port()
         config = configure(folder, edge, admin, origin, "access_log: off")
         command = ["taskset", "-c", "0", str(binary), "edge", "--config", str(config)]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        try:
-            wait_until_ready(process)
-            ask(edge, lambda _: b"/1k", 1)
+        with serving(*command) as (process, _):
+            ask(edge, hot, 1)
             samples = sampled(process.pid, edge, folder)
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
     title = ["--title", "A 1 KiB hit from memory, HTTP/1.1", "--width", "1600"]
     drawn = subprocess.run(["inferno-flamegraph", *title], input=samples, stdout=subprocess.PIPE, check=True)
     out.write_bytes(drawn.stdout)

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -36,10 +37,16 @@ RESPONSE = (
 )
 REQUEST = b"GET %s HTTP/1.1\r\nHost: media.example\r\nUser-Agent: instructions/1\r\nAccept: */*\r\n\r\n"
 
+
+def hot(_number):
+    """The path of each request for the one object that everybody asks for."""
+    return b"/1k"
+
+
 # What is counted: a name, the lines that it adds to the configuration, and the path of each request.
 CASES = {
-    "hit": ("access_log: off", lambda _: b"/1k"),
-    "hit, with access log": ("access_log: access.log", lambda _: b"/1k"),
+    "hit": ("access_log: off", hot),
+    "hit, with access log": ("access_log: access.log", hot),
     "miss": ("access_log: off", lambda number: b"/1k-%06d" % number),
 }
 
@@ -57,40 +64,43 @@ def total(binary, setting, path, requests):
         edge, admin = free_port(), free_port()
         config = configure(folder, edge, admin, origin, setting)
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
-        process = subprocess.Popen(
-            [*command, str(binary), "edge", "--config", str(config)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={name: value for name, value in os.environ.items() if name != "RUST_LOG"},
-            text=True,
-        )
-        try:
-            wait_until_ready(process)
-            rest = []
-            reading = threading.Thread(target=lambda: rest.append(process.stderr.read()))
-            reading.start()
+        with serving(*command, str(binary), "edge", "--config", str(config)) as (_, said):
             ask(edge, path, requests + 1)
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
-            reading.join()
-        finally:
-            process.kill()
-        collected = re.search(r"Collected : (\d+)", rest[0])
+        collected = re.search(r"Collected : (\d+)", "".join(said))
         if collected is None:
-            raise RuntimeError("callgrind told no number:\n" + rest[0])
+            raise RuntimeError("callgrind told no number:\n" + "".join(said))
         expected = len({path(number) for number in range(requests + 1)})
         assert origin.requests == expected, f"{origin.requests} requests went to the origin"
         return int(collected[1])
 
 
-def wait_until_ready(process):
-    """Reads what an edge says until it serves."""
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if line.rstrip().endswith("ready"):
-            return
-    raise RuntimeError("the edge did not start:\n" + "".join(said))
+@contextmanager
+def serving(*command):
+    """An edge that serves until the end of the block, and the list of what it says, which is whole behind it."""
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={name: value for name, value in os.environ.items() if name != "RUST_LOG"},
+        text=True,
+    )
+    try:
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if line.rstrip().endswith("ready"):
+                break
+        else:
+            raise RuntimeError("the edge did not start:\n" + "".join(said))
+        # Read on, so that it never waits for somebody who does.
+        reading = threading.Thread(target=lambda: said.extend(process.stderr))
+        reading.start()
+        yield process, said
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    finally:
+        process.kill()
+    reading.join()
 
 
 def configure(folder, edge, admin, origin, setting, workers=1):

@@ -9,16 +9,14 @@ times the one and 64 MiB more; a size for which it is not is named, and is the e
 """
 
 import re
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
 import urllib.request
 from pathlib import Path
 
-from instructions import HERE, configure, free_port, wait_until_ready
+from instructions import HERE, configure, free_port, serving
 
 BINARY = HERE.parent.parent / "target/release/tidegate"
 MIB = 1 << 20
@@ -74,17 +72,10 @@ def measured(binary, origin, size):
     with tempfile.TemporaryDirectory() as folder:
         edge, admin = free_port(), free_port()
         config = configure(folder, edge, admin, origin, f"cache: {{ memory: {LIMIT // MIB}MiB }}")
-        command = [str(binary), "edge", "--config", str(config)]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-        try:
-            wait_until_ready(process)
-            threading.Thread(target=process.stderr.read, daemon=True).start()
+        with serving(str(binary), "edge", "--config", str(config)) as (process, _):
             fill(edge, size, LIMIT * 3 // 2 // (size + OVERHEAD))
             gauges = urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics").read().decode()
             status = Path(f"/proc/{process.pid}/status").read_text()
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
     held = gauge(gauges, "tidegate_cache_objects")
     return held, gauge(gauges, "tidegate_cache_bytes"), int(re.search(r"VmRSS:\s+(\d+)", status)[1]) * 1024
 

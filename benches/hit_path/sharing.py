@@ -11,16 +11,14 @@ lock to wait for. The machine needs no more than one processor for it; threads m
 what the process does once falls away, but for what chance adds. The kernel's accesses are not seen.
 """
 
-import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 
-from instructions import BINARY, HERE, Origin, ask, configure, free_port, wait_until_ready
+from instructions import BINARY, HERE, Origin, ask, configure, free_port, hot, serving
 
 WORKERS = [1, 2, 4, 8]
 REQUESTS = 5000
@@ -43,16 +41,9 @@ def moves(binary, workers, requests):
         config = configure(folder, edge, admin, origin, "access_log: off", workers)
         counted = Path(folder) / "counted"
         command = ["qemu-x86_64", "-cpu", "max", "-E", f"LD_PRELOAD={preloaded}", "-E", f"PROCESSORS={workers}"]
-        process = subprocess.Popen(
-            [*command, "-plugin", f"file={plugin},out={counted}", str(binary), "edge", "--config", str(config)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={name: value for name, value in os.environ.items() if name != "RUST_LOG"},
-            text=True,
-        )
-        try:
-            wait_until_ready(process)
-            ask(edge, lambda _: b"/1k", 1)
+        command += ["-plugin", f"file={plugin},out={counted}", str(binary), "edge", "--config", str(config)]
+        with serving(*command):
+            ask(edge, hot, 1)
             connections = str(CONNECTIONS_OF_A_WORKER * workers)
             url = f"http://127.0.0.1:{edge}/1k"
             load = subprocess.run(
@@ -63,10 +54,6 @@ def moves(binary, workers, requests):
             )
             succeeded = re.search(r"(\d+) succeeded", load.stdout)
             assert succeeded and int(succeeded[1]) == requests, load.stdout
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
-        finally:
-            process.kill()
         moved = Counter()
         for line in counted.read_text().splitlines():
             reads, writes, _, name = line.split(" ", 3)

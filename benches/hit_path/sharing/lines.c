@@ -36,7 +36,7 @@ __attribute__((visibility("default"))) int qemu_plugin_version = 1;
 
 enum { LINE = 6, STRIPES = 4096, INSTRUCTIONS = 1 << 20, LINES = 1 << 22, TURN = 500 };
 
-/* Who has a line; `written` says whether the one that has it alone wrote it. */
+/* Who has a line: one bit for each thread. */
 struct line {
     uint64_t number;
     uint64_t holders;

@@ -3,7 +3,9 @@
 import json
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass
@@ -49,3 +51,26 @@ class Program:
         line = " ".join([*self.command, *map(str, arguments)])
         assert done.code == 0, f"{line}: {done.code}\n{done.stderr}{done.stdout.decode(errors='replace')}"
         return done
+
+
+def s3cmd(folder, address, access_key_id, secret, **further):
+    """s3cmd for the store at `address`, with its settings in `folder`."""
+    settings = {
+        "access_key": access_key_id,
+        "secret_key": secret,
+        "host_base": address,
+        # Without a place for the bucket its name is part of the path.
+        "host_bucket": address,
+        "use_https": "False",
+        "multipart_chunk_size_mb": "5",
+        "guess_mime_type": "True",
+        "use_mime_magic": "False",
+        "max_retries": "1",
+        **further,
+    }
+    config = folder / "s3cfg"
+    config.write_text("[default]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items()))
+    # The package brings the program beside Python's own.
+    program = Path(sys.executable).with_name("s3cmd")
+    environment = {"HOME": str(folder), "PATH": os.environ["PATH"]}
+    return Program(sys.executable, program, "--config", config, "--no-progress", environment=environment)

@@ -1,41 +1,18 @@
 """s3cmd, which lists with version 1 and speaks XML that others no longer do."""
 
-import os
-import sys
-from pathlib import Path
-
 import httpx
 import pytest
 
-from harness import s3
+from harness import programs, s3
 from harness.launch import ACCESS_KEY_ID, REGION, SECRET
-from harness.programs import Program
 from harness.s3 import MIB, files_in
 
 
 @pytest.fixture(scope="module")
 def s3cmd(store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("s3cmd")
-    settings = {
-        "access_key": ACCESS_KEY_ID,
-        "secret_key": SECRET,
-        "host_base": store.s3,
-        # Without a place for the bucket its name is part of the path.
-        "host_bucket": store.s3,
-        "bucket_location": REGION,
-        "use_https": "False",
-        "signature_v2": "False",
-        "multipart_chunk_size_mb": "5",
-        "guess_mime_type": "True",
-        "use_mime_magic": "False",
-        "max_retries": "1",
-    }
-    config = folder / "s3cfg"
-    config.write_text("[default]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items()))
-    # The package brings the program beside Python's own.
-    program = Path(sys.executable).with_name("s3cmd")
-    environment = {"HOME": str(folder), "PATH": os.environ["PATH"]}
-    return Program(sys.executable, program, "--config", config, "--no-progress", environment=environment)
+    further = {"bucket_location": REGION, "signature_v2": "False"}
+    return programs.s3cmd(folder, store.s3, ACCESS_KEY_ID, SECRET, **further)
 
 
 def test_files_go_there_and_back(s3cmd, bucket, tree, tmp_path):

@@ -3,18 +3,14 @@
 import base64
 import hashlib
 import hmac
-import os
-import sys
 from email.utils import formatdate
-from pathlib import Path
 from time import time
 
 import httpx
 import pytest
 
-from harness import s3
+from harness import programs, s3
 from harness.launch import ACCESS_KEY_ID
-from harness.programs import Program
 from harness.s3 import MIB
 
 KEY_ID, SECRET = "of-2006", "a-secret-of-twenty-years-ago"
@@ -124,22 +120,7 @@ def test_what_it_does_not_cover_makes_no_other_request(store, client):
 
 
 def test_s3cmd_works_with_it(store, client, tmp_path):
-    settings = {
-        "access_key": KEY_ID,
-        "secret_key": SECRET,
-        "host_base": store.s3,
-        "host_bucket": store.s3,
-        "use_https": "False",
-        "signature_v2": "True",
-        "multipart_chunk_size_mb": "5",
-        "use_mime_magic": "False",
-        "max_retries": "1",
-    }
-    config = tmp_path / "s3cfg"
-    config.write_text("[default]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items()))
-    program = Path(sys.executable).with_name("s3cmd")
-    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-    s3cmd = Program(sys.executable, program, "--config", config, "--no-progress", environment=environment)
+    s3cmd = programs.s3cmd(tmp_path, store.s3, KEY_ID, SECRET, signature_v2="True")
     file = tmp_path / "big ü.bin"
     file.write_bytes(s3.content(6 * MIB, "s3cmd"))
     s3cmd("put", file, f"s3://{BUCKET}/s3cmd/ü+ 1.bin")
