@@ -209,7 +209,7 @@ impl Cache {
             refused: refused.filter(|refused| refused.ago < REFUSAL_MEMORY),
             chosen,
             under_way: self.collapser.under_way(key),
-            lookup: judgement.lookup.keep(|response| response.clone().into()),
+            lookup: judgement.lookup.map(|response| response.clone().into()),
         }
     }
 

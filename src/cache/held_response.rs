@@ -33,10 +33,7 @@ impl HeldResponse {
     /// The response, counting a reference: for what is kept for long.
     #[must_use]
     pub fn counted(self) -> Self {
-        match self.0 {
-            Source::Alone(response) => HeldResponse(Source::Alone(response)),
-            Source::Variant(entry, number) => entry.variants[number].clone().into(),
-        }
+        Arc::<StoredResponse>::from(self).into()
     }
 }
 
@@ -48,7 +45,10 @@ impl From<Arc<StoredResponse>> for HeldResponse {
 
 impl From<HeldResponse> for Arc<StoredResponse> {
     fn from(held: HeldResponse) -> Self {
-        Arc::clone(&held)
+        match held.0 {
+            Source::Alone(response) => response,
+            Source::Variant(entry, number) => entry.variants[number].clone(),
+        }
     }
 }
 

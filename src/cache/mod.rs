@@ -102,18 +102,18 @@ pub enum Lookup<R = HeldResponse> {
 }
 
 impl<R> Lookup<R> {
-    /// The same, with what `kept` makes of the response.
-    fn keep<S>(self, kept: impl FnOnce(R) -> S) -> Lookup<S> {
+    /// The same, with what `change` makes of the response.
+    fn map<S>(self, change: impl FnOnce(R) -> S) -> Lookup<S> {
         match self {
-            Lookup::Hit(response) => Lookup::Hit(kept(response)),
-            Lookup::StaleHit(response, why) => Lookup::StaleHit(kept(response), why),
-            Lookup::WhileRevalidating(response) => Lookup::WhileRevalidating(kept(response)),
+            Lookup::Hit(response) => Lookup::Hit(change(response)),
+            Lookup::StaleHit(response, why) => Lookup::StaleHit(change(response), why),
+            Lookup::WhileRevalidating(response) => Lookup::WhileRevalidating(change(response)),
             Lookup::Stale {
                 response,
                 if_error,
                 freshness,
             } => Lookup::Stale {
-                response: kept(response),
+                response: change(response),
                 if_error,
                 freshness,
             },
@@ -290,19 +290,15 @@ impl Cache {
         };
         let (lookup, purged) = self.consult(&entry, key, fields, directives, now);
         self.note_request(key, &lookup, purged);
-        let response = match &lookup {
-            Lookup::Miss(miss) => return Lookup::Miss(*miss),
-            Lookup::Hit(response)
-            | Lookup::StaleHit(response, _)
-            | Lookup::WhileRevalidating(response)
-            | Lookup::Stale { response, .. } => *response,
-        };
-        let is_it = |variant| Arc::ptr_eq(variant, response);
-        let Some(number) = entry.variants.iter().position(is_it) else {
-            return lookup.keep(|response| response.clone().into());
-        };
-        let lookup = lookup.keep(|_| ());
-        lookup.keep(|()| HeldResponse::variant(entry, number))
+        let numbered = lookup.map(|response| {
+            let is_it = |variant| Arc::ptr_eq(variant, response);
+            let number = entry.variants.iter().position(is_it);
+            number.ok_or_else(|| response.clone())
+        });
+        numbered.map(|found| match found {
+            Ok(number) => HeldResponse::variant(entry, number),
+            Err(response) => response.into(),
+        })
     }
 
     /// The same in what [`Cache::recall`] gave: memory may have had no room for it.
@@ -316,7 +312,7 @@ impl Cache {
     ) -> Lookup {
         let (lookup, purged) = self.consult(entry, key, fields, directives, now);
         self.note_request(key, &lookup, purged);
-        lookup.keep(|response| response.clone().into())
+        lookup.map(|response| response.clone().into())
     }
 
     /// Counts a look-up that was for a request.

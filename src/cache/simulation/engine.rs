@@ -239,13 +239,9 @@ impl Engine {
         let mut read = 0;
         loop {
             pause(wish.slowness).await;
-            let piece = body.next_piece(false).await;
-            let bytes = piece.map(|piece| match piece? {
-                Piece::Bytes(bytes) => Some(bytes),
-                Piece::File(_) => None,
-            });
-            match bytes {
-                Ok(Some(bytes)) => {
+            match body.next_piece(false).await {
+                Ok(Some(Piece::File(_))) => unreachable!("no files were asked for"),
+                Ok(Some(Piece::Bytes(bytes))) => {
                     seat.bytes(&mut sight, &bytes);
                     read += bytes.len() as u64;
                     if wish.enough.is_some_and(|enough| read >= enough) {
