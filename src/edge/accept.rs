@@ -30,6 +30,11 @@ enum Socket {
 }
 
 impl Accepted {
+    /// Who connected.
+    pub(super) fn client(&self) -> SocketAddr {
+        self.client
+    }
+
     /// Has another worker take it.
     ///
     /// # Errors

@@ -1,11 +1,10 @@
 //! The edge, from its configuration to its listeners, and which lane a connection takes.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use pingora::protocols::ALPN;
-use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
@@ -364,14 +363,12 @@ impl Acceptor {
 
     /// Serves one connection to its end.
     async fn serve(self: Arc<Self>, accepted: Accepted, _taken: Taken, shutdown: ShutdownWatch) {
+        let address = canonical(accepted.client());
         let stream = match accepted.take() {
             Ok(stream) => stream,
             Err(error) => return debug!(%error, "a connection ended before it was served"),
         };
         let _open = self.open.clone();
-        let digest = stream.get_socket_digest();
-        let address = client_address(digest.as_ref().and_then(|digest| digest.peer_addr()));
-        drop(digest);
         let LetIn {
             stream,
             client,
@@ -420,14 +417,6 @@ impl Acceptor {
         (node.metrics).record_connection_refusal(&self.listener, refusal.reason());
         let now = node.clock.monotonic();
         self.refusals.note(&self.listener, address, refusal, now);
-    }
-}
-
-/// The client's IP address; a client without one sits on a Unix socket of this machine.
-pub(super) fn client_address(address: Option<&PeerAddress>) -> IpAddr {
-    match address {
-        Some(PeerAddress::Inet(address)) => canonical(*address),
-        _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
     }
 }
 

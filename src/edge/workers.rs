@@ -169,8 +169,8 @@ mod tests {
 
         let emptied = *open.keys().next().unwrap();
         drop(open.remove(&emptied));
-        let here = |worker: &&Worker| worker.connections.load(Ordering::Relaxed) == 0;
-        while workers.each.iter().find(here).is_none() {
+        let has_some = |worker: &Worker| worker.connections.load(Ordering::Relaxed) > 0;
+        while workers.each.iter().all(has_some) {
             thread::yield_now();
         }
         let _open = connection(&workers, 0, &told);
