@@ -3,7 +3,7 @@
 
 use http::StatusCode;
 
-use super::{add_version, find_version, told_version_in};
+use super::{add_version, find_version_in, told_version_in};
 use crate::origin::access::{Acl, AskedAcl, Canned};
 use crate::origin::ask::Ask;
 use crate::origin::documents::Ownership;
@@ -125,8 +125,9 @@ fn impossible() -> Fault {
 /// # Errors
 /// As HeadObject.
 pub async fn get(ask: &Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<Reply, Fault> {
-    let version = find_version(ask, bucket, key).await?;
+    let version_id = ask.version_id()?;
     let row = ask.store.bucket(bucket).await?;
+    let version = find_version_in(ask.store, &row, key, version_id).await?;
     let acl = if row.has_lists()? {
         of_row(&version.acl)?
     } else {
@@ -177,7 +178,7 @@ pub async fn put(ask: &mut Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Res
         (row.versioning != Versioning::Off).then_some(changed)
     } else {
         // It changes nothing: the list that the object had before counts again when lists do.
-        let version = find_version(ask, bucket, key).await?;
+        let version = find_version_in(ask.store, &row, key, version_id).await?;
         told_version_in(&row, &version)
     };
     let mut reply = reply::empty(StatusCode::OK);
