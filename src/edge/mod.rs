@@ -2,7 +2,7 @@
 //!
 //! | step | function | outcomes |
 //! |---|---|---|
-//! | accept | [`listen`] → [`lane_h1`] or [`lane_h2`] | a head, as read |
+//! | accept | `accept::accept`, [`workers`], [`listen`] → [`lane_h1`] or [`lane_h2`] | a connection with its worker; a head, as read |
 //! | admit | [`admit::admit`] | a [`Request`], or a [`admit::GateRefusal`] |
 //! | policy | [`policy`] | the client's address; let in, or a [`policy::PolicyRefusal`]; again once the route is known |
 //! | route | [`RouteTable::find`] | a route, or [`Failure::NoRoute`] |
