@@ -8,7 +8,7 @@
 //!   [`Sizes::retained_bytes`] behind the newest; a reader that falls out of the window goes on from the
 //!   tiers.
 //! - `bounded-in-total`: while the windows of all fills hold more than their common limit
-//!   ([`Windows`]), each keeps no more than a fill's lead.
+//!   ([`Windows`]), each keeps no more than a fill's lead and what the fastest reader is at.
 //! - `no-gap`: bytes that are on their way into a tier stay in the window until they are there, so
 //!   a reader that comes late finds every byte in one place or the other.
 //!
@@ -123,15 +123,15 @@ impl State {
     /// position is too dear to be taken by every reader.
     fn trim(&mut self, sizes: &Sizes) {
         let slowest = self.positions().min().unwrap_or(self.next);
-        let retained_bytes = if self.windows.are_full() {
-            // No less, or what is on its way into a tier would not fit. A chunk was asked for within the
-            // lead and may end beyond it: what the fastest reader is at stays.
-            let newest_bytes = self.window.back().map_or(0, Bytes::len) as u64;
-            sizes.lead_bytes.max(sizes.blocks.bytes()) + newest_bytes
+        let fastest = self.positions().max().unwrap_or(self.next);
+        let oldest = if self.windows.are_full() {
+            // No less than a block, or what is on its way into a tier would not fit; and what the fastest reader
+            // is at, since a chunk that is asked for within the lead may end beyond it.
+            let lead_bytes = sizes.lead_bytes.max(sizes.blocks.bytes());
+            self.next.saturating_sub(lead_bytes).min(fastest)
         } else {
-            sizes.retained_bytes
+            self.next.saturating_sub(sizes.retained_bytes)
         };
-        let oldest = self.next.saturating_sub(retained_bytes);
         let keep_from = slowest.min(self.unstored).max(oldest);
         while let Some(chunk) = self.window.front() {
             let chunk_end = self.window_start + chunk.len() as u64;
@@ -611,10 +611,17 @@ mod tests {
         let (fill, mut writer) = Fill::new(SIZES, &Windows::new(0));
         let mut reader = fill.reader();
         let mut pushed = 0;
-        for len in [60_000, SIZES.lead_bytes as usize - 60_001, 200_000] {
+        // The last is asked for in one piece and shown in two: to the end of a block, and the rest.
+        for lens in [
+            vec![50_000],
+            vec![SIZES.lead_bytes as usize - 50_001],
+            vec![60_000, 10],
+        ] {
             assert_eq!(writer.demand(0).await, Demand::Wanted);
-            writer.push(Bytes::from(vec![0; len]));
-            pushed += len;
+            for len in lens {
+                writer.push(Bytes::from(vec![0; len]));
+                pushed += len;
+            }
         }
         let mut read = 0;
         while read < pushed {
@@ -631,10 +638,12 @@ mod tests {
         for _ in 0..8 {
             let (fill, mut writer) = Fill::new(SIZES, &windows);
             let slow = fill.reader();
+            let mut fast = fill.reader();
             for _ in 0..16 {
                 writer.push(chunk.clone());
+                bytes(fast.step());
             }
-            fills.push((fill, writer, slow));
+            fills.push((fill, writer, slow, fast));
         }
         // The first fills fill it; those that write on later give way.
         let held = windows.held_bytes.load(Ordering::Relaxed);
