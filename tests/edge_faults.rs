@@ -244,6 +244,23 @@ async fn response_that_contradicts_itself_is_an_error_and_is_not_stored() {
 }
 
 #[tokio::test]
+async fn head_that_cannot_be_parsed_is_told_without_what_it_holds() {
+    let mut origin = Origin::start().await;
+    let mut edge = edge_before(&origin).await;
+    let mut client = edge.client().await;
+    let answer = "HTTP/1.1 200 OK\r\nSet-Cookie: session=secret\r\nBad Name: x\r\nContent-Length: 1\r\n\r\nx";
+    let (response, _) = tokio::join!(client.get("/a"), origin.answer(answer));
+    assert_eq!(response.status, 502);
+    let line = edge.logged("request failed").await;
+    let server = origin.address;
+    let told = format!("{server} sent an invalid response: invalid header name");
+    assert!(
+        line.contains(&told) && !line.contains("secret") && !line.contains("Bad Name"),
+        "{line}"
+    );
+}
+
+#[tokio::test]
 async fn part_that_nobody_asked_for_does_not_pass_for_the_whole() {
     for (fields, part) in [
         ("", "bytes 0-2/10"),

@@ -23,7 +23,7 @@ use crate::cache::policy::fields::remove_hop_by_hop;
 use crate::clock::{Moment, SharedClock};
 use crate::config;
 use crate::observe::{Metrics, OriginMetrics, OriginResult};
-use crate::routing::{Attempt, OriginRing, RingError, Server};
+use crate::routing::{Attempt, Cause, OriginRing, RingError, Server};
 use crate::signing::PresignError;
 
 /// One origin pool: its ring, its connections, its counters.
@@ -120,7 +120,7 @@ impl OriginClient {
     /// Translates an error of pingora's.
     pub fn fetch_error(&self, error: &Error, server: &Server, phase: Phase) -> FetchError {
         let server = self.targets[server.index].name.clone();
-        let reason = error.root_cause().to_string();
+        let reason = Cause(error).to_string();
         match error.etype() {
             ErrorType::ConnectTimedout
             | ErrorType::ConnectRefused
@@ -141,10 +141,7 @@ impl OriginClient {
                 after: self.timeouts.write,
                 phase,
             },
-            ErrorType::InvalidHTTPHeader => FetchError::Invalid {
-                server,
-                reason: error.to_string(),
-            },
+            ErrorType::InvalidHTTPHeader => FetchError::Invalid { server, reason },
             _ => FetchError::Broken {
                 server,
                 phase,
@@ -178,7 +175,7 @@ impl OriginClient {
                         target.metrics.record(OriginResult::ConnectError, elapsed());
                         return Err(FetchError::Connect {
                             server: target.name.clone(),
-                            reason: error.to_string(),
+                            reason: Cause(&error).to_string(),
                         });
                     }
                 },
@@ -369,7 +366,7 @@ impl OriginBody for PooledBody {
                 _ => FetchError::Broken {
                     server,
                     phase,
-                    reason: error.root_cause().to_string(),
+                    reason: Cause(&error).to_string(),
                 },
             }
         };

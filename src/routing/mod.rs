@@ -4,12 +4,14 @@
 //! to the machine (names are resolved, states are shared between threads, transitions are
 //! logged) and `checks` asks the servers how they are.
 
+mod cause;
 mod checks;
 mod health;
 mod pool;
 mod ring;
 mod route;
 
+pub use cause::Cause;
 pub use health::{Thresholds, Transition, Vitality};
 pub use pool::{Attempt, Candidates, OriginRing, RingError, Server};
 pub use route::RouteTable;
