@@ -14,13 +14,14 @@ def fill(bench, server, objects, scheme="http"):
     """Asks for all objects, (target, size, sha256) each, until every one comes from the cache, byte for byte."""
     for _ in range(MOST_PASSES):
         before = bench.origin.requests()
-        _ask_for_all(bench, server, objects, scheme)
+        ask_for(bench, server, objects, scheme)
         if bench.origin.requests() == before:
             return
     raise CompareError(f"{server.name} did not keep {len(objects)} objects in {MOST_PASSES} passes")
 
 
-def _ask_for_all(bench, server, objects, scheme):
+def ask_for(bench, server, objects, scheme):
+    """Asks once for each, (target, size, sha256), and checks its bytes."""
     if scheme == "https":
         context = ssl.create_default_context(cafile=bench.place.certificates / "ca.pem")
         connection = http.client.HTTPSConnection("127.0.0.1", server.tls_port, timeout=60, context=context)

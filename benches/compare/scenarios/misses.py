@@ -1,13 +1,16 @@
 """Misses that are stored: every target is new, the origin is near and fast."""
 
 from content import GIB, KIB, MIB
-from scenarios.filling import fill
+from scenarios.filling import ask_for, fill
 from scenarios.model import Scenario, measured
 from servers.process import Setup
 
 # As each is usually run, Tidegate with both tiers; and Tidegate with memory only, as Varnish and HAProxy are.
 USUAL = Setup("misses", memory_bytes=256 * MIB, disk_bytes=GIB)
 MEMORY = Setup("misses-memory", memory_bytes=256 * MIB)
+
+# So many objects of the largest size fit the smallest of these caches.
+ASKED_AGAIN = 64
 
 
 class Miss(Scenario):
@@ -30,7 +33,7 @@ class Miss(Scenario):
 
     def run(self, bench, server):
         prefix = f"/miss/{self._size}/{bench.unique()}-"
-        return measured(
+        sample = measured(
             bench,
             server,
             lambda: bench.generator.wrk(
@@ -39,6 +42,20 @@ class Miss(Scenario):
             origin_requests="all",
             least_bytes=self._size,
         )
+        sample.more["asked_again"], sample.more["kept"] = self._kept(bench, server, prefix, sample.requests)
+        return sample
+
+    def _kept(self, bench, server, prefix, count):
+        """Asks once more for the newest that came whole, and for no more than fit: how many, and how many of them
+        come from the cache. A server that does not store in time what it fetches has less to do."""
+        numbers = range(max(1, count - self._connections - ASKED_AGAIN), count - self._connections)
+        before = bench.origin.requests()
+        ask_for(bench, server, [(f"{prefix}{number}", self._size, self._sha256) for number in numbers], "http")
+        return len(numbers), len(numbers) - (bench.origin.requests() - before)
+
+    def summary(self, samples):
+        asked, kept = (sum(sample.more[name] for sample in samples) for name in ("asked_again", "kept"))
+        return f"{100 * kept / asked:.0f} % of {asked} of them were hits afterwards" if asked else ""
 
 
 def scenarios(scale):
