@@ -499,8 +499,9 @@ impl Meta for SqliteMeta {
     }
 
     async fn close(&self) {
-        self.writer.close().await;
+        // Readers first: the writer then leaves nothing behind in the log of the database.
         self.pool.close().await;
+        self.writer.close().await;
     }
 }
 

@@ -169,6 +169,7 @@ impl Task {
                 change.refuse(MetaError::Closed);
             }
         }
+        self.empty_log().await;
         if let Err(error) = self.connection.close().await {
             tracing::warn!(%error, "the metadata connection did not close cleanly");
         }
@@ -218,6 +219,17 @@ impl Task {
             // Without room the log grows on, and the next look finds it.
             let error = MetaError::from_write(error, &self.latch);
             tracing::warn!(%error, "the log of the metadata stays as long as it is");
+        }
+    }
+
+    /// Writes all of the log to the database, so that its file alone is all of it: SQLite does that with the last
+    /// connection, but not when it meets another one that is about to be closed.
+    async fn empty_log(&mut self) {
+        if self.latch.has_fallen() {
+            return;
+        }
+        if let Err(error) = log_pages(&mut self.connection, "TRUNCATE").await {
+            tracing::warn!(%error, "the log of the metadata stays; the next start reads it");
         }
     }
 
