@@ -22,6 +22,7 @@ use super::fields::RequestFields;
 use super::meta::{BucketRow, DocumentKind, VersionId, VersionKind, VersionRow};
 use super::names::{BucketName, ObjectKey};
 use super::operations::{object_acl, object_lock, object_tagging};
+use super::retention::ObjectLock;
 use super::stats::Operation;
 use super::store::Store;
 use crate::config::Rights;
@@ -33,6 +34,15 @@ pub struct Seen {
     pub bucket: Option<Arc<BucketRow>>,
     /// The version that the request means, if it was looked for, is there and is no delete marker.
     pub object: Option<Arc<VersionRow>>,
+}
+
+/// What a request brings for an object, about which a policy may say something.
+#[derive(Debug, Default)]
+pub struct Brought {
+    /// Its tags.
+    pub tags: Tags,
+    /// What keeps it from being deleted.
+    pub lock: ObjectLock,
 }
 
 /// Lets a request through or not. Says what it has looked up.
@@ -57,13 +67,25 @@ pub async fn check(
         Call::Bucket(bucket, _) => (Some(bucket), None),
         Call::Object(bucket, key, _) => (Some(bucket), Some(key)),
     };
-    let tags = object_tagging::in_fields(fields)?.unwrap_or_default();
+    let is_upload = matches!(
+        call,
+        Call::Object(
+            _,
+            _,
+            ObjectCall::Put | ObjectCall::Copy | ObjectCall::CreateMultipartUpload
+        )
+    );
+    let mut brought = Brought::default();
+    if is_upload {
+        brought.tags = object_tagging::in_fields(fields)?.unwrap_or_default();
+        brought.lock = object_lock::in_fields(fields, store.now_ms()?)?;
+    }
     let question = Asked {
         store,
         request,
         fields,
         caller,
-        tags: &tags,
+        brought: &brought,
         by_form: false,
     };
     let on = On {
@@ -74,12 +96,7 @@ pub async fn check(
     for action in actions(call, fields, version_id)? {
         question.ask_seeing(action, on, seen).await?;
     }
-    if let Call::Object(
-        bucket,
-        _,
-        ObjectCall::Put | ObjectCall::Copy | ObjectCall::CreateMultipartUpload,
-    ) = call
-    {
+    if let (Some(bucket), true) = (bucket, is_upload) {
         refuse_list_of_upload(store, bucket, fields).await?;
     }
     match (bucket, call) {
@@ -103,7 +120,7 @@ pub async fn check_read(
     version_id: Option<VersionId>,
 ) -> Result<(), Fault> {
     check_object(ask, &Method::GET, bucket, key, version_id).await?;
-    let none = Tags::default();
+    let none = Brought::default();
     let question = Asked::of(ask, &none);
     let name = "x-amz-source-expected-bucket-owner";
     question.expects_owner(name, bucket).await
@@ -125,7 +142,7 @@ pub async fn check_object(
         Method::PUT => Action::PutObject,
         _ => Action::GetObject,
     };
-    let none = Tags::default();
+    let none = Brought::default();
     let question = Asked::of(ask, &none);
     let on = On {
         bucket: Some(bucket),
@@ -135,25 +152,25 @@ pub async fn check_object(
     question.ask(of_version(action, version_id), on).await
 }
 
-/// Whether a caller may give an object these tags, about which a policy may say something.
+/// Whether a caller may set on an object what its document brings.
 ///
 /// # Errors
 /// As [`check`].
-pub async fn check_tagging(
+pub async fn check_setting(
     ask: &Ask<'_>,
+    action: Action,
     bucket: &BucketName,
     key: &ObjectKey,
-    tags: &Tags,
+    brought: &Brought,
 ) -> Result<(), Fault> {
-    let question = Asked::of(ask, tags);
+    let question = Asked::of(ask, brought);
     let version_id = ask.version_id()?;
     let on = On {
         bucket: Some(bucket),
         key: Some(key),
         version_id,
     };
-    let action = of_version(Action::PutObjectTagging, version_id);
-    question.ask(action, on).await
+    question.ask(of_version(action, version_id), on).await
 }
 
 /// Whether a request may delete, or shorten the retention of, what is under governance: it says that it wants to, and
@@ -165,9 +182,10 @@ pub async fn bypasses_governance(
     ask: &Ask<'_>,
     bucket: &BucketName,
     key: &ObjectKey,
+    brought: &Brought,
 ) -> Result<bool, Fault> {
-    Ok(ask.fields.amz_flag(object_lock::BYPASS)?
-        && may(ask, Action::BypassGovernanceRetention, bucket, key).await?)
+    let action = Action::BypassGovernanceRetention;
+    Ok(ask.fields.amz_flag(object_lock::BYPASS)? && may(ask, action, bucket, key, brought).await?)
 }
 
 /// What a reader may see of a lock.
@@ -187,9 +205,10 @@ pub async fn may_see_lock(
     bucket: &BucketName,
     key: &ObjectKey,
 ) -> Result<SeesLock, Fault> {
+    let none = Brought::default();
     Ok(SeesLock {
-        retention: may(ask, Action::GetObjectRetention, bucket, key).await?,
-        legal_hold: may(ask, Action::GetObjectLegalHold, bucket, key).await?,
+        retention: may(ask, Action::GetObjectRetention, bucket, key, &none).await?,
+        legal_hold: may(ask, Action::GetObjectLegalHold, bucket, key, &none).await?,
     })
 }
 
@@ -198,9 +217,9 @@ async fn may(
     action: Action,
     bucket: &BucketName,
     key: &ObjectKey,
+    brought: &Brought,
 ) -> Result<bool, Fault> {
-    let none = Tags::default();
-    let question = Asked::of(ask, &none);
+    let question = Asked::of(ask, brought);
     let on = On {
         bucket: Some(bucket),
         key: Some(key),
@@ -227,7 +246,7 @@ pub async fn check_write(
         key: Some(key),
         version_id: None,
     };
-    for action in actions_of_upload(asked.fields, !asked.tags.is_empty())? {
+    for action in actions_of_upload(asked.fields, !asked.brought.tags.is_empty())? {
         asked.ask(action, on).await?;
     }
     refuse_list_of_upload(asked.store, bucket, asked.fields).await
@@ -336,8 +355,8 @@ pub struct Asked<'a> {
     pub fields: &'a RequestFields<'a>,
     /// Who asks.
     pub caller: &'a Caller,
-    /// The tags that it brings.
-    pub tags: &'a Tags,
+    /// What it brings.
+    pub brought: &'a Brought,
     /// Whether it is a form, which carries its signature inside.
     pub by_form: bool,
 }
@@ -351,13 +370,13 @@ struct On<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn of(ask: &'a Ask<'_>, tags: &'a Tags) -> Self {
+    fn of(ask: &'a Ask<'_>, brought: &'a Brought) -> Self {
         Asked {
             store: ask.store,
             request: ask.request,
             fields: &ask.fields,
             caller: ask.caller,
-            tags,
+            brought,
             by_form: false,
         }
     }
@@ -526,8 +545,9 @@ impl Asked<'_> {
             headers: self.fields.headers,
             query: self.fields.query,
         };
-        let mut context =
-            Context::of_request(&facts, principal).with_request_tags(self.tags.pairs());
+        let mut context = Context::of_request(&facts, principal)
+            .with_request_tags(self.brought.tags.pairs())
+            .with_request_lock(&self.brought.lock, facts.now);
         if let Some(object) = object {
             let tags = object_tagging::of_row(object)?;
             context = context.with_existing_tags(tags.pairs());
@@ -609,15 +629,15 @@ fn actions(
                 ]);
             }
             ObjectCall::Tagging(Verb::Get) => Action::GetObjectTagging,
-            // Asked when its tags are known.
+            // Asked when it is known what the document brings.
             ObjectCall::Tagging(Verb::Put) => return Ok(Vec::new()),
             ObjectCall::Tagging(Verb::Delete) => Action::DeleteObjectTagging,
             ObjectCall::Acl(Verb::Get) => Action::GetObjectAcl,
             ObjectCall::Acl(_) => Action::PutObjectAcl,
             ObjectCall::Retention(Verb::Get) => Action::GetObjectRetention,
-            ObjectCall::Retention(_) => Action::PutObjectRetention,
             ObjectCall::LegalHold(Verb::Get) => Action::GetObjectLegalHold,
-            ObjectCall::LegalHold(_) => Action::PutObjectLegalHold,
+            // As with tags.
+            ObjectCall::Retention(_) | ObjectCall::LegalHold(_) => return Ok(Vec::new()),
             ObjectCall::ListParts => Action::ListMultipartUploadParts,
             ObjectCall::AbortMultipartUpload => Action::AbortMultipartUpload,
         },

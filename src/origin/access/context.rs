@@ -9,11 +9,12 @@ use time::format_description::well_known::Rfc3339;
 
 use super::decide::Principal;
 use crate::origin::query::Query;
+use crate::origin::retention::{ObjectLock, hold_word};
 use crate::signing::carries_sigv2_header;
 
 /// The keys that mean something here (IAM user guide, "AWS global condition context keys"; service authorization
 /// reference, "Condition keys for Amazon S3"). Letters of either case.
-const KEYS: [&str; 33] = [
+const KEYS: [&str; 37] = [
     "aws:CurrentTime",
     "aws:EpochTime",
     "aws:PrincipalArn",
@@ -27,6 +28,10 @@ const KEYS: [&str; 33] = [
     "s3:authType",
     "s3:delimiter",
     "s3:max-keys",
+    "s3:object-lock-legal-hold",
+    "s3:object-lock-mode",
+    "s3:object-lock-remaining-retention-days",
+    "s3:object-lock-retain-until-date",
     "s3:prefix",
     "s3:RequestObjectTagKeys",
     "s3:signatureAge",
@@ -48,6 +53,9 @@ const KEYS: [&str; 33] = [
     "s3:if-match",
     "s3:if-none-match",
 ];
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 const EXISTING_TAG: &str = "s3:ExistingObjectTag/";
 const REQUEST_TAG: &str = "s3:RequestObjectTag/";
 
@@ -192,6 +200,24 @@ impl Context {
         self
     }
 
+    /// Adds the lock that the request brings. Days that remain are begun ones, so that ten days from a moment ago are ten.
+    #[must_use]
+    pub fn with_request_lock(mut self, lock: &ObjectLock, now: SystemTime) -> Self {
+        if let Some(retention) = lock.retention {
+            self.set("s3:object-lock-mode", retention.mode.name());
+            let until = Duration::from_millis(retention.until_ms.try_into().unwrap_or(0));
+            let until = SystemTime::UNIX_EPOCH + until;
+            self.set_date("s3:object-lock-retain-until-date", until);
+            let remaining = until.duration_since(now).unwrap_or_default();
+            let days = remaining.as_millis().div_ceil(DAY.as_millis());
+            self.set("s3:object-lock-remaining-retention-days", &days.to_string());
+        }
+        if let Some(is_held) = lock.legal_hold {
+            self.set("s3:object-lock-legal-hold", hold_word(is_held));
+        }
+        self
+    }
+
     /// Sets the one value of a key, such as the version that a copy reads. False when there is no such key.
     pub fn set(&mut self, name: &str, value: &str) -> bool {
         let Some(key) = Key::parse(name) else {
@@ -226,8 +252,12 @@ impl Context {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         self.set("aws:EpochTime", &since_epoch.as_secs().to_string());
-        if let Ok(text) = OffsetDateTime::from(now).format(&Rfc3339) {
-            self.set("aws:CurrentTime", &text);
+        self.set_date("aws:CurrentTime", now);
+    }
+
+    fn set_date(&mut self, key: &'static str, date: SystemTime) {
+        if let Ok(text) = OffsetDateTime::from(date).format(&Rfc3339) {
+            self.set(key, &text);
         }
     }
 
@@ -275,6 +305,7 @@ impl Context {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::origin::retention::{Retention, RetentionMode};
 
     fn value(context: &Context, name: &str) -> Vec<String> {
         context.values(&Key::parse(name).unwrap()).to_vec()
@@ -298,9 +329,17 @@ mod tests {
             query: &query,
         };
         let principal = Principal::Key("ann".to_owned());
+        let lock = ObjectLock {
+            retention: Some(Retention {
+                mode: RetentionMode::Governance,
+                until_ms: 1_369_353_600_000 + 10 * 86_400_000 - 1,
+            }),
+            legal_hold: Some(false),
+        };
         let context = Context::of_request(&facts, &principal)
             .with_request_tags([("team", "red"), ("cost", "1")])
-            .with_existing_tags([("Team", "blue")]);
+            .with_existing_tags([("Team", "blue")])
+            .with_request_lock(&lock, now);
         for (name, expected) in [
             ("aws:currenttime", &["2013-05-24T00:00:00Z"][..]),
             ("aws:EpochTime", &["1369353600"]),
@@ -322,6 +361,13 @@ mod tests {
             ("s3:RequestObjectTag/Team", &[]),
             ("s3:ExistingObjectTag/Team", &["blue"]),
             ("s3:RequestObjectTagKeys", &["team", "cost"]),
+            ("s3:object-lock-mode", &["GOVERNANCE"]),
+            (
+                "s3:object-lock-retain-until-date",
+                &["2013-06-02T23:59:59.999Z"],
+            ),
+            ("s3:object-lock-remaining-retention-days", &["10"]),
+            ("s3:object-lock-legal-hold", &["OFF"]),
         ] {
             assert_eq!(value(&context, name), expected, "{name}");
         }

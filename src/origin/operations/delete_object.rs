@@ -8,7 +8,7 @@ use crate::origin::conditional::WriteCondition;
 use crate::origin::fault::Fault;
 use crate::origin::meta::{Deleted, Deletion, VersionId, Versioning};
 use crate::origin::names::{BucketName, ObjectKey};
-use crate::origin::permission;
+use crate::origin::permission::{self, Brought};
 use crate::origin::reply::{self, Reply};
 use crate::origin::store::Store;
 
@@ -25,7 +25,13 @@ pub async fn run(ask: &Ask<'_>, bucket: BucketName, key: ObjectKey) -> Result<Re
         version_id,
         condition,
         only_if_latest: None,
-        bypasses_governance: permission::bypasses_governance(ask, &bucket, &key).await?,
+        bypasses_governance: permission::bypasses_governance(
+            ask,
+            &bucket,
+            &key,
+            &Brought::default(),
+        )
+        .await?,
         owner: ask.owner().to_owned(),
         now_ms: ask.store.now_ms()?,
         messages: put_object::messages(ask, &row, &key, event)?(0, ""),

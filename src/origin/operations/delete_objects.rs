@@ -12,7 +12,7 @@ use crate::origin::documents::{DeleteError, DeleteKey, DeleteRequest, DeleteResu
 use crate::origin::fault::Fault;
 use crate::origin::meta::{BucketRow, Deletion, VersionId, VersionKind};
 use crate::origin::names::BucketName;
-use crate::origin::permission;
+use crate::origin::permission::{self, Brought};
 use crate::origin::reply::{self, Reply};
 use crate::origin::xml::{Document, NAMESPACE};
 
@@ -100,7 +100,13 @@ async fn delete_one(
         version_id,
         condition: WriteCondition::default(),
         only_if_latest,
-        bypasses_governance: permission::bypasses_governance(ask, bucket, &wanted.key).await?,
+        bypasses_governance: permission::bypasses_governance(
+            ask,
+            bucket,
+            &wanted.key,
+            &Brought::default(),
+        )
+        .await?,
         owner: ask.owner().to_owned(),
         now_ms: ask.store.now_ms()?,
         messages: put_object::messages(ask, row, &wanted.key, event)?(0, ""),

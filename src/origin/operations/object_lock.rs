@@ -4,6 +4,7 @@
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::{field_value, find_version};
+use crate::origin::access::Action;
 use crate::origin::ask::Ask;
 use crate::origin::documents::{
     parse_legal_hold, parse_retention, time_of, time_text, write_legal_hold, write_retention,
@@ -12,7 +13,7 @@ use crate::origin::fault::Fault;
 use crate::origin::fields::{FieldError, RequestFields};
 use crate::origin::meta::{BucketRow, RetentionChange, VersionSetting};
 use crate::origin::names::{BucketName, ObjectKey};
-use crate::origin::permission;
+use crate::origin::permission::{self, Brought};
 use crate::origin::reply::{self, Reply};
 use crate::origin::retention::{ObjectLock, Retention, RetentionMode, hold_of, hold_word};
 use crate::origin::store::Store;
@@ -78,7 +79,10 @@ pub(super) fn or_default(
 }
 
 /// The lock that the fields of an upload bring.
-fn in_fields(fields: &RequestFields<'_>, now_ms: i64) -> Result<ObjectLock, Fault> {
+///
+/// # Errors
+/// Fields that say half or nothing, a time that has passed.
+pub fn in_fields(fields: &RequestFields<'_>, now_ms: i64) -> Result<ObjectLock, Fault> {
     let invalid = |name| Fault::Field(FieldError::Invalid { name });
     let retention = match (fields.amz(MODE)?, fields.amz(UNTIL)?) {
         (None, None) => None,
@@ -154,14 +158,22 @@ pub async fn put_retention(
     key: &ObjectKey,
 ) -> Result<Reply, Fault> {
     let document = ask.document().await?;
-    refuse_without_lock(ask.store, bucket).await?;
     let retention = parse_retention(&document)?;
+    let brought = Brought {
+        lock: ObjectLock {
+            retention,
+            legal_hold: None,
+        },
+        ..Brought::default()
+    };
+    permission::check_setting(ask, Action::PutObjectRetention, bucket, key, &brought).await?;
+    refuse_without_lock(ask.store, bucket).await?;
     let now_ms = ask.store.now_ms()?;
     refuse_past(retention, now_ms)?;
     let change = RetentionChange {
         retention,
         now_ms,
-        bypasses: permission::bypasses_governance(ask, bucket, key).await?,
+        bypasses: permission::bypasses_governance(ask, bucket, key, &brought).await?,
     };
     set(ask, bucket, key, VersionSetting::Retention(change)).await
 }
@@ -191,8 +203,16 @@ pub async fn put_legal_hold(
     key: &ObjectKey,
 ) -> Result<Reply, Fault> {
     let document = ask.document().await?;
-    refuse_without_lock(ask.store, bucket).await?;
     let is_held = parse_legal_hold(&document)?;
+    let brought = Brought {
+        lock: ObjectLock {
+            retention: None,
+            legal_hold: Some(is_held),
+        },
+        ..Brought::default()
+    };
+    permission::check_setting(ask, Action::PutObjectLegalHold, bucket, key, &brought).await?;
+    refuse_without_lock(ask.store, bucket).await?;
     set(ask, bucket, key, VersionSetting::LegalHold(is_held)).await
 }
 

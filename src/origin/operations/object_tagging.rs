@@ -3,13 +3,14 @@
 use http::StatusCode;
 
 use super::{add_version, find_version, told_version};
+use crate::origin::access::Action;
 use crate::origin::ask::Ask;
 use crate::origin::documents::{TagOwner, Tags};
 use crate::origin::fault::Fault;
 use crate::origin::fields::RequestFields;
 use crate::origin::meta::{MetaError, VersionRow, VersionSetting, Versioning};
 use crate::origin::names::{BucketName, ObjectKey};
-use crate::origin::permission;
+use crate::origin::permission::{self, Brought};
 use crate::origin::reply::{self, Reply};
 use crate::origin::xml::{Document, NAMESPACE};
 
@@ -65,8 +66,13 @@ pub async fn get(ask: &Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<
 pub async fn put(ask: &mut Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<Reply, Fault> {
     let document = ask.document().await?;
     let tags = Tags::parse(&document, TagOwner::Object)?;
-    permission::check_tagging(ask, bucket, key, &tags).await?;
-    set(ask, bucket, key, tags.to_header(), StatusCode::OK).await
+    let stored = tags.to_header();
+    let brought = Brought {
+        tags,
+        ..Brought::default()
+    };
+    permission::check_setting(ask, Action::PutObjectTagging, bucket, key, &brought).await?;
+    set(ask, bucket, key, stored, StatusCode::OK).await
 }
 
 /// Takes the tags away.

@@ -32,7 +32,7 @@ use crate::origin::fault::Fault;
 use crate::origin::fields::{FieldError, RequestFields, StoredFields};
 use crate::origin::form_data::{FIELDS_MAX_BYTES, FormDecoder, FormError, Piece, boundary};
 use crate::origin::names::{BucketName, ObjectKey};
-use crate::origin::permission::{self, Asked};
+use crate::origin::permission::{self, Asked, Brought};
 use crate::origin::post_policy::{PolicyError, PostPolicy};
 use crate::origin::query::Query;
 use crate::origin::receive::{Plan, UploadError, next_bytes, receive};
@@ -153,12 +153,16 @@ pub async fn run(
         None => Tags::default(),
         Some(document) => Tags::parse(document.as_bytes(), TagOwner::Object)?,
     };
+    let brought = Brought {
+        tags,
+        lock: super::object_lock::in_fields(&fields, store.now_ms()?)?,
+    };
     let asked = Asked {
         store,
         request,
         fields: &fields,
         caller: &caller,
-        tags: &tags,
+        brought: &brought,
         by_form: true,
     };
     permission::check_write(asked, &bucket, &key).await?;
@@ -172,7 +176,7 @@ pub async fn run(
         condition: WriteCondition::default(),
         append: None,
         fields: StoredFields::from_request(&fields)?,
-        tags: tags.to_header(),
+        tags: brought.tags.to_header(),
         acl: owned.acl,
         storage_class,
         lock,

@@ -96,8 +96,10 @@ def _post(client, bucket, **fields):
     return httpx.post(form["url"], data=form["fields"], files={"file": ("a", b"x")})
 
 
-def _set_policy(client, bucket, *actions, effect="Allow", who="arn:aws:iam::000000000000:user/guest"):
+def _set_policy(client, bucket, *actions, effect="Allow", who="arn:aws:iam::000000000000:user/guest", **condition):
     statement = {"Effect": effect, "Principal": {"AWS": who}, "Action": list(actions)}
+    if condition:
+        statement["Condition"] = condition
     client.put_bucket_policy(Bucket=bucket, Policy=policy(bucket, statement))
 
 
@@ -322,6 +324,40 @@ class TestRights:
         _set_policy(client, locked, "s3:PutObjectRetention", "s3:PutObjectLegalHold")
         _retain(guest, locked, "GOVERNANCE", TOMORROW)
         guest.put_object_legal_hold(**hold)
+        assert _lock(client, locked) == ("GOVERNANCE", TOMORROW, "ON")
+
+    @pytest.mark.parametrize(
+        "condition",
+        [
+            {"NumericGreaterThan": {"s3:object-lock-remaining-retention-days": "6"}},
+            {"DateGreaterThan": {"s3:object-lock-retain-until-date": TOMORROW.isoformat()}},
+        ],
+        ids=["days", "date"],
+    )
+    def test_a_policy_says_for_how_long_versions_may_be_retained(self, client, locked, condition):
+        _set_policy(client, locked, "s3:PutObjectRetention", effect="Deny", who="*", **condition)
+        for write in [*_writes(client, locked), partial(_put, client, locked)]:
+            write(**GOVERNED)
+            assert s3.refusal(write, **GOVERNED | {"ObjectLockRetainUntilDate": NEXT_WEEK}) == DENIED, write
+        form = {"mode": "GOVERNANCE", "retain_until_date": NEXT_WEEK.isoformat()}
+        assert _post(client, locked, **form).status_code == 403
+        assert _post(client, locked, **form | {"retain_until_date": TOMORROW.isoformat()}).status_code == 204
+        _retain(client, locked, "GOVERNANCE", TOMORROW)
+        assert s3.refusal(_retain, client, locked, "GOVERNANCE", NEXT_WEEK) == DENIED
+        # Nothing is said of what brings no retention.
+        _put(client, locked)
+
+    def test_a_policy_says_how_firmly_and_who_ends_a_hold(self, client, guest, locked):
+        mode = {"StringEquals": {"s3:object-lock-mode": "GOVERNANCE"}}
+        _put(client, locked)
+        _set_policy(client, locked, "s3:PutObjectRetention", **mode)
+        assert s3.refusal(_retain, guest, locked, "COMPLIANCE", TOMORROW) == DENIED
+        _retain(guest, locked, "GOVERNANCE", TOMORROW)
+        off = {"StringEquals": {"s3:object-lock-legal-hold": "OFF"}}
+        _set_policy(client, locked, "s3:PutObjectLegalHold", effect="Deny", who="*", **off)
+        target = {"Bucket": locked, "Key": "a"}
+        client.put_object_legal_hold(LegalHold={"Status": "ON"}, **target)
+        assert s3.refusal(client.put_object_legal_hold, LegalHold={"Status": "OFF"}, **target) == DENIED
         assert _lock(client, locked) == ("GOVERNANCE", TOMORROW, "ON")
 
     def test_to_bypass_a_retention_is_a_right_of_its_own(self, client, guest, locked):
