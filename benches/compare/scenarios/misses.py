@@ -9,8 +9,8 @@ from servers.process import Setup
 USUAL = Setup("misses", memory_bytes=256 * MIB, disk_bytes=GIB)
 MEMORY = Setup("misses-memory", memory_bytes=256 * MIB)
 
-# So many objects of the largest size fit the smallest of these caches.
-ASKED_AGAIN = 64
+# So many of the largest fit what the smallest of these caches gives to objects that were asked for once.
+ASKED_AGAIN = 16
 
 
 class Miss(Scenario):
