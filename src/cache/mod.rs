@@ -73,9 +73,6 @@ use sizes::Sizes;
 use stored::Generation;
 use tasks::{OnTokio, Tasks};
 
-/// Fills may hold this part of the memory tier's size beside the tier, as a divisor.
-const WINDOWS_SHARE: u64 = 2;
-
 /// How long a key whose last response could not be shared stays known as such.
 const PASS_MEMORY: Duration = Duration::from_secs(10);
 
@@ -252,7 +249,7 @@ impl Cache {
             purges,
             purge_metrics,
             sizes,
-            windows: fill::Windows::new(config.memory_bytes / WINDOWS_SHARE),
+            windows: fill::Windows::new(config.memory_bytes / sizes.windows_share),
             tasks,
         })
     }

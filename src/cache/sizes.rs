@@ -17,14 +17,18 @@ pub struct Sizes {
     /// A body that nobody reads any more is still taken to its end when no more than this is
     /// missing.
     pub finish_anyway_bytes: u64,
+    /// Fills may hold this part of the memory tier's size beside the tier, as a divisor.
+    pub windows_share: u64,
 }
 
 impl Sizes {
-    /// Blocks of 256 KiB, a lead of 1 MiB, a window of 16 MiB, the last 4 MiB finished anyway.
+    /// Blocks of 256 KiB, a lead of 1 MiB, a window of 16 MiB, the last 4 MiB finished anyway, all windows half as
+    /// large as the memory tier.
     pub const STANDARD: Sizes = Sizes {
         blocks: Blocks::STANDARD,
         lead_bytes: 1024 * 1024,
         retained_bytes: 16 * 1024 * 1024,
         finish_anyway_bytes: 4 * 1024 * 1024,
+        windows_share: 2,
     };
 }

@@ -40,7 +40,15 @@ const SIZES: Sizes = Sizes {
     lead_bytes: 200,
     retained_bytes: 400,
     finish_anyway_bytes: 150,
+    windows_share: 2,
 };
+
+/// What the memory tier may hold. Losses come from the seed: what is evicted depends on hashes that differ from run to
+/// run.
+const MEMORY_BYTES: u64 = 64 << 20;
+
+/// With this much in all windows together one fill is enough to fill them.
+const FULL_WINDOWS_BYTES: u64 = 100;
 
 /// Seeds of an ordinary test run.
 const SEEDS: u64 = 2_000;
@@ -70,10 +78,13 @@ fn simulate(seed: u64, traced: bool) -> Outcome {
     let ledger = Ledger::new(clock.clone(), grace, traced);
     let mut executor = Executor::new(dice.fork());
     let config = config::Cache {
-        // Losses come from the seed: what is evicted depends on hashes that differ from run to run.
-        memory_bytes: 64 << 20,
+        memory_bytes: MEMORY_BYTES,
         disk: None,
         default_ttl: Duration::from_secs(60),
+    };
+    let sizes = Sizes {
+        windows_share: dice.pick(&[SIZES.windows_share, MEMORY_BYTES / FULL_WINDOWS_BYTES]),
+        ..SIZES
     };
     let tasks = Box::new(Spawner(executor.inbox.clone()));
     let purges = Arc::new(PurgeLog::in_memory());
@@ -84,7 +95,7 @@ fn simulate(seed: u64, traced: bool) -> Outcome {
         purges,
         metrics,
         Places::none(),
-        SIZES,
+        sizes,
         tasks,
     );
     let left = Arc::downgrade(&cache);
