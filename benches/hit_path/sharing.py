@@ -4,8 +4,8 @@
     benches/hit_path/sharing.py [BINARY] [WORKERS,...]
 
 Runs the binary (by default that of the dev profile) under qemu-user with a plugin (`sharing/lines.c`) that gives
-each thread a coherent cache of its own, and counts lines that move from one to another: a line is read that
-another thread wrote, or written while another one has it. Such moves are what more processors cost a program that has no
+each thread a coherent cache of its own, and counts lines that move from one worker to another: a line is read that
+another worker wrote, or written while another one has it. Such moves are what more processors cost a program that has no
 lock to wait for. The machine needs no more than one processor for it; threads meet in short turns. h2load asks for the same
 1 KiB object over 16 connections for each worker, N times and then, with a new process, 5 N times, and the difference is divided:
 what the process does once falls away, but for what chance adds. The kernel's accesses are not seen.
@@ -41,7 +41,7 @@ def moves(binary, workers, requests):
         config = configure(folder, edge, admin, origin, "access_log: off", workers)
         counted = Path(folder) / "counted"
         command = ["qemu-x86_64", "-cpu", "max", "-E", f"LD_PRELOAD={preloaded}", "-E", f"PROCESSORS={workers}"]
-        command += ["-plugin", f"file={plugin},out={counted}", str(binary), "edge", "--config", str(config)]
+        command += ["-plugin", f"file={plugin},out={counted},between=edge-", str(binary), "edge", "--config", str(config)]
         with serving(*command):
             ask(edge, hot, 1)
             connections = str(CONNECTIONS_OF_A_WORKER * workers)
@@ -55,7 +55,9 @@ def moves(binary, workers, requests):
             succeeded = re.search(r"(\d+) succeeded", load.stdout)
             assert succeeded and int(succeeded[1]) == requests, load.stdout
         moved = Counter()
-        for line in counted.read_text().splitlines():
+        threads, *lines = counted.read_text().splitlines()
+        assert int(threads) == workers, f"{threads} threads have a worker's name"
+        for line in lines:
             reads, writes, _, name = line.split(" ", 3)
             moved[name] += int(reads) + int(writes)
         return moved

@@ -15,9 +15,8 @@ import sharing  # noqa: E402
 # Compilers and the seeds of hash tables move the count by one or two in a hundred.
 MOST_GROWTH = 1.10
 
-# A quarter of a line is the clock's: pingora's timers and waiting for events go by time, and so weigh more on a slow
-# machine. References that were counted of one object made one to six lines.
-MOST_MOVES = 1.0
+# A few in a hundred are connections that are accepted. References that were counted of one object made one to six lines.
+MOST_MOVES = 0.5
 
 
 @pytest.mark.parametrize("case", instructions.CASES)

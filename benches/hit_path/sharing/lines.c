@@ -1,9 +1,10 @@
 /* A plugin for qemu-user that simulates coherent caches: one for each thread, unbounded, MESI on lines of 64 bytes.
  *
- * It counts transfers: a thread reads a line that another one wrote since it last had it, or writes one that others
- * hold. Those are what a second core costs a program, and what no cache of its own can help. The accesses of the kernel
- * are not seen. At the end it writes, to the file that the argument `out` names, a line for each instruction that had
- * transfers: reads, writes, address, symbol.
+ * It counts transfers between threads whose name begins with the argument `between`: one of them reads a line that another
+ * one of them wrote since it last had it, or writes one that others of them hold. Those are what a second core costs a
+ * program, and what no cache of its own can help. The accesses of the kernel are not seen, and those of other threads,
+ * such as one that tells the time, weigh nothing. At the end it writes, to the file that the argument `out` names, how many
+ * threads have that name, and a line for each instruction that had transfers: reads, writes, address, symbol.
  *
  * The declarations are those of QEMU's plugin interface, version 1, as far as they are used
  * (https://www.qemu.org/docs/master/devel/tcg-plugins.html).
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 typedef uint64_t qemu_plugin_id_t;
 typedef uint32_t qemu_plugin_meminfo_t;
@@ -36,10 +38,11 @@ __attribute__((visibility("default"))) int qemu_plugin_version = 1;
 
 enum { LINE = 6, STRIPES = 4096, INSTRUCTIONS = 1 << 20, LINES = 1 << 22, TURN = 500 };
 
-/* Who has a line: one bit for each thread. */
+/* Who has a line, and who wrote it last: one bit for each thread. */
 struct line {
     uint64_t number;
     uint64_t holders;
+    uint64_t writer;
 };
 
 struct instruction {
@@ -52,7 +55,9 @@ static struct line lines[LINES];
 static pthread_spinlock_t stripes[STRIPES];
 static struct instruction instructions[INSTRUCTIONS];
 static pthread_mutex_t adding = PTHREAD_MUTEX_INITIALIZER;
-static const char *out;
+static const char *out, *between;
+/* The threads that are counted. */
+static _Atomic uint64_t counted;
 
 static uint64_t spread(uint64_t value) { return (value * 0x9E3779B97F4A7C15u) >> 20; }
 
@@ -72,28 +77,36 @@ static void access_line(uint64_t number, uint64_t self, bool store, struct instr
         }
     }
     struct line *line = first + at;
-    bool others = line->number && (line->holders & ~self);
+    uint64_t ours = atomic_load_explicit(&counted, memory_order_relaxed);
+    uint64_t others = ours & self ? ours & ~self : 0;
+    if (line->number == 0)
+        *line = (struct line){.number = number};
     if (store) {
-        if (others)
+        if (line->holders & others)
             atomic_fetch_add_explicit(&by->writes, 1, memory_order_relaxed);
-        line->holders = self;
+        line->holders = line->writer = self;
     } else {
-        /* A line that somebody has written has him as its only holder, until another one reads it. */
-        if (line->number && !(line->holders & self))
+        if (!(line->holders & self) && line->writer & others)
             atomic_fetch_add_explicit(&by->reads, 1, memory_order_relaxed);
         line->holders |= self;
     }
-    line->number = number;
     pthread_spin_unlock(&stripes[stripe]);
 }
 
 static void on_access(unsigned thread, qemu_plugin_meminfo_t info, uint64_t address, void *by)
 {
     static _Thread_local unsigned accesses;
-    access_line(address >> LINE, UINT64_C(1) << (thread % 64), qemu_plugin_mem_is_store(info), by);
-    /* More threads than processors: short turns, so that they meet as if each had its own. */
-    if (++accesses % TURN == 0)
+    uint64_t self = UINT64_C(1) << (thread % 64);
+    access_line(address >> LINE, self, qemu_plugin_mem_is_store(info), by);
+    if (++accesses % TURN == 0) {
+        /* A thread gets its name a little after it began. */
+        char name[16];
+        prctl(PR_GET_NAME, name);
+        if (!strncmp(name, between, strlen(between)))
+            atomic_fetch_or_explicit(&counted, self, memory_order_relaxed);
+        /* More threads than processors: short turns, so that they meet as if each had its own. */
         sched_yield();
+    }
 }
 
 static struct instruction *instruction_at(uint64_t address, const char *symbol)
@@ -130,6 +143,7 @@ static void on_exit_(qemu_plugin_id_t id, void *data)
         perror(out);
         return;
     }
+    fprintf(file, "%d\n", __builtin_popcountll(counted));
     for (size_t n = 0; n < INSTRUCTIONS; n++) {
         struct instruction *it = instructions + n;
         if (it->reads || it->writes)
@@ -141,11 +155,14 @@ static void on_exit_(qemu_plugin_id_t id, void *data)
 __attribute__((visibility("default"))) int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int count, char **arguments)
 {
     (void)info;
-    for (int n = 0; n < count; n++)
+    for (int n = 0; n < count; n++) {
         if (!strncmp(arguments[n], "out=", 4))
             out = strdup(arguments[n] + 4);
-    if (!out) {
-        fputs("lines: out=FILE is missing\n", stderr);
+        if (!strncmp(arguments[n], "between=", 8))
+            between = strdup(arguments[n] + 8);
+    }
+    if (!out || !between) {
+        fputs("lines: out=FILE or between=NAME is missing\n", stderr);
         return -1;
     }
     for (size_t n = 0; n < STRIPES; n++)
