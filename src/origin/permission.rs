@@ -93,7 +93,7 @@ pub async fn check(
         key,
         version_id,
     };
-    for action in actions(call, fields, version_id)? {
+    for action in actions(call, fields, &brought.lock, version_id)? {
         question.ask_seeing(action, on, seen).await?;
     }
     if let (Some(bucket), true) = (bucket, is_upload) {
@@ -246,7 +246,8 @@ pub async fn check_write(
         key: Some(key),
         version_id: None,
     };
-    for action in actions_of_upload(asked.fields, !asked.brought.tags.is_empty())? {
+    let Brought { tags, lock } = asked.brought;
+    for action in actions_of_upload(asked.fields, !tags.is_empty(), lock)? {
         asked.ask(action, on).await?;
     }
     refuse_list_of_upload(asked.store, bucket, asked.fields).await
@@ -545,9 +546,11 @@ impl Asked<'_> {
             headers: self.fields.headers,
             query: self.fields.query,
         };
-        let mut context = Context::of_request(&facts, principal)
-            .with_request_tags(self.brought.tags.pairs())
-            .with_request_lock(&self.brought.lock, facts.now);
+        let Brought { tags, lock } = self.brought;
+        let mut context = Context::of_request(&facts, principal).with_request_tags(tags.pairs());
+        if *lock != ObjectLock::default() {
+            context = context.with_request_lock(lock, self.store.now_ms()?);
+        }
         if let Some(object) = object {
             let tags = object_tagging::of_row(object)?;
             context = context.with_existing_tags(tags.pairs());
@@ -591,6 +594,7 @@ impl Asked<'_> {
 fn actions(
     call: &Call,
     fields: &RequestFields<'_>,
+    lock: &ObjectLock,
     version_id: Option<VersionId>,
 ) -> Result<Vec<Action>, Fault> {
     let action = match call {
@@ -615,7 +619,8 @@ fn actions(
         },
         Call::Object(_, _, call) => match call {
             ObjectCall::Put | ObjectCall::Copy | ObjectCall::CreateMultipartUpload => {
-                return actions_of_upload(fields, fields.amz("x-amz-tagging")?.is_some());
+                let has_tags = fields.amz("x-amz-tagging")?.is_some();
+                return actions_of_upload(fields, has_tags, lock);
             }
             ObjectCall::UploadPart
             | ObjectCall::UploadPartCopy
@@ -646,7 +651,11 @@ fn actions(
 }
 
 /// What an upload needs. A list that grants nobody anything but the bucket's owner, such as `private`, needs nothing more.
-fn actions_of_upload(fields: &RequestFields<'_>, has_tags: bool) -> Result<Vec<Action>, Fault> {
+fn actions_of_upload(
+    fields: &RequestFields<'_>,
+    has_tags: bool,
+    lock: &ObjectLock,
+) -> Result<Vec<Action>, Fault> {
     let mut needed = vec![Action::PutObject];
     if has_tags {
         needed.push(Action::PutObjectTagging);
@@ -654,11 +663,10 @@ fn actions_of_upload(fields: &RequestFields<'_>, has_tags: bool) -> Result<Vec<A
     if object_acl::in_fields(fields)?.is_some_and(|asked| asked.grants_to_others()) {
         needed.push(Action::PutObjectAcl);
     }
-    let (brings_retention, brings_hold) = object_lock::brings(fields)?;
-    if brings_retention {
+    if lock.retention.is_some() {
         needed.push(Action::PutObjectRetention);
     }
-    if brings_hold {
+    if lock.legal_hold.is_some() {
         needed.push(Action::PutObjectLegalHold);
     }
     Ok(needed)

@@ -2,6 +2,8 @@
 
 use time::{Month, OffsetDateTime};
 
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
 /// How firmly a version is retained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetentionMode {
@@ -45,6 +47,12 @@ pub struct Retention {
 impl Retention {
     fn is_over(&self, now_ms: i64) -> bool {
         self.until_ms <= now_ms
+    }
+
+    /// The days of 24 hours that are left, a begun one for a whole, so that ten days from a moment ago are ten.
+    pub fn days_left(&self, now_ms: i64) -> u64 {
+        let left_ms = self.until_ms.saturating_sub(now_ms);
+        u64::try_from(left_ms).unwrap_or(0).div_ceil(DAY_MS)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `route`, `ring` and `health` are pure: no socket, no clock, no log. `pool` joins them
 //! to the machine (names are resolved, states are shared between threads, transitions are
-//! logged) and `checks` asks the servers how they are.
+//! logged), `checks` asks the servers how they are, and `cause` says why one could not be asked.
 
 mod cause;
 mod checks;

@@ -20,7 +20,7 @@ def fill(bench, server, objects, scheme="http"):
     raise CompareError(f"{server.name} did not keep {len(objects)} objects in {MOST_PASSES} passes")
 
 
-def ask_for(bench, server, objects, scheme):
+def ask_for(bench, server, objects, scheme="http"):
     """Asks once for each, (target, size, sha256), and checks its bytes."""
     if scheme == "https":
         context = ssl.create_default_context(cafile=bench.place.certificates / "ca.pem")

@@ -50,7 +50,7 @@ class Miss(Scenario):
         come from the cache. A server that does not store in time what it fetches has less to do."""
         numbers = range(max(1, count - self._connections - ASKED_AGAIN), count - self._connections)
         before = bench.origin.requests()
-        ask_for(bench, server, [(f"{prefix}{number}", self._size, self._sha256) for number in numbers], "http")
+        ask_for(bench, server, [(f"{prefix}{number}", self._size, self._sha256) for number in numbers])
         return len(numbers), len(numbers) - (bench.origin.requests() - before)
 
     def summary(self, samples):

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::decide::Principal;
+use crate::origin::documents::time_text;
 use crate::origin::query::Query;
 use crate::origin::retention::{ObjectLock, hold_word};
 use crate::signing::carries_sigv2_header;
@@ -53,9 +54,6 @@ const KEYS: [&str; 37] = [
     "s3:if-match",
     "s3:if-none-match",
 ];
-
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
 const EXISTING_TAG: &str = "s3:ExistingObjectTag/";
 const REQUEST_TAG: &str = "s3:RequestObjectTag/";
 
@@ -200,17 +198,15 @@ impl Context {
         self
     }
 
-    /// Adds the lock that the request brings. Days that remain are begun ones, so that ten days from a moment ago are ten.
+    /// Adds the lock that the request brings.
     #[must_use]
-    pub fn with_request_lock(mut self, lock: &ObjectLock, now: SystemTime) -> Self {
+    pub fn with_request_lock(mut self, lock: &ObjectLock, now_ms: i64) -> Self {
         if let Some(retention) = lock.retention {
             self.set("s3:object-lock-mode", retention.mode.name());
-            let until = Duration::from_millis(retention.until_ms.try_into().unwrap_or(0));
-            let until = SystemTime::UNIX_EPOCH + until;
-            self.set_date("s3:object-lock-retain-until-date", until);
-            let remaining = until.duration_since(now).unwrap_or_default();
-            let days = remaining.as_millis().div_ceil(DAY.as_millis());
-            self.set("s3:object-lock-remaining-retention-days", &days.to_string());
+            let until = time_text(retention.until_ms);
+            self.set("s3:object-lock-retain-until-date", &until);
+            let days = retention.days_left(now_ms).to_string();
+            self.set("s3:object-lock-remaining-retention-days", &days);
         }
         if let Some(is_held) = lock.legal_hold {
             self.set("s3:object-lock-legal-hold", hold_word(is_held));
@@ -252,12 +248,8 @@ impl Context {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         self.set("aws:EpochTime", &since_epoch.as_secs().to_string());
-        self.set_date("aws:CurrentTime", now);
-    }
-
-    fn set_date(&mut self, key: &'static str, date: SystemTime) {
-        if let Ok(text) = OffsetDateTime::from(date).format(&Rfc3339) {
-            self.set(key, &text);
+        if let Ok(text) = OffsetDateTime::from(now).format(&Rfc3339) {
+            self.set("aws:CurrentTime", &text);
         }
     }
 
@@ -339,7 +331,7 @@ mod tests {
         let context = Context::of_request(&facts, &principal)
             .with_request_tags([("team", "red"), ("cost", "1")])
             .with_existing_tags([("Team", "blue")])
-            .with_request_lock(&lock, now);
+            .with_request_lock(&lock, 1_369_353_600_000);
         for (name, expected) in [
             ("aws:currenttime", &["2013-05-24T00:00:00Z"][..]),
             ("aws:EpochTime", &["1369353600"]),

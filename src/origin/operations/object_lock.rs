@@ -30,12 +30,6 @@ pub(in crate::origin) const BYPASS: &str = "x-amz-bypass-governance-retention";
 /// S3's word for a version that has no lock of the kind that is asked for.
 const NO_LOCK: &str = "NoSuchObjectLockConfiguration";
 
-/// Whether an upload brings a retention, and whether a legal hold: for each there is a right of its own.
-pub fn brings(fields: &RequestFields<'_>) -> Result<(bool, bool), Fault> {
-    let has_retention = fields.amz(MODE)?.is_some() || fields.amz(UNTIL)?.is_some();
-    Ok((has_retention, fields.amz(LEGAL_HOLD)?.is_some()))
-}
-
 /// The lock of a new version: what its upload brings, and the bucket's retention if it brings none.
 ///
 /// # Errors

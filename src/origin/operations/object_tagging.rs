@@ -66,12 +66,12 @@ pub async fn get(ask: &Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<
 pub async fn put(ask: &mut Ask<'_>, bucket: &BucketName, key: &ObjectKey) -> Result<Reply, Fault> {
     let document = ask.document().await?;
     let tags = Tags::parse(&document, TagOwner::Object)?;
-    let stored = tags.to_header();
     let brought = Brought {
         tags,
         ..Brought::default()
     };
     permission::check_setting(ask, Action::PutObjectTagging, bucket, key, &brought).await?;
+    let stored = brought.tags.to_header();
     set(ask, bucket, key, stored, StatusCode::OK).await
 }
 

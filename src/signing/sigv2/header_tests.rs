@@ -1,9 +1,9 @@
 use http::HeaderName;
 use proptest::prelude::*;
 
-use super::super::test_guide::{DOMAIN, KEY_ID, RULES, SECRET, at, fields, keyring, request};
+use super::super::test_guide::{DOMAIN, KEY_ID, RULES, SECRET, at, keyring, request};
 use super::*;
-use crate::signing::test_support::Asked;
+use crate::signing::test_support::{Asked, headers};
 use crate::signing::{Accept, Key, KeyKind, Methods, Payload, Verifier, verify_header_of_either};
 
 /// Tue, 27 Mar 2007 19:36:42 GMT, the date of the first example.
@@ -107,7 +107,7 @@ const PUBLISHED: [Published; 9] = [
 #[test]
 fn the_published_requests_are_made_and_verified() {
     for example in &PUBLISHED {
-        let mut sent = fields(example.fields);
+        let mut sent = headers(example.fields);
         let (now, _) = signing_date(&sent).unwrap();
         let unsigned = request(example.method, example.host, example.target, &sent);
         let made = authorize_v2(&unsigned, Some(DOMAIN), KEY_ID, &Secret::new(SECRET)).unwrap();
@@ -124,12 +124,12 @@ fn the_published_requests_are_made_and_verified() {
 /// Verifies the first example at its date with other fields, or more.
 fn verify(target: &str, pairs: &[(&str, &str)]) -> Result<HeaderGrant, Refusal> {
     let first = &PUBLISHED[0];
-    let mut sent = fields(first.fields);
+    let mut sent = headers(first.fields);
     sent.insert(
         AUTHORIZATION,
         HeaderValue::try_from(format!("AWS {KEY_ID}:{}", first.signature)).unwrap(),
     );
-    for (name, values) in fields(pairs).into_iter().fold(
+    for (name, values) in headers(pairs).into_iter().fold(
         Vec::<(HeaderName, Vec<HeaderValue>)>::new(),
         |mut all, (name, value)| {
             match (name, all.last_mut()) {
@@ -264,7 +264,7 @@ fn a_date_is_needed_and_lies_within_fifteen_minutes() {
         let refusal = verify("/photos/puppy.jpg", pairs).unwrap_err();
         assert_eq!(refusal.reason(), reason, "{pairs:?}");
     }
-    let mut sent = fields(&[]);
+    let mut sent = headers(&[]);
     sent.insert(AUTHORIZATION, HeaderValue::from_static("AWS a:b"));
     let request = request("GET", "h", "/", &sent);
     let outcome = verify_header_of_either(&request, &keyring(), &RULES, at(SIGNED_AT));
@@ -311,7 +311,7 @@ fn a_bucket_is_signed_with_a_slash_behind_it_or_without() {
         // Here it is an object.
         ("b.s3.amazonaws.com", "/k/", "/k", false),
     ] {
-        let mut headers = fields(PUBLISHED[0].fields);
+        let mut headers = headers(PUBLISHED[0].fields);
         let made = request("GET", host, signed, &headers);
         let made = authorize_v2(&made, Some(DOMAIN), KEY_ID, &Secret::new(SECRET)).unwrap();
         headers.insert(AUTHORIZATION, made);
@@ -337,7 +337,7 @@ fn the_body_is_what_its_signed_field_says() {
         ),
         ("x", Err(Refusal::MalformedPayloadHash)),
     ] {
-        let found = payload_without_seed(&fields(&[("x-amz-content-sha256", text)]));
+        let found = payload_without_seed(&headers(&[("x-amz-content-sha256", text)]));
         let found = found.map(|payload| format!("{payload:?}"));
         match expected {
             Ok(word) => assert!(found.unwrap().starts_with(word), "{text}"),
@@ -355,7 +355,7 @@ fn the_body_is_what_its_signed_field_says() {
 #[test]
 fn without_a_key_that_allows_it_and_at_the_edge_the_scheme_is_not_spoken() {
     let mut asked = Asked::new("http://johnsmith.s3.amazonaws.com/photos/puppy.jpg");
-    asked.fields = fields(PUBLISHED[0].fields);
+    asked.fields = headers(PUBLISHED[0].fields);
     let value = format!("AWS {KEY_ID}:{}", PUBLISHED[0].signature);
     let value = HeaderValue::try_from(value).unwrap();
     asked.fields.insert(AUTHORIZATION, value);
@@ -388,7 +388,7 @@ proptest! {
         put in "[a-z/]",
     ) {
         let target = format!("{path}?uploadId={value}&partNumber=1");
-        let mut sent = fields(&[("date", "Tue, 27 Mar 2007 19:36:42 GMT"), ("x-amz-meta-a", &meta)]);
+        let mut sent = headers(&[("date", "Tue, 27 Mar 2007 19:36:42 GMT"), ("x-amz-meta-a", &meta)]);
         let unsigned = request("PUT", "h", &target, &sent);
         let made = authorize_v2(&unsigned, None, KEY_ID, &Secret::new(SECRET)).unwrap();
         sent.insert(AUTHORIZATION, made);

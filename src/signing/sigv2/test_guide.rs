@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 
 use crate::secret::Secret;
 use crate::signing::{Keyring, Rules, SignedRequest};
@@ -25,17 +25,6 @@ pub(super) fn at(seconds: u64) -> SystemTime {
 pub(super) fn keyring() -> Keyring {
     let keys = [KEY_ID, "modern"].map(|id| (id.to_owned(), Secret::new(SECRET)));
     Keyring::new(keys).allow_sigv2(KEY_ID)
-}
-
-pub(super) fn fields(pairs: &[(&str, &str)]) -> HeaderMap {
-    let mut fields = HeaderMap::new();
-    for (name, value) in pairs {
-        fields.append(
-            HeaderName::from_bytes(name.as_bytes()).unwrap(),
-            HeaderValue::from_bytes(value.as_bytes()).unwrap(),
-        );
-    }
-    fields
 }
 
 /// A request of `target`, which is a path and perhaps a query.

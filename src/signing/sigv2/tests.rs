@@ -3,9 +3,10 @@ use std::time::Duration;
 use http::HeaderMap;
 use proptest::prelude::*;
 
-use super::test_guide::{self, DOMAIN, KEY_ID, RULES, SECRET, at, fields, keyring};
+use super::test_guide::{self, DOMAIN, KEY_ID, RULES, SECRET, at, keyring};
 use super::{PresignV2Spec, presign_v2};
 use crate::secret::Secret;
+use crate::signing::test_support::headers;
 use crate::signing::{
     Grant, Keyring, PresignError, Refusal, Rules, SignedRequest, explain_presigned,
     query_without_signature, verify_presigned,
@@ -24,7 +25,7 @@ fn request<'a>(target: &'a str, headers: &'a HeaderMap) -> SignedRequest<'a> {
 
 fn verify(target: &str, pairs: &[(&str, &str)]) -> Result<Grant, Refusal> {
     verify_presigned(
-        &request(target, &fields(pairs)),
+        &request(target, &headers(pairs)),
         &keyring(),
         &RULES,
         at(EXPIRES),
@@ -47,7 +48,7 @@ fn sign(
         domain: Some(DOMAIN),
         path,
         query: &query,
-        headers: &fields(pairs),
+        headers: &headers(pairs),
         access_key_id: KEY_ID,
         expires: Duration::from_secs(10),
     };

@@ -9,9 +9,10 @@ mod suite;
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 
 use crate::secret::Secret;
+use crate::signing::test_support::headers;
 use crate::signing::{Grant, HeaderGrant, Keyring, Refusal, Rules, SignedRequest};
 
 use super::scope::Timestamp;
@@ -43,17 +44,6 @@ pub(super) fn signed_at() -> SystemTime {
 
 pub(super) fn at(text: &str) -> SystemTime {
     Timestamp::parse(text).unwrap().instant()
-}
-
-pub(super) fn headers(fields: &[(&str, &str)]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in fields {
-        headers.append(
-            HeaderName::from_bytes(name.as_bytes()).unwrap(),
-            HeaderValue::from_bytes(value.as_bytes()).unwrap(),
-        );
-    }
-    headers
 }
 
 /// One request, owned, so that a test can alter any part of it.
