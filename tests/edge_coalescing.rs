@@ -3,7 +3,7 @@
 mod harness;
 
 use futures_util::future::join_all;
-use harness::{Client, Edge, Exchange, Origin, Setup};
+use harness::{Client, Edge, Exchange, Origin, SMALL_PAGES, Setup};
 
 const CLIENTS: usize = 50;
 
@@ -215,15 +215,11 @@ async fn object_larger_than_the_memory_tier_streams_through_bounded_memory() {
     let mut origin = Origin::start().await;
     let edge = Setup {
         memory: "1MiB",
+        environment: SMALL_PAGES,
         ..Setup::of([origin.address])
     };
     let edge = edge.start().await;
-    let resident = async || {
-        edge.metrics()
-            .await
-            .sum("process_resident_memory_bytes", &[])
-    };
-    let before = resident().await;
+    let before = edge.resident_bytes().await;
     let mut client = clients(&edge, 1, "/a").await.remove(0);
     let mut exchange = origin.next().await;
     let length = HALVES * HALF;
@@ -244,7 +240,7 @@ async fn object_larger_than_the_memory_tier_streams_through_bounded_memory() {
         },
     );
     assert_eq!(origin.count(), 1);
-    let grown = resident().await - before;
+    let grown = edge.resident_bytes().await - before;
     assert!(
         grown < (length / 2) as f64,
         "{grown} bytes for an object of {length}"

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use harness::h2::{block, frame, kind};
-use harness::{AnsweringOrigin, Edge, H2Client, Origin, Setup, TlsClient, within};
+use harness::{
+    AnsweringOrigin, Edge, Environment, H2Client, Origin, SMALL_PAGES, Setup, TlsClient, within,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -51,7 +53,7 @@ impl Kind {
     }
 }
 
-async fn edge() -> (Edge, AnsweringOrigin) {
+async fn edge(environment: Environment) -> (Edge, AnsweringOrigin) {
     let origin = Origin::start().await.answering(|request| {
         let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=3600\r\n";
         let length = if request.target() == "/large" {
@@ -65,6 +67,7 @@ async fn edge() -> (Edge, AnsweringOrigin) {
     let setup = Setup {
         certificates: vec![vec![NAME]],
         edge: "timeouts: { request_head: 2s, keep_alive: 2s, write: 2s }",
+        environment,
         ..Setup::of([origin.address])
     };
     let edge = setup.start().await;
@@ -116,8 +119,8 @@ fn percentile(delays: &[Duration], percent: usize) -> f64 {
 }
 
 /// `count` clients of each kind; how long until all are gone is bounded by `timeouts` of the edge.
-async fn slow_clients(count: usize) {
-    let (edge, _origin) = edge().await;
+async fn slow_clients(count: usize, environment: Environment) {
+    let (edge, _origin) = edge(environment).await;
     let quiet = hits(&edge, |count| count == 1_000).await;
     let mib = f64::from(1 << 20);
     let before = edge.resident_bytes().await / mib;
@@ -183,7 +186,7 @@ async fn slow_clients(count: usize) {
 
 #[tokio::test]
 async fn slow_clients_are_cut_off_and_the_others_are_served() {
-    slow_clients(100).await;
+    slow_clients(100, SMALL_PAGES).await;
 }
 
 #[tokio::test]
@@ -197,12 +200,12 @@ async fn ten_thousand_slow_clients() {
     };
     setrlimit(Resource::Nofile, most).unwrap();
     let count = std::env::var("SLOW_CLIENTS").map_or(10_000, |text| text.parse().unwrap());
-    slow_clients(count).await;
+    slow_clients(count, &[]).await;
 }
 
 #[tokio::test]
 async fn h2_clients_that_say_nothing_or_never_end_a_head_are_cut_off() {
-    let (edge, _origin) = edge().await;
+    let (edge, _origin) = edge(&[]).await;
     let client = TlsClient::new(&edge.identities, &[b"h2"]);
     let mut silent = H2Client::connect(&client, edge.https, NAME).await;
     let mut endless = H2Client::connect(&client, edge.https, NAME).await;

@@ -27,7 +27,7 @@ def node(module_launch):
     credentials = {"access_key_id": ACCESS_KEY_ID, "secret_file": "secret.key", "allow_sigv2": True}
     route = {"name": "media", "path": "/", "origin": "store", "access": "signed", "upload_forms": True}
     node = module_launch.up(
-        edge={"signing": {"keys": [key]}, "routes": [route]}, store={"credentials": [credentials]}
+        edge={"signing": {"keys": [key]}, "routes": [route]}, store={"credentials": [credentials]}, small_pages=True
     )
     s3.client(node.s3).create_bucket(Bucket=BUCKET)
     return node

@@ -18,6 +18,13 @@ use super::{Client, Samples, own_address, within};
 /// How the line ends that the edge logs once it serves.
 const READY: &str = ": ready";
 
+/// Variables of a process's environment, beside those of the test's own.
+pub type Environment = &'static [(&'static str, &'static str)];
+
+/// Makes the allocator ask for pages of 4 KiB, for what measures memory by less than many huge pages
+/// of 2 MiB: as many of those come or not as other threads happen to run.
+pub const SMALL_PAGES: Environment = &[("MIMALLOC_ALLOW_THP", "0")];
+
 /// The configuration of an edge; the rest is fixed.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -39,6 +46,8 @@ pub struct Setup {
     pub certificates: Vec<Vec<&'static str>>,
     /// Further keys of its `tls`, as YAML.
     pub tls: &'static str,
+    /// Further variables of the process's environment.
+    pub environment: Environment,
 }
 
 impl Setup {
@@ -58,6 +67,7 @@ impl Setup {
             edge: "",
             certificates: Vec::new(),
             tls: "",
+            environment: &[],
         }
     }
 
@@ -121,6 +131,7 @@ edge:
             .arg("edge")
             .arg("--config")
             .arg(&config)
+            .envs(self.environment.iter().copied())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -16,7 +16,7 @@ mod samples;
 mod tls;
 
 pub use client::{Client, Response, Short};
-pub use edge::{Edge, Setup};
+pub use edge::{Edge, Environment, SMALL_PAGES, Setup};
 pub use h2::{Frame, H2Client, block, frame};
 pub use origin::{AnsweringOrigin, Exchange, Origin, Request, answer, ok};
 pub use recorder::{Recorder, Seen};

@@ -21,11 +21,12 @@ class Launcher:
         self.relays = []
         self._count = 0
 
-    def up(self, *, folder=None, memory="256MiB", edge=None, store=None, relayed=False):
+    def up(self, *, folder=None, memory="256MiB", edge=None, store=None, relayed=False, small_pages=False):
         """`tidegate up --data`: edge with HTTP and HTTPS, store and admin in one process.
 
         `folder` is one that an earlier call has made, to start on the same data; `edge` and `store` are merged
-        over these sections; `relayed` puts a relay between edge and store that counts, as `node.relay`.
+        over these sections; `relayed` puts a relay between edge and store that counts, as `node.relay`;
+        `small_pages` is what `Node` says.
         """
         if folder is None:
             folder = self._new_folder("up")
@@ -43,7 +44,7 @@ class Launcher:
             }
             _write(folder, config, ports)
         ports = json.loads((folder / "ports.json").read_text())
-        node = Node(["up", "--data", folder], ca=folder / "ca.pem", **ports)
+        node = Node(["up", "--data", folder], ca=folder / "ca.pem", small_pages=small_pages, **ports)
         node.folder = folder
         node.relay = self.relays[-1] if relayed else None
         return self._keep(node)
@@ -57,10 +58,11 @@ class Launcher:
         file = _write(folder, config, ports)
         return self._keep(Node(["edge", "--config", file], **ports))
 
-    def store(self, *, folder=None, store=None, credentials=None):
+    def store(self, *, folder=None, store=None, credentials=None, small_pages=False):
         """`tidegate origin --config`: the store alone; `store` is merged over its section.
 
-        `credentials` are more access keys: what a configuration says of each, with `secret` instead of a file.
+        `credentials` are more access keys: what a configuration says of each, with `secret` instead of a file;
+        `small_pages` is what `Node` says.
         """
         if folder is None:
             folder = self._new_folder("store")
@@ -74,7 +76,7 @@ class Launcher:
                 section["credentials"].append(kept | {"secret_file": file.name})
             _write(folder, {"admin": {"address": ports["admin"]}, "origin": section}, ports)
         ports = json.loads((folder / "ports.json").read_text())
-        node = Node(["origin", "--config", folder / "tidegate.yaml"], **ports)
+        node = Node(["origin", "--config", folder / "tidegate.yaml"], small_pages=small_pages, **ports)
         node.folder = folder
         return self._keep(node)
 

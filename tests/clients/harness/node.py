@@ -61,11 +61,17 @@ class Output:
 class Node:
     """One running `tidegate`."""
 
-    def __init__(self, arguments, *, admin=None, http=None, https=None, s3=None, ca=None, cwd=None):
-        """Addresses are `host:port` as the configuration has them; `ca` is a file."""
+    def __init__(self, arguments, *, admin=None, http=None, https=None, s3=None, ca=None, cwd=None, small_pages=False):
+        """Addresses are `host:port` as the configuration has them; `ca` is a file.
+
+        `small_pages` makes the allocator ask for pages of 4 KiB, for what measures memory by less than many huge
+        pages of 2 MiB: as many of those come or not as other threads happen to run.
+        """
         self.arguments = [str(argument) for argument in arguments]
         self.admin, self.http, self.https, self.s3, self.ca = admin, http, https, s3, ca
         environment = {name: value for name, value in os.environ.items() if name != "RUST_LOG"}
+        if small_pages:
+            environment["MIMALLOC_ALLOW_THP"] = "0"
         assert BINARY.exists(), f"{BINARY} is missing: build it, or set TIDEGATE_BIN"
         self.process = subprocess.Popen(
             [BINARY, *self.arguments],

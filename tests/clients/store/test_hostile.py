@@ -48,7 +48,7 @@ class Answer:
 @pytest.fixture(scope="module")
 def node(module_launch):
     """A store of their own, so that nobody else's memory and files are counted."""
-    node = module_launch.store()
+    node = module_launch.store(small_pages=True)
     s3.client(node.s3).create_bucket(Bucket=BUCKET)
     return node
 
@@ -409,7 +409,7 @@ def test_a_query_that_says_two_things_is_refused(node):
 
 def test_many_unfinished_uploads_take_little_memory(launch):
     """Each holds what the store gathers before it writes; none is stored when its client goes away."""
-    node = launch.store()
+    node = launch.store(small_pages=True)
     s3.client(node.s3).create_bucket(Bucket=BUCKET)
     before = node.memory_kib("VmRSS")
     host, port = node.s3.split(":")
