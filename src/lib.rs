@@ -22,3 +22,5 @@ mod response_head;
 pub mod routing;
 pub mod secret;
 pub mod signing;
+#[cfg(test)]
+mod test_fields;

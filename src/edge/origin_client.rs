@@ -23,7 +23,7 @@ use crate::cache::policy::fields::remove_hop_by_hop;
 use crate::clock::{Moment, SharedClock};
 use crate::config;
 use crate::observe::{Metrics, OriginMetrics, OriginResult};
-use crate::routing::{Attempt, Cause, OriginRing, RingError, Server};
+use crate::routing::{Attempt, Cause, OriginRing, RingError, Server, is_unconnected};
 use crate::signing::PresignError;
 
 /// One origin pool: its ring, its connections, its counters.
@@ -122,15 +122,7 @@ impl OriginClient {
         let server = self.targets[server.index].name.clone();
         let reason = Cause(error).to_string();
         match error.etype() {
-            ErrorType::ConnectTimedout
-            | ErrorType::ConnectRefused
-            | ErrorType::ConnectNoRoute
-            | ErrorType::ConnectError
-            | ErrorType::BindError
-            | ErrorType::SocketError
-            | ErrorType::ConnectProxyFailure
-            | ErrorType::TLSHandshakeFailure
-            | ErrorType::TLSHandshakeTimedout => FetchError::Connect { server, reason },
+            kind if is_unconnected(kind) => FetchError::Connect { server, reason },
             ErrorType::ReadTimedout => FetchError::Timeout {
                 server,
                 after: self.timeouts.read,

@@ -244,9 +244,8 @@ fn date(fields: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
-    use http::HeaderValue;
-
     use super::*;
+    use crate::test_fields::fields;
 
     const BEFORE: &str = "Thu, 01 Jan 1970 00:16:39 GMT";
     const EXACT: &str = "Thu, 01 Jan 1970 00:16:40 GMT";
@@ -259,18 +258,6 @@ mod tests {
             etag: "abc",
             modified: UNIX_EPOCH + Duration::from_secs(1000),
         }
-    }
-
-    fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| {
-                (
-                    HeaderName::from_static(name),
-                    HeaderValue::from_static(value),
-                )
-            })
-            .collect()
     }
 
     #[test]

@@ -285,18 +285,7 @@ fn user_metadata(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| {
-                (
-                    HeaderName::from_static(name),
-                    HeaderValue::from_static(value),
-                )
-            })
-            .collect()
-    }
+    use crate::test_fields::fields as headers;
 
     fn request<'a>(headers: &'a HeaderMap, query: &'a Query) -> RequestFields<'a> {
         RequestFields {

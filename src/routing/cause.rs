@@ -21,20 +21,25 @@ impl fmt::Display for Cause<'_> {
     }
 }
 
-/// Whether pingora's words for such an error are the peer with its options.
-fn tells_the_peer(kind: &ErrorType) -> bool {
+/// Whether there is no connection to the server, so that it has seen nothing of the request.
+pub fn is_unconnected(kind: &ErrorType) -> bool {
     matches!(
         kind,
         ErrorType::ConnectTimedout
             | ErrorType::ConnectRefused
             | ErrorType::ConnectNoRoute
             | ErrorType::ConnectError
+            | ErrorType::BindError
+            | ErrorType::SocketError
             | ErrorType::ConnectProxyFailure
             | ErrorType::TLSHandshakeFailure
             | ErrorType::TLSHandshakeTimedout
-            | ErrorType::HTTPStatus(_)
-            | ErrorType::InternalError
     )
+}
+
+/// Whether pingora's words for such an error are the peer with its options.
+fn tells_the_peer(kind: &ErrorType) -> bool {
+    is_unconnected(kind) || matches!(kind, ErrorType::HTTPStatus(_) | ErrorType::InternalError)
 }
 
 #[cfg(test)]

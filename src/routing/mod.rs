@@ -11,7 +11,7 @@ mod pool;
 mod ring;
 mod route;
 
-pub use cause::Cause;
+pub use cause::{Cause, is_unconnected};
 pub use health::{Thresholds, Transition, Vitality};
 pub use pool::{Attempt, Candidates, OriginRing, RingError, Server};
 pub use route::RouteTable;

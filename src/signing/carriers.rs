@@ -237,6 +237,7 @@ pub(super) fn without(text: &str, part: Range<usize>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_fields::fields;
 
     fn carriers() -> Carriers {
         let mut carriers = Carriers::default();
@@ -315,13 +316,6 @@ mod tests {
 
     #[test]
     fn fields_keep_what_is_no_credential() {
-        let fields = |lines: &[(&'static str, &'static str)]| {
-            let mut fields = HeaderMap::new();
-            for (name, value) in lines {
-                fields.append(*name, HeaderValue::from_static(value));
-            }
-            fields
-        };
         for (sent, kept) in [
             (&[][..], &[][..]),
             (&[("cookie", "a=1;b=2")], &[("cookie", "a=1;b=2")]),

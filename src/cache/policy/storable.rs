@@ -206,20 +206,8 @@ fn is_understood(status: StatusCode) -> bool {
 mod tests {
     use super::*;
     use crate::cache::policy::freshness;
-    use http::{HeaderName, HeaderValue};
+    use crate::test_fields::fields;
     use std::time::SystemTime;
-
-    fn fields(lines: &[(&str, &str)]) -> HeaderMap {
-        lines
-            .iter()
-            .map(|(name, value)| {
-                (
-                    HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                    HeaderValue::from_bytes(value.as_bytes()).unwrap(),
-                )
-            })
-            .collect()
-    }
 
     fn decide_by(
         rules: &CacheRules,

@@ -311,18 +311,8 @@ fn language_of(response: &HeaderMap) -> Option<Box<str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_fields::fields;
     use http::HeaderValue;
-
-    fn fields(lines: &[(&str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in lines {
-            map.append(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
-        }
-        map
-    }
 
     #[test]
     fn vary_is_read_in_its_odd_spellings() {

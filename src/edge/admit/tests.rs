@@ -1,7 +1,7 @@
 //! Each rule of the gate, at both sides of each boundary.
 
 use super::*;
-use http::{HeaderName, HeaderValue};
+use crate::test_fields::fields as test_fields;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
 
@@ -11,20 +11,13 @@ fn try_admit(
     target: &str,
     fields: &[(&str, &str)],
 ) -> Result<Request, GateRefusal> {
-    let mut map = HeaderMap::new();
-    for (name, value) in fields {
-        map.append(
-            HeaderName::from_bytes(name.as_bytes()).unwrap(),
-            HeaderValue::from_str(value).unwrap(),
-        );
-    }
     admit(
         RawHead {
             protocol,
             method,
             target: Bytes::copy_from_slice(target.as_bytes()),
             authority: None,
-            fields: map,
+            fields: test_fields(fields),
             ends_with_head: true,
         },
         RequestId::random(),
@@ -144,18 +137,13 @@ fn exactly_one_valid_host() {
 fn on_http2_the_authority_is_the_host_and_frames_say_the_length() {
     let admitted_for =
         |target: &'static str, authority: Option<&str>, fields: &[(&str, &str)], ends_with_head| {
-            let mut map = HeaderMap::new();
-            for (name, value) in fields {
-                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-                map.append(name, HeaderValue::from_str(value).unwrap());
-            }
             let authority = authority.map(|text| Bytes::copy_from_slice(text.as_bytes()));
             let raw = RawHead {
                 protocol: Protocol::H2,
                 method: "POST",
                 target: Bytes::from_static(target.as_bytes()),
                 authority,
-                fields: map,
+                fields: test_fields(fields),
                 ends_with_head,
             };
             let started = Moment {

@@ -3,8 +3,9 @@ use proptest::prelude::*;
 
 use super::super::test_guide::{DOMAIN, KEY_ID, RULES, SECRET, at, keyring, request};
 use super::*;
-use crate::signing::test_support::{Asked, headers};
+use crate::signing::test_support::Asked;
 use crate::signing::{Accept, Key, KeyKind, Methods, Payload, Verifier, verify_header_of_either};
+use crate::test_fields::fields as headers;
 
 /// Tue, 27 Mar 2007 19:36:42 GMT, the date of the first example.
 const SIGNED_AT: u64 = 1_175_024_202;

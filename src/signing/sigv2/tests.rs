@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use super::test_guide::{self, DOMAIN, KEY_ID, RULES, SECRET, at, keyring};
 use super::{PresignV2Spec, presign_v2};
 use crate::secret::Secret;
-use crate::signing::test_support::headers;
 use crate::signing::{
     Grant, Keyring, PresignError, Refusal, Rules, SignedRequest, explain_presigned,
     query_without_signature, verify_presigned,
 };
+use crate::test_fields::fields as headers;
 
 /// The bucket of every example.
 const HOST: &str = "johnsmith.s3.amazonaws.com";

@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 
 use crate::secret::Secret;
-use crate::signing::test_support::headers;
 use crate::signing::{Grant, HeaderGrant, Keyring, Refusal, Rules, SignedRequest};
+use crate::test_fields::fields as headers;
 
 use super::scope::Timestamp;
 use super::{PresignSpec, presign, verify_header, verify_presigned};
