@@ -155,14 +155,24 @@ pub async fn shown(edge: &Edge, what: &str, are: impl Fn(&Samples) -> bool) -> S
     .await
 }
 
-/// Waits until the disk tier holds `records`, and nothing waits to be written.
+/// Waits until the disk tier holds `records`, and nothing waits to be written. As long as it takes, if only more
+/// has been written whenever one event has been waited for: a disk may be slow, and one on purpose.
 pub async fn written(edge: &Edge, records: usize) -> Samples {
-    let what = format!("{records} records on disk");
-    shown(edge, &what, |metrics| {
-        metrics.sum("tidegate_cache_disk_queued_bytes", &[]) == 0.0
-            && metrics.sum("tidegate_cache_objects", &[r#"tier="disk""#]) >= records as f64
-    })
-    .await
+    let what = format!("more of {records} records on disk");
+    let state = |metrics: &Samples| {
+        let queued = metrics.sum("tidegate_cache_disk_queued_bytes", &[]);
+        let held = metrics.sum("tidegate_cache_objects", &[r#"tier="disk""#]);
+        (queued, held)
+    };
+    let mut metrics = edge.metrics().await;
+    loop {
+        let (queued, held) = state(&metrics);
+        if queued == 0.0 && held >= records as f64 {
+            return metrics;
+        }
+        let is_nearer = |(now_queued, now_held)| now_queued < queued || now_held > held;
+        metrics = shown(edge, &what, |metrics| is_nearer(state(metrics))).await;
+    }
 }
 
 /// Waits until all that lies in the folder of a node that has just been started is known.

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 /// Far beyond what any awaited event takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The result of `event`, which must come.
 pub async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
