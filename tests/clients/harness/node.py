@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 from .exposition import Exposition
-from .waiting import Deadline
+from .waiting import PATIENCE_SECONDS, Deadline
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 BINARY = Path(os.environ.get("TIDEGATE_BIN", REPOSITORY / "target/debug/tidegate"))
@@ -37,7 +37,7 @@ class Output:
             self._ended = True
             self._changed.notify_all()
 
-    def wait_for(self, found, seconds=30.0):
+    def wait_for(self, found, seconds=PATIENCE_SECONDS):
         """Calls `found(lines)` at every new line until it returns something true, and returns that.
 
         Returns None when the stream ends or the time is over first.
@@ -52,7 +52,7 @@ class Output:
                     return None
                 self._changed.wait(deadline.left())
 
-    def wait_for_end(self, seconds=30.0):
+    def wait_for_end(self, seconds=PATIENCE_SECONDS):
         """Waits until the other side has closed the stream."""
         self._thread.join(seconds)
         assert not self._thread.is_alive(), "the stream is still open"
@@ -111,7 +111,7 @@ class Node:
 
     def wait_for_count(self, name, count, **labels):
         """Waits until a counter has come to `count`, and returns what it has come to."""
-        deadline = Deadline(30.0)
+        deadline = Deadline()
         while (now := self.metrics().sum(name, **labels)) < count and not deadline.passed():
             pass
         return now
@@ -126,7 +126,7 @@ class Node:
 
     def wait_for_purge(self, told):
         """Waits until the edge was told of more purges by tag than `told`."""
-        deadline = Deadline(30.0)
+        deadline = Deadline()
         while self.purges() <= told:
             assert not deadline.passed(), f"the store told of nothing:\n{self.log_tail()}"
 
@@ -167,13 +167,13 @@ class Node:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, seconds=15.0):
+    def stop(self, seconds=PATIENCE_SECONDS):
         """Ctrl-C; the exit code."""
         self.killed = True
         self.process.send_signal(signal.SIGINT)
         return self.wait_for_exit(seconds)
 
-    def wait_for_exit(self, seconds=15.0):
+    def wait_for_exit(self, seconds=PATIENCE_SECONDS):
         """Waits for the end; the exit code."""
         self.killed = True
         try:
@@ -210,7 +210,7 @@ def _records(lines, fields):
     return [record for record in parsed if fields.items() <= record.items()]
 
 
-def run(*arguments, seconds=30.0, **options):
+def run(*arguments, seconds=PATIENCE_SECONDS, **options):
     """Runs the binary to its end; returns exit code, standard output and standard error."""
     done = subprocess.run(
         [BINARY, *map(str, arguments)],
