@@ -242,7 +242,10 @@ async fn limits_hold_while_more_is_filled_than_the_disk_takes() {
     };
     let is_slow = disk.is_slow;
     fill_until(&disk, |metrics| {
-        is_still_admitting(metrics) && (!is_slow || not_kept(metrics, "dropped") > 0.0)
+        let is_behind = not_kept(metrics, "dropped") > 0.0;
+        // A machine may be so quick, or its clients so slow, that this disk keeps up.
+        let is_enough = written_bytes(metrics, "new") > 20.0 * SIZE as f64;
+        is_still_admitting(metrics) && (!is_slow || is_behind || is_enough)
     })
     .await;
 }
