@@ -137,9 +137,9 @@ def puts(bench):
 
 def _put_row(bench, store, what, size, clients, most_per_second, aim):
     rates, cpu, p50, p99 = [], [], [], []
-    for _ in range(bench.scale.rounds):
+    for number in range(bench.scale.rounds):
         count = math.ceil(bench.scale.seconds * most_per_second)
-        targets = bench.targets(store, "PUT", BUCKET, f"put-{size}-", count)
+        targets = bench.targets(store, "PUT", BUCKET, f"put-{size}-{number}-", count)
         load, spent = _loaded(bench, store, clients, [targets, size])
         rates.append(load.requests / load.seconds)
         cpu.append(spent / load.requests / 1000)
