@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use disk_support::{KIB, Library, Mounts, first_body, is_up, own_mounts, shown, written};
+use disk_support::{KIB, Library, Mounts, first_body, is_up, own_mounts, written};
 use harness::{Client, Edge, Samples};
 use tokio::task::JoinSet;
 
@@ -220,13 +220,7 @@ async fn fill_until(disk: &Disk, over: impl Fn(&Samples) -> bool) {
     );
     assert!(is_up(&metrics));
     assert!(!seen.hot.is_empty());
-    // As long as it takes: this disk is slow on purpose, and others may use what lies under it.
-    let waiting = |metrics: &Samples| metrics.sum("tidegate_cache_disk_queued_bytes", &[]);
-    let mut left = waiting(&metrics);
-    while left > 0.0 {
-        let what = "less waits to be written";
-        left = waiting(&shown(&edge, what, |metrics| waiting(metrics) < left).await);
-    }
+    written(&edge, 0).await;
     assert!(bytes_of_segments(&path) <= SIZE);
 }
 

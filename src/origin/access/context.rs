@@ -54,6 +54,7 @@ const KEYS: [&str; 37] = [
     "s3:if-match",
     "s3:if-none-match",
 ];
+
 const EXISTING_TAG: &str = "s3:ExistingObjectTag/";
 const REQUEST_TAG: &str = "s3:RequestObjectTag/";
 
