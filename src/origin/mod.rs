@@ -46,6 +46,7 @@ pub mod listing;
 mod listing_markers;
 pub mod meta;
 pub mod names;
+mod needed_actions;
 pub mod object_reader;
 mod opaque_number;
 pub mod operations;

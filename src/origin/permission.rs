@@ -1,6 +1,7 @@
 //! May they: what the rights of a key, the policy and the lists of a bucket say to a caller.
 //!
-//! [`super::access::decide`] has the rules; here is what they are asked about, and where what they need comes from.
+//! [`super::access::decide`] has the rules and `needed_actions` what a call asks them for; here is what it is asked about,
+//! and where what they need comes from.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,16 +15,15 @@ use super::access::{
 };
 use super::ask::Ask;
 use super::authorize::Caller;
-use super::call::{BucketCall, Call, ObjectCall, Verb};
-use super::checksums::Algorithm;
+use super::call::{BucketCall, Call, ObjectCall};
 use super::documents::{AclFault, DocumentError, Tags};
 use super::fault::Fault;
 use super::fields::RequestFields;
-use super::meta::{BucketRow, DocumentKind, VersionId, VersionKind, VersionRow};
+use super::meta::{BucketRow, VersionId, VersionKind, VersionRow};
 use super::names::{BucketName, ObjectKey};
+use super::needed_actions::{actions, actions_of_upload, of_version};
 use super::operations::{object_acl, object_lock, object_tagging};
 use super::retention::ObjectLock;
-use super::stats::Operation;
 use super::store::Store;
 use crate::config::Rights;
 
@@ -144,11 +144,7 @@ pub async fn check_object(
     };
     let none = Brought::default();
     let question = Asked::of(ask, &none);
-    let on = On {
-        bucket: Some(bucket),
-        key: Some(key),
-        version_id,
-    };
+    let on = On::object(bucket, key, version_id);
     question.ask(of_version(action, version_id), on).await
 }
 
@@ -165,11 +161,7 @@ pub async fn check_setting(
 ) -> Result<(), Fault> {
     let question = Asked::of(ask, brought);
     let version_id = ask.version_id()?;
-    let on = On {
-        bucket: Some(bucket),
-        key: Some(key),
-        version_id,
-    };
+    let on = On::object(bucket, key, version_id);
     question.ask(of_version(action, version_id), on).await
 }
 
@@ -220,11 +212,7 @@ async fn may(
     brought: &Brought,
 ) -> Result<bool, Fault> {
     let question = Asked::of(ask, brought);
-    let on = On {
-        bucket: Some(bucket),
-        key: Some(key),
-        version_id: ask.version_id()?,
-    };
+    let on = On::object(bucket, key, ask.version_id()?);
     match question.ask(action, on).await {
         Ok(()) => Ok(true),
         Err(Fault::AccessDenied { .. }) => Ok(false),
@@ -241,11 +229,7 @@ pub async fn check_write(
     bucket: &BucketName,
     key: &ObjectKey,
 ) -> Result<(), Fault> {
-    let on = On {
-        bucket: Some(bucket),
-        key: Some(key),
-        version_id: None,
-    };
+    let on = On::object(bucket, key, None);
     let Brought { tags, lock } = asked.brought;
     for action in actions_of_upload(asked.fields, !tags.is_empty(), lock)? {
         asked.ask(action, on).await?;
@@ -320,28 +304,12 @@ pub fn refuse_unknown_grantees(store: &Store, acl: &Acl, known: &[&str]) -> Resu
     Err(Fault::Document(DocumentError::Acl(AclFault::Id)))
 }
 
-/// Whether a request says what its document's digest is, as DeleteObjects demands.
-pub fn names_a_digest(fields: &RequestFields<'_>) -> bool {
-    let headers = fields.headers;
-    headers.contains_key("content-md5")
-        || Algorithm::ALL
-            .into_iter()
-            .any(|algorithm| headers.contains_key(algorithm.field_name()))
-}
-
 fn allowed(decision: Decision) -> Result<(), Fault> {
     match decision {
         Decision::Allow => Ok(()),
         Decision::Deny(reason) => Err(Fault::AccessDenied {
             reason: reason.reason(),
         }),
-    }
-}
-
-fn of_version(action: Action, version_id: Option<VersionId>) -> Action {
-    match version_id {
-        Some(_) => action.of_version().unwrap_or(action),
-        None => action,
     }
 }
 
@@ -368,6 +336,16 @@ struct On<'a> {
     bucket: Option<&'a BucketName>,
     key: Option<&'a ObjectKey>,
     version_id: Option<VersionId>,
+}
+
+impl<'a> On<'a> {
+    fn object(bucket: &'a BucketName, key: &'a ObjectKey, version_id: Option<VersionId>) -> Self {
+        On {
+            bucket: Some(bucket),
+            key: Some(key),
+            version_id,
+        }
+    }
 }
 
 impl<'a> Asked<'a> {
@@ -587,122 +565,5 @@ impl Asked<'_> {
         last.and_then(|list| list.rsplit(',').next())
             .and_then(|last| last.trim().parse().ok())
             .unwrap_or(peer)
-    }
-}
-
-/// The actions that a call needs; all of them.
-fn actions(
-    call: &Call,
-    fields: &RequestFields<'_>,
-    lock: &ObjectLock,
-    version_id: Option<VersionId>,
-) -> Result<Vec<Action>, Fault> {
-    let action = match call {
-        Call::Preflight(_) => return Ok(Vec::new()),
-        Call::ListBuckets => Action::ListAllMyBuckets,
-        Call::Bucket(_, call) => match call {
-            // Each object is asked about by itself, and a form by its signature.
-            BucketCall::DeleteObjects | BucketCall::PostObject => return Ok(Vec::new()),
-            BucketCall::Create => Action::CreateBucket,
-            BucketCall::Head | BucketCall::ListObjects | BucketCall::ListObjectsV2 => {
-                Action::ListBucket
-            }
-            BucketCall::Delete => Action::DeleteBucket,
-            BucketCall::Location => Action::GetBucketLocation,
-            BucketCall::Versioning(Verb::Get) => Action::GetBucketVersioning,
-            BucketCall::Versioning(_) => Action::PutBucketVersioning,
-            BucketCall::Document(kind, verb) => document_action(*kind, *verb),
-            BucketCall::PolicyStatus => Action::GetBucketPolicyStatus,
-            BucketCall::Unset(operation) => unset_action(*operation),
-            BucketCall::ListObjectVersions => Action::ListBucketVersions,
-            BucketCall::ListMultipartUploads => Action::ListBucketMultipartUploads,
-        },
-        Call::Object(_, _, call) => match call {
-            ObjectCall::Put | ObjectCall::Copy | ObjectCall::CreateMultipartUpload => {
-                let has_tags = fields.amz("x-amz-tagging")?.is_some();
-                return actions_of_upload(fields, has_tags, lock);
-            }
-            ObjectCall::UploadPart
-            | ObjectCall::UploadPartCopy
-            | ObjectCall::CompleteMultipartUpload => Action::PutObject,
-            ObjectCall::Get | ObjectCall::Head => Action::GetObject,
-            ObjectCall::Delete => Action::DeleteObject,
-            ObjectCall::Attributes => {
-                return Ok(vec![
-                    of_version(Action::GetObject, version_id),
-                    of_version(Action::GetObjectAttributes, version_id),
-                ]);
-            }
-            ObjectCall::Tagging(Verb::Get) => Action::GetObjectTagging,
-            // Asked when it is known what the document brings.
-            ObjectCall::Tagging(Verb::Put) => return Ok(Vec::new()),
-            ObjectCall::Tagging(Verb::Delete) => Action::DeleteObjectTagging,
-            ObjectCall::Acl(Verb::Get) => Action::GetObjectAcl,
-            ObjectCall::Acl(_) => Action::PutObjectAcl,
-            ObjectCall::Retention(Verb::Get) => Action::GetObjectRetention,
-            ObjectCall::LegalHold(Verb::Get) => Action::GetObjectLegalHold,
-            // As with tags.
-            ObjectCall::Retention(_) | ObjectCall::LegalHold(_) => return Ok(Vec::new()),
-            ObjectCall::ListParts => Action::ListMultipartUploadParts,
-            ObjectCall::AbortMultipartUpload => Action::AbortMultipartUpload,
-        },
-    };
-    Ok(vec![of_version(action, version_id)])
-}
-
-/// What an upload needs. A list that grants nobody anything but the bucket's owner, such as `private`, needs nothing more.
-fn actions_of_upload(
-    fields: &RequestFields<'_>,
-    has_tags: bool,
-    lock: &ObjectLock,
-) -> Result<Vec<Action>, Fault> {
-    let mut needed = vec![Action::PutObject];
-    if has_tags {
-        needed.push(Action::PutObjectTagging);
-    }
-    if object_acl::in_fields(fields)?.is_some_and(|asked| asked.grants_to_others()) {
-        needed.push(Action::PutObjectAcl);
-    }
-    if lock.retention.is_some() {
-        needed.push(Action::PutObjectRetention);
-    }
-    if lock.legal_hold.is_some() {
-        needed.push(Action::PutObjectLegalHold);
-    }
-    Ok(needed)
-}
-
-fn document_action(kind: DocumentKind, verb: Verb) -> Action {
-    match (kind, verb) {
-        (DocumentKind::Acl, Verb::Get) => Action::GetBucketAcl,
-        (DocumentKind::Acl, _) => Action::PutBucketAcl,
-        (DocumentKind::Cors, Verb::Get) => Action::GetBucketCors,
-        (DocumentKind::Cors, _) => Action::PutBucketCors,
-        (DocumentKind::Lifecycle, Verb::Get) => Action::GetLifecycleConfiguration,
-        (DocumentKind::Lifecycle, _) => Action::PutLifecycleConfiguration,
-        (DocumentKind::Notification, Verb::Get) => Action::GetBucketNotification,
-        (DocumentKind::Notification, _) => Action::PutBucketNotification,
-        (DocumentKind::ObjectLock, Verb::Get) => Action::GetBucketObjectLockConfiguration,
-        (DocumentKind::ObjectLock, _) => Action::PutBucketObjectLockConfiguration,
-        (DocumentKind::OwnershipControls, Verb::Get) => Action::GetBucketOwnershipControls,
-        (DocumentKind::OwnershipControls, _) => Action::PutBucketOwnershipControls,
-        (DocumentKind::Policy, Verb::Get) => Action::GetBucketPolicy,
-        (DocumentKind::Policy, Verb::Put) => Action::PutBucketPolicy,
-        (DocumentKind::Policy, Verb::Delete) => Action::DeleteBucketPolicy,
-        (DocumentKind::PublicAccessBlock, Verb::Get) => Action::GetBucketPublicAccessBlock,
-        (DocumentKind::PublicAccessBlock, _) => Action::PutBucketPublicAccessBlock,
-        (DocumentKind::Tagging, Verb::Get) => Action::GetBucketTagging,
-        (DocumentKind::Tagging, _) => Action::PutBucketTagging,
-    }
-}
-
-fn unset_action(operation: Operation) -> Action {
-    match operation {
-        Operation::GetBucketAccelerateConfiguration => Action::GetAccelerateConfiguration,
-        Operation::GetBucketEncryption => Action::GetEncryptionConfiguration,
-        Operation::GetBucketLogging => Action::GetBucketLogging,
-        Operation::GetBucketReplication => Action::GetReplicationConfiguration,
-        Operation::GetBucketRequestPayment => Action::GetBucketRequestPayment,
-        _ => Action::GetBucketWebsite,
     }
 }

@@ -7,9 +7,11 @@ use http::{Method, StatusCode};
 use super::delete_object::{delete, removal};
 use super::{modified, put_object};
 use crate::origin::ask::Ask;
+use crate::origin::checksums::Algorithm;
 use crate::origin::conditional::WriteCondition;
 use crate::origin::documents::{DeleteError, DeleteKey, DeleteRequest, DeleteResult, Deleted};
 use crate::origin::fault::Fault;
+use crate::origin::fields::RequestFields;
 use crate::origin::meta::{BucketRow, Deletion, VersionId, VersionKind};
 use crate::origin::names::BucketName;
 use crate::origin::permission::{self, Brought};
@@ -25,7 +27,7 @@ const AT_ONCE: usize = 64;
 /// [`Fault::NoSuchBucket`], or what is wrong with the document; what is wrong with one deletion stands in the result.
 pub async fn run(ask: &mut Ask<'_>, bucket: BucketName) -> Result<Reply, Fault> {
     let document = ask.document().await?;
-    if !permission::names_a_digest(&ask.fields) {
+    if !names_a_digest(&ask.fields) {
         return Err(Fault::DigestMissing);
     }
     let request = DeleteRequest::parse(&document)?;
@@ -60,6 +62,15 @@ pub async fn run(ask: &mut Ask<'_>, bucket: BucketName) -> Result<Reply, Fault> 
     let mut document = Document::new("DeleteResult", Some(NAMESPACE));
     result.write(request.is_quiet, &mut document);
     Ok(reply::xml(StatusCode::OK, document))
+}
+
+/// Whether a request says what its document's digest is.
+fn names_a_digest(fields: &RequestFields<'_>) -> bool {
+    let headers = fields.headers;
+    headers.contains_key("content-md5")
+        || Algorithm::ALL
+            .into_iter()
+            .any(|algorithm| headers.contains_key(algorithm.field_name()))
 }
 
 /// Deletes one. Gives back the delete marker that was written or removed.
